@@ -1,0 +1,28 @@
+//! What every Corten program stands on: clock, randomness, tasks, secrets, paths and versions.
+//!
+//! Nothing here knows resources, wires or the kernel. Ambient time, randomness and spawning are
+//! banned elsewhere by lint, so that controllers run on virtual time in tests.
+
+pub mod arch;
+pub mod backoff;
+pub mod blocking;
+pub mod clock;
+pub mod error;
+pub mod fs;
+pub mod log;
+pub mod paths;
+pub mod platform;
+pub mod rng;
+pub mod secret;
+pub mod task;
+pub mod version;
+
+pub use arch::Arch;
+pub use backoff::Backoff;
+pub use blocking::blocking;
+pub use clock::Clock;
+pub use error::chain;
+pub use platform::{Capabilities, Platform};
+pub use rng::Rng;
+pub use secret::Secret;
+pub use task::{Task, spawn};

@@ -1,0 +1,17 @@
+//! Every resource type of a machine, one file per domain.
+//!
+//! A definition here is the whole truth about a type: its identity, its fields with their protobuf
+//! numbers and YAML keys, how `get` prints it and who may read it. Behaviour lives in the controllers.
+
+pub mod block;
+pub mod cluster;
+pub mod config;
+pub mod etcd;
+pub mod files;
+pub mod hardware;
+pub mod kubernetes;
+pub mod network;
+pub mod runtime;
+pub mod secrets;
+pub mod service;
+pub mod time;
