@@ -1,0 +1,49 @@
+//! Compiles the wire contracts in `proto/` with protox (no protoc needed) into Rust types, clients and servers,
+//! and keeps the descriptor set for everything that is derived from it.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use prost::Message as _;
+
+const FILES: &[&str] = &[
+    "cluster/cluster.proto",
+    "common/common.proto",
+    "cosi/resource.proto",
+    "cosi/state.proto",
+    "google/rpc/status.proto",
+    "inspect/inspect.proto",
+    "machine/debug.proto",
+    "machine/image.proto",
+    "machine/lifecycle.proto",
+    "machine/lvm.proto",
+    "machine/machine.proto",
+    "machine/md.proto",
+    "machine/storage.proto",
+    "security/security.proto",
+    "storage/storage.proto",
+    "time/time.proto",
+];
+
+/// Fields that carry bulk data: they share the receive buffer instead of copying it.
+const BULK: &[&str] = &[
+    ".common.Data.bytes",
+    ".cosi.resource.Spec.proto_spec",
+    ".machine.ApplyConfigurationRequest.data",
+    ".machine.DebugContainerRunRequest.stdin_data",
+    ".machine.DebugContainerRunResponse.stdout_data",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    let mut config = tonic_prost_build::Config::new();
+    config.bytes(BULK.iter().copied());
+    tonic_prost_build::configure()
+        .build_client(true)
+        .build_server(true)
+        .compile_fds_with_config(descriptors, config)?;
+    Ok(())
+}
