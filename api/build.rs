@@ -39,6 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(FILES, ["proto"])?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    std::fs::write(out.join("methods.rs"), methods(&descriptors))?;
     let mut config = tonic_prost_build::Config::new();
     config.bytes(BULK.iter().copied());
     tonic_prost_build::configure()
@@ -46,4 +47,25 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_server(true)
         .compile_fds_with_config(descriptors, config)?;
     Ok(())
+}
+
+/// Rust source of a sorted slice with the path and streaming kind of every method.
+fn methods(descriptors: &prost_types::FileDescriptorSet) -> String {
+    let mut rows = Vec::new();
+    for file in &descriptors.file {
+        for service in &file.service {
+            for method in &service.method {
+                let kind = match (method.client_streaming(), method.server_streaming()) {
+                    (false, false) => "Unary",
+                    (false, true) => "ServerStream",
+                    (true, false) => "ClientStream",
+                    (true, true) => "Bidirectional",
+                };
+                let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                rows.push(format!("    ({path:?}, Kind::{kind}),\n"));
+            }
+        }
+    }
+    rows.sort();
+    format!("&[\n{}]\n", rows.concat())
 }
