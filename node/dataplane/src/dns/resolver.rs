@@ -1,0 +1,147 @@
+//! Decides where an answer comes from: own names, the cache, or the upstreams in order.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use corten_base::Rng;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+use super::cache::Cache;
+use super::forward::{Transport, ask};
+use super::wire::{self, Query, Refusal};
+use crate::files::Dns;
+
+/// Questions on their way to upstreams at one time; more wait.
+const FORWARDS_MAX: usize = 256;
+
+/// The resolver, shared by all listeners and the load balancer.
+#[derive(Debug)]
+pub struct Resolver {
+    wanted: watch::Receiver<Dns>,
+    rng: Rng,
+    cache: Mutex<Cache>,
+    cached_for: Mutex<Vec<SocketAddr>>,
+    forwards: Semaphore,
+    health: watch::Sender<BTreeMap<SocketAddr, bool>>,
+}
+
+impl Resolver {
+    /// A resolver that follows `wanted`.
+    #[must_use]
+    pub fn new(wanted: watch::Receiver<Dns>, rng: Rng) -> Self {
+        Self {
+            wanted,
+            rng,
+            cache: Mutex::default(),
+            cached_for: Mutex::default(),
+            forwards: Semaphore::new(FORWARDS_MAX),
+            health: watch::channel(BTreeMap::new()).0,
+        }
+    }
+
+    /// Whether each upstream answered when it was last asked.
+    pub fn health(&self) -> watch::Receiver<BTreeMap<SocketAddr, bool>> {
+        self.health.subscribe()
+    }
+
+    /// The answer to a client's message; nothing when it deserves none.
+    pub async fn answer(&self, message: &[u8], transport: Transport) -> Option<Vec<u8>> {
+        let query = match wire::parse_query(message) {
+            Ok(query) => query,
+            Err(refusal) => return refusal.map(|refusal| wire::refuse(message, refusal)),
+        };
+        let mut answer = match self.lookup(message, &query, transport).await {
+            Some(answer) => answer,
+            None => wire::refuse(message, Refusal::ServFail),
+        };
+        if transport == Transport::Udp && answer.len() > query.udp_size {
+            return Some(wire::truncate(message, query.question_end));
+        }
+        wire::set_id(&mut answer, query.id);
+        wire::restore_question(&mut answer, message, query.question_end);
+        Some(answer)
+    }
+
+    async fn lookup(&self, message: &[u8], query: &Query, transport: Transport) -> Option<Vec<u8>> {
+        let upstreams = {
+            let wanted = self.wanted.borrow();
+            if let Some(addresses) = wanted.names.get(&query.question.name) {
+                return Some(wire::own_answer(message, query, addresses));
+            }
+            wanted
+                .upstreams
+                .iter()
+                .filter(|upstream| !wanted.listen.contains(upstream))
+                .copied()
+                .collect::<Vec<_>>()
+        };
+        self.forget_answers_of_others(&upstreams);
+        if let Some(answer) = self.cache.lock().get(&query.question, Instant::now()) {
+            return Some(answer);
+        }
+        self.forward(message, query, transport, &upstreams).await
+    }
+
+    /// Other upstreams may know other names.
+    fn forget_answers_of_others(&self, upstreams: &[SocketAddr]) {
+        let mut cached_for = self.cached_for.lock();
+        if *cached_for != upstreams {
+            self.cache.lock().clear();
+            *cached_for = upstreams.to_vec();
+        }
+    }
+
+    /// A failing upstream's SERVFAIL or REFUSED is given to the client only when no other does better.
+    async fn forward(
+        &self,
+        message: &[u8],
+        query: &Query,
+        transport: Transport,
+        upstreams: &[SocketAddr],
+    ) -> Option<Vec<u8>> {
+        let _permit = self.forwards.acquire().await.ok()?;
+        let mut second_best = None;
+        for upstream in upstreams {
+            let answer = ask(*upstream, transport, message, &query.question, &self.rng).await;
+            self.note(*upstream, answer.is_ok());
+            let Ok(answer) = answer else { continue };
+            if matches!(wire::response_code(&answer), Some(0 | 3)) {
+                self.cache.lock().put(query.question.clone(), &answer, Instant::now());
+                return Some(answer);
+            }
+            second_best.get_or_insert(answer);
+        }
+        second_best
+    }
+
+    fn note(&self, upstream: SocketAddr, answered: bool) {
+        let known = &self.wanted.borrow().upstreams;
+        self.health.send_if_modified(|health| {
+            let before = health.len();
+            health.retain(|address, _| known.contains(address));
+            health.insert(upstream, answered) != Some(answered) || health.len() != before
+        });
+    }
+
+    /// Addresses of a host, IPv4 first; used instead of the C library's resolver.
+    pub async fn addresses(&self, host: &str) -> Vec<IpAddr> {
+        if let Ok(address) = host.parse() {
+            return vec![address];
+        }
+        let mut found = Vec::new();
+        for kind in [wire::A, wire::AAAA] {
+            let Some(query) = wire::query(0, host, kind) else { return found };
+            // Over TCP an answer is never cut; over UDP it arrives where TCP is filtered.
+            for transport in [Transport::Udp, Transport::Tcp] {
+                let answer = self.answer(&query, transport).await.unwrap_or_default();
+                found.extend(wire::addresses(&answer));
+                if !wire::is_truncated(&answer) {
+                    break;
+                }
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,273 @@
+//! KubePrism: a TCP load balancer on this machine for the Kubernetes API.
+//!
+//! ```text
+//! kubelet, kube-proxy … ──▶ 127.0.0.1:7445 ──▶ a healthy API server
+//! ```
+//! Invariants: TLS is end to end, bytes are not looked at; a client is refused only after every endpoint was
+//! tried; machined's death changes nothing, since endpoints are kept in memory and in the file.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use corten_base::{Backoff, Rng, Task, spawn};
+use rustix::net::sockopt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+
+use crate::dns::Resolver;
+use crate::files::{Endpoint, KubePrism, KubePrismStatus, write_atomic};
+use crate::net::listen_tcp;
+
+/// Pause between two checks of all endpoints.
+const CHECK_EVERY: Duration = Duration::from_secs(20);
+/// How long a check may take.
+const CHECK_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a client's connection attempt waits for one endpoint.
+const DIAL_PATIENCE: Duration = Duration::from_secs(5);
+/// Connections at one time; further ones wait to be accepted.
+const CONNECTIONS_MAX: usize = 4096;
+/// Unacknowledged data older than this closes a connection: its peer is gone (milliseconds).
+const UNACKNOWLEDGED_MAX: u32 = 30_000;
+
+type Health = BTreeMap<Endpoint, bool>;
+
+/// Shared by the listener and the checks.
+struct Balancer {
+    wanted: watch::Receiver<KubePrism>,
+    resolver: Arc<Resolver>,
+    health: watch::Sender<Health>,
+    next: watch::Sender<usize>,
+}
+
+/// Serves for as long as it is polled and writes the status.
+pub async fn serve(wanted: watch::Receiver<KubePrism>, resolver: Arc<Resolver>, folder: &Path) {
+    let health = watch::channel(Health::new()).0;
+    let balancer = Arc::new(Balancer { wanted, resolver, health, next: watch::channel(0).0 });
+    let (listening, listens) = watch::channel(None);
+    let listener = listener(&balancer, &listening);
+    let checks = checks(&balancer);
+    let status = status(&balancer, listens, folder);
+    futures::future::join3(listener, checks, status).await;
+}
+
+/// Endpoints in the order in which to try them: healthy ones first, then unknown, then failed,
+/// each group rotated by `turn` so that load spreads.
+fn order(endpoints: &[Endpoint], health: &Health, turn: usize) -> Vec<Endpoint> {
+    let mut ordered: Vec<Endpoint> = endpoints.to_vec();
+    if !ordered.is_empty() {
+        let turn = turn % ordered.len();
+        ordered.rotate_left(turn);
+    }
+    ordered.sort_by_key(|endpoint| match health.get(endpoint) {
+        Some(true) => 0,
+        None => 1,
+        Some(false) => 2,
+    });
+    ordered
+}
+
+impl Balancer {
+    async fn dial(&self, endpoint: &Endpoint, patience: Duration) -> io::Result<TcpStream> {
+        let attempt = async {
+            let mut last = io::Error::from(io::ErrorKind::HostUnreachable);
+            for address in self.resolver.addresses(&endpoint.host).await {
+                match TcpStream::connect((address, endpoint.port)).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        };
+        let result = timeout(patience, attempt).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        self.note(endpoint, result.is_ok());
+        result
+    }
+
+    fn note(&self, endpoint: &Endpoint, healthy: bool) {
+        if !self.wanted.borrow().endpoints.contains(endpoint) {
+            return;
+        }
+        self.health.send_if_modified(|health| health.insert(endpoint.clone(), healthy) != Some(healthy));
+    }
+
+    /// Connects a client with the first endpoint that answers.
+    async fn connect(&self) -> Option<TcpStream> {
+        let turn = *self.next.borrow();
+        self.next.send_replace(turn.wrapping_add(1));
+        let endpoints = order(&self.wanted.borrow().endpoints, &self.health.borrow(), turn);
+        for endpoint in endpoints {
+            if let Ok(stream) = self.dial(&endpoint, DIAL_PATIENCE).await {
+                return Some(stream);
+            }
+        }
+        None
+    }
+
+    async fn carry(&self, mut client: TcpStream) {
+        let Some(mut server) = self.connect().await else { return };
+        for stream in [&client, &server] {
+            let _ = stream.set_nodelay(true);
+            let _ = sockopt::set_socket_keepalive(stream, true);
+            let _ = sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_MAX);
+        }
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+    }
+}
+
+async fn listener(balancer: &Arc<Balancer>, listening: &watch::Sender<Option<SocketAddr>>) {
+    let mut wanted = balancer.wanted.clone();
+    let rng = Rng::kernel();
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    let mut connections = Vec::new();
+    loop {
+        let address = wanted.borrow_and_update().listen;
+        let moved = async { wanted.wait_for(|wanted| wanted.listen != address).await.is_ok() };
+        // Cancel-safe: a connection is either accepted and carried or left in the socket's queue.
+        tokio::select! {
+            alive = moved => if !alive { return },
+            error = accept(address, balancer, listening, &mut connections) => {
+                tracing::warn!(error = corten_base::chain(&error), "KubePrism does not listen");
+                tokio::time::sleep(backoff.next_delay(&rng)).await;
+            }
+        }
+        listening.send_replace(None);
+    }
+}
+
+/// Accepts at `address` until that fails; without an address there is nothing to do.
+async fn accept(
+    address: Option<SocketAddr>,
+    balancer: &Arc<Balancer>,
+    listening: &watch::Sender<Option<SocketAddr>>,
+    connections: &mut Vec<Task>,
+) -> io::Error {
+    let Some(address) = address else { return std::future::pending().await };
+    let socket = match listen_tcp(address).and_then(TcpListener::from_std) {
+        Ok(socket) => socket,
+        Err(error) => return error,
+    };
+    listening.send_replace(socket.local_addr().ok());
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = permits.clone().acquire_owned().await else { return io::ErrorKind::Other.into() };
+        let client = match socket.accept().await {
+            Ok((client, _)) => client,
+            Err(error) => return error,
+        };
+        connections.retain(|task| !task.is_finished());
+        let balancer = balancer.clone();
+        connections.push(spawn("kubeprism", async move {
+            balancer.carry(client).await;
+            drop(permit);
+        }));
+    }
+}
+
+/// Checks all endpoints at once, then rests; without endpoints it only waits for some.
+async fn checks(balancer: &Arc<Balancer>) {
+    let mut wanted = balancer.wanted.clone();
+    loop {
+        let endpoints = wanted.borrow_and_update().endpoints.clone();
+        balancer.health.send_if_modified(|health| {
+            let before = health.len();
+            health.retain(|endpoint, _| endpoints.contains(endpoint));
+            health.len() != before
+        });
+        futures::future::join_all(endpoints.iter().map(|endpoint| balancer.dial(endpoint, CHECK_PATIENCE)))
+            .await;
+        let rest = async {
+            if endpoints.is_empty() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(CHECK_EVERY).await;
+        };
+        tokio::select! {
+            changed = wanted.changed() => if changed.is_err() { return },
+            () = rest => {}
+        }
+    }
+}
+
+async fn status(balancer: &Arc<Balancer>, mut listens: watch::Receiver<Option<SocketAddr>>, folder: &Path) {
+    let mut health = balancer.health.subscribe();
+    loop {
+        let healthy =
+            health.borrow_and_update().iter().map(|(endpoint, ok)| (endpoint.to_string(), *ok)).collect();
+        let status = KubePrismStatus { listening: *listens.borrow_and_update(), healthy };
+        if let Err(error) = write_atomic(folder, &status) {
+            tracing::warn!(error = corten_base::chain(&error), "KubePrism status not written");
+        }
+        tokio::select! {
+            changed = health.changed() => if changed.is_err() { return },
+            changed = listens.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::files::{Dns, read};
+
+    fn endpoint(port: u16) -> Endpoint {
+        Endpoint { host: "127.0.0.1".into(), port }
+    }
+
+    #[test]
+    fn healthy_endpoints_come_first_and_take_turns() {
+        let endpoints = [endpoint(1), endpoint(2), endpoint(3), endpoint(4)];
+        let health = Health::from([(endpoint(1), false), (endpoint(2), true), (endpoint(4), true)]);
+        let ports =
+            |turn| order(&endpoints, &health, turn).iter().map(|endpoint| endpoint.port).collect::<Vec<_>>();
+        assert_eq!(ports(0), [2, 4, 3, 1]);
+        assert_eq!(ports(2), [4, 2, 3, 1]);
+        assert_eq!(order(&[], &health, 5), []);
+    }
+
+    /// A server that greets with `word` and echoes.
+    async fn greeter(word: &'static str) -> (u16, Task) {
+        let socket = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let port = socket.local_addr().expect("an address").port();
+        let task = spawn("greeter", async move {
+            while let Ok((mut client, _)) = socket.accept().await {
+                let _ = client.write_all(word.as_bytes()).await;
+            }
+        });
+        (port, task)
+    }
+
+    #[tokio::test]
+    async fn clients_reach_a_living_server_and_the_status_says_who_lives() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (port, _server) = greeter("hello").await;
+        let listen = Some("127.0.0.1:0".parse().expect("an address"));
+        let (_wanted, wanted) =
+            watch::channel(KubePrism { listen, endpoints: vec![endpoint(1), endpoint(port)] });
+        let (_dns, dns) = watch::channel(Dns::default());
+        let resolver = Arc::new(Resolver::new(dns, Rng::seeded(1)));
+        let path = folder.path().to_owned();
+        let _balancer = spawn("balancer", async move { serve(wanted, resolver, &path).await });
+        let status = loop {
+            let status = read::<KubePrismStatus>(folder.path()).expect("read").unwrap_or_default();
+            if status.listening.is_some() && status.healthy.len() == 2 {
+                break status;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!(status.healthy.get(&endpoint(port).to_string()), Some(&true));
+        assert_eq!(status.healthy.get("127.0.0.1:1"), Some(&false));
+        for _ in 0..3 {
+            let mut client = TcpStream::connect(status.listening.expect("listening")).await.expect("connect");
+            let mut text = String::new();
+            client.read_to_string(&mut text).await.expect("read");
+            assert_eq!(text, "hello");
+        }
+    }
+}
