@@ -1,0 +1,90 @@
+//! Which pod a container belongs to, by the labels that the kubelet's runtime interface leaves on it.
+
+use std::collections::BTreeMap;
+
+/// A pod's name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pod {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Unique id.
+    pub uid: String,
+}
+
+/// What a container is within its pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodRole {
+    /// Holder of the pod's namespaces.
+    Sandbox,
+    /// A container of this name.
+    Container(String),
+}
+
+/// A container's place in a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodContainer {
+    /// The pod.
+    pub pod: Pod,
+    /// The place.
+    pub role: PodRole,
+}
+
+impl PodContainer {
+    /// Reads the labels; `None` for a container that is not part of a pod.
+    #[must_use]
+    pub fn from_labels(labels: &BTreeMap<String, String>) -> Option<Self> {
+        let get = |name: &str| labels.get(name).cloned().unwrap_or_default();
+        let pod = Pod {
+            namespace: get("io.kubernetes.pod.namespace"),
+            name: get("io.kubernetes.pod.name"),
+            uid: get("io.kubernetes.pod.uid"),
+        };
+        if pod.name.is_empty() {
+            return None;
+        }
+        let role = match labels.get("io.kubernetes.container.name") {
+            Some(name) if get("io.cri-containerd.kind") != "sandbox" => PodRole::Container(name.clone()),
+            _ => PodRole::Sandbox,
+        };
+        Some(Self { pod, role })
+    }
+
+    /// The id that the machine API shows: `namespace/pod`, and `namespace/pod:container:short-id` for a container.
+    #[must_use]
+    pub fn display_id(&self, container_id: &str) -> String {
+        let pod = format!("{}/{}", self.pod.namespace, self.pod.name);
+        match &self.role {
+            PodRole::Sandbox => pod,
+            PodRole::Container(name) => {
+                let short = container_id.get(..12).unwrap_or(container_id);
+                format!("{pod}:{name}:{short}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn tells_sandboxes_containers_and_others_apart() {
+        let pod = [("io.kubernetes.pod.name", "dns"), ("io.kubernetes.pod.namespace", "kube-system")];
+        let sandbox = PodContainer::from_labels(&labels(&pod)).unwrap();
+        assert_eq!(
+            (sandbox.role.clone(), sandbox.display_id("x").as_str()),
+            (PodRole::Sandbox, "kube-system/dns")
+        );
+        let mut all = pod.to_vec();
+        all.push(("io.kubernetes.container.name", "coredns"));
+        let container = PodContainer::from_labels(&labels(&all)).unwrap();
+        assert_eq!(container.display_id("0123456789abcdef"), "kube-system/dns:coredns:0123456789ab");
+        assert_eq!(PodContainer::from_labels(&labels(&[("a", "b")])), None);
+    }
+}
