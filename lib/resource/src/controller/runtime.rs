@@ -1,0 +1,196 @@
+//! Registration of controllers, and the runtime that runs them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use corten_base::{Clock, Rng, Task};
+
+use super::declare::{Declared, Strength};
+use super::driver::{Cycle, Driver, Driving, Transform, Transforming};
+use super::graph::{Graph, RegistrationError, RegistrationErrors};
+use super::outputs::Publisher;
+use super::runner::Runner;
+use super::wake::{Activity, Alarm, Interest, Wake};
+use crate::memory::Listener;
+use crate::metadata::Pointer;
+use crate::state::State;
+
+/// Controllers over a state. Register all, then start.
+pub struct Runtime {
+    state: State,
+    clock: Clock,
+    rng: Rng,
+    graph: Graph,
+    errors: Vec<RegistrationError>,
+    runners: Vec<Runner>,
+    activity: Arc<Activity>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("controllers", &self.runners.len()).finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    /// A runtime without controllers, on the clock of the state and the kernel's randomness.
+    #[must_use]
+    pub fn new(state: State) -> Self {
+        let clock = state.store().clock().clone();
+        Self::with_rng(state, clock, Rng::kernel())
+    }
+
+    /// A runtime without controllers on a given clock and randomness.
+    #[must_use]
+    pub fn with_rng(state: State, clock: Clock, rng: Rng) -> Self {
+        Self {
+            state,
+            clock,
+            rng,
+            graph: Graph::default(),
+            errors: Vec::new(),
+            runners: Vec::new(),
+            activity: Arc::default(),
+            stopping: Arc::default(),
+        }
+    }
+
+    /// The state that the controllers work on.
+    #[must_use]
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Registers a controller with effects. Conflicts come out at the start.
+    pub fn register<D: Driver>(&mut self, driver: D) -> &mut Self {
+        self.add::<D>(Box::new(Driving { driver, ops: Vec::new() }))
+    }
+
+    /// Registers a controller without effects. Conflicts come out at the start.
+    pub fn register_transform<T: Transform>(&mut self, transform: T) -> &mut Self {
+        self.add::<T>(Box::new(Transforming(transform)))
+    }
+
+    fn add<C: Declared>(&mut self, cycle: Box<dyn Cycle>) -> &mut Self {
+        self.errors.extend(self.graph.add(C::NAME, C::INPUTS, C::OUTPUTS));
+        let inputs = C::INPUTS.iter().map(|input| input.definition.kind);
+        for resource_type in inputs.chain(C::OUTPUTS.iter().map(|output| output.definition.kind)) {
+            if self.state.registry().get(resource_type).is_none() {
+                self.errors.push(RegistrationError::Unknown { controller: C::NAME, resource_type });
+            }
+        }
+        let wake = Arc::new(Wake::new(Arc::clone(&self.activity)));
+        let alarms = C::INPUTS
+            .iter()
+            .map(|input| {
+                let interest = if input.strength == Strength::DestroyReady {
+                    Interest::DestroyReady
+                } else {
+                    Interest::Any
+                };
+                (Pointer::to_kind(input.namespace, input.definition.kind), interest)
+            })
+            .chain(C::OUTPUTS.iter().map(|output| {
+                (Pointer::to_kind(output.namespace, output.definition.kind), Interest::Own(C::NAME))
+            }))
+            .map(|(kind, interest)| self.alarm(&kind, interest, &wake))
+            .collect();
+        self.runners.push(Runner {
+            cycle,
+            inputs: C::INPUTS,
+            publisher: Publisher { state: self.state.clone(), owner: C::NAME, outputs: C::OUTPUTS },
+            wake,
+            _alarms: alarms,
+            clock: self.clock.clone(),
+            rng: self.rng.clone(),
+            stopping: Arc::clone(&self.stopping),
+        });
+        self
+    }
+
+    fn alarm(&self, kind: &Pointer, interest: Interest, wake: &Arc<Wake>) -> Arc<Alarm> {
+        let alarm = Arc::new(Alarm { wake: Arc::clone(wake), interest });
+        let weak = Arc::downgrade(&alarm);
+        self.state.store().listen(kind, weak as std::sync::Weak<dyn Listener>);
+        alarm
+    }
+
+    /// Who reads and writes what.
+    #[must_use]
+    pub const fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Whether the registered controllers go together.
+    ///
+    /// # Errors
+    /// All conflicts, none left out.
+    pub fn check(&self) -> Result<(), RegistrationErrors> {
+        if self.errors.is_empty() { Ok(()) } else { Err(RegistrationErrors(self.errors.clone())) }
+    }
+
+    /// Starts all controllers, each as a task of the current Tokio runtime.
+    ///
+    /// # Errors
+    /// When the registered controllers do not go together.
+    pub fn start(self) -> Result<RunningRuntime, RegistrationErrors> {
+        self.check()?;
+        let wakes: Vec<Arc<Wake>> = self.runners.iter().map(|runner| Arc::clone(&runner.wake)).collect();
+        for wake in &wakes {
+            wake.fire();
+        }
+        let tasks = self
+            .runners
+            .into_iter()
+            .map(|runner| corten_base::spawn(runner.publisher.owner, runner.run()))
+            .collect();
+        Ok(RunningRuntime {
+            tasks,
+            wakes,
+            graph: self.graph,
+            activity: self.activity,
+            stopping: self.stopping,
+        })
+    }
+}
+
+/// Controllers at work; dropping it aborts them.
+#[must_use = "dropping a running runtime aborts its controllers"]
+pub struct RunningRuntime {
+    tasks: Vec<Task>,
+    wakes: Vec<Arc<Wake>>,
+    graph: Graph,
+    activity: Arc<Activity>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for RunningRuntime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunningRuntime").field("controllers", &self.tasks.len()).finish_non_exhaustive()
+    }
+}
+
+impl RunningRuntime {
+    /// Who reads and writes what.
+    #[must_use]
+    pub const fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Waits until no controller has anything to do; those that wait for a time to come do not count.
+    pub async fn quiet(&self) {
+        self.activity.quiet().await;
+    }
+
+    /// Lets every controller finish what it is doing, then stops it.
+    pub async fn stop(self) {
+        self.stopping.store(true, Ordering::Release);
+        for wake in &self.wakes {
+            wake.fire();
+        }
+        for task in self.tasks {
+            task.join().await;
+        }
+    }
+}

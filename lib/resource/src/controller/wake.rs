@@ -1,0 +1,111 @@
+//! Waking of controllers: events without content that coalesce, and a count of who is awake.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{Notify, watch};
+
+use crate::memory::Listener;
+use crate::store::Change;
+
+/// How many controllers are awake or about to be; tests wait until it is zero.
+#[derive(Debug)]
+pub struct Activity(watch::Sender<usize>);
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self(watch::Sender::new(0))
+    }
+}
+
+impl Activity {
+    fn begin(&self) {
+        self.0.send_modify(|count| *count += 1);
+    }
+
+    fn end(&self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+
+    /// Waits until nobody is awake.
+    pub async fn quiet(&self) {
+        let mut count = self.0.subscribe();
+        // The sender lives in `self`, so the wait cannot fail.
+        let _ = count.wait_for(|count| *count == 0).await;
+    }
+}
+
+/// The alarm of one controller.
+#[derive(Debug, Default)]
+pub struct Wake {
+    pending: AtomicBool,
+    notify: Notify,
+    activity: Arc<Activity>,
+}
+
+impl Wake {
+    pub fn new(activity: Arc<Activity>) -> Self {
+        Self { activity, ..Self::default() }
+    }
+
+    /// Wakes the controller, now or when it goes to sleep.
+    pub fn fire(&self) {
+        if !self.pending.swap(true, Ordering::AcqRel) {
+            self.activity.begin();
+            self.notify.notify_one();
+        }
+    }
+
+    /// Sleeps until somebody fires.
+    pub async fn fired(&self) {
+        while !self.pending.load(Ordering::Acquire) {
+            self.notify.notified().await;
+        }
+    }
+
+    /// Marks the begin of a cycle: what fires from now on asks for another one.
+    pub fn begin(&self) {
+        if !self.pending.swap(false, Ordering::AcqRel) {
+            self.activity.begin();
+        }
+    }
+
+    /// Marks the end of a cycle.
+    pub fn end(&self) {
+        self.activity.end();
+    }
+}
+
+/// Which changes of a type wake a controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Each.
+    Any,
+    /// When a resource is gone or may be destroyed.
+    DestroyReady,
+    /// When one of its own resources may be destroyed.
+    Own(&'static str),
+}
+
+/// The store's end of an alarm.
+#[derive(Debug)]
+pub struct Alarm {
+    pub wake: Arc<Wake>,
+    pub interest: Interest,
+}
+
+impl Listener for Alarm {
+    fn changed(&self, change: &Change) {
+        let matches = match (self.interest, change) {
+            (Interest::Any, _) | (Interest::DestroyReady, Change::Destroyed(_)) => true,
+            (Interest::DestroyReady, Change::Updated { new, .. }) => new.metadata().is_destroy_ready(),
+            (Interest::Own(owner), Change::Updated { new, .. }) => {
+                new.metadata().owner == owner && new.metadata().is_destroy_ready()
+            }
+            _ => false,
+        };
+        if matches {
+            self.wake.fire();
+        }
+    }
+}

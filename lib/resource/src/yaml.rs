@@ -1,0 +1,27 @@
+//! The YAML half of the codec: what `get -o yaml` prints and JSONPath columns run on.
+//!
+//! Written in block style with the scalars that Go's library would write; read with a depth bound and
+//! without anchors. Keys that a record does not know are skipped.
+
+mod parse;
+mod read;
+mod text;
+mod write;
+
+pub use read::read;
+pub use text::{duration, time};
+pub use write::write;
+
+/// Deepest nesting that is read.
+const DEPTH_MAX: usize = 64;
+
+/// Text that is not the YAML form of the record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum YamlError {
+    /// No YAML, or YAML with anchors or more than one document.
+    #[error("invalid YAML: {0}")]
+    Syntax(String),
+    /// A value that its field cannot hold.
+    #[error("invalid value of {0:?} in YAML")]
+    Value(String),
+}
