@@ -1,1 +1,43 @@
-//! Resources of the network domain.
+//! The network: what is wanted per layer, what is in effect, what the kernel says.
+//!
+//! Each `…Spec` exists twice: in [`CONFIG_NAMESPACE`] once per layer with the id `<layer>/<id>`, and in `network`
+//! with the plain id as the winner that is applied. Each `…Status` is what was observed afterwards.
+
+mod address;
+mod link;
+mod names;
+mod numbers;
+mod operator;
+mod route;
+mod state;
+
+pub use address::{AddressSpec, AddressStatus};
+pub use link::{
+    BondSlave, BridgeMaster, BridgeSlave, BridgeVlan, HardwareAddress, LinkSpec, LinkStatus, Stp, Vlan,
+    VlanProtocol,
+};
+pub use names::{
+    HostnameSpec, HostnameStatus, NameServer, NameServerProtocol, ResolverSpec, ResolverStatus, StaticHost,
+    TimeServerSpec, TimeServerStatus,
+};
+pub use numbers::{
+    AddressFlags, Duplex, Family, Layer, LinkFlags, LinkType, OperationalState, Port, RouteFlags,
+    RouteProtocol, RouteTable, RouteType, Scope,
+};
+pub use operator::{
+    ClientIdentifier, ClientIdentifierSpec, Dhcp4Operator, Dhcp6Operator, Operator, OperatorSpec, VipOperator,
+};
+pub use route::{RouteNextHop, RouteSpec, RouteStatus, route_id};
+pub use state::{
+    DnsResolveCache, DnsUpstream, HostDnsConfig, NetworkStatus, NodeAddress, NodeAddressFilter,
+    NodeAddressSortAlgorithm, SortAlgorithm,
+};
+
+/// Namespace of the layered specifications.
+pub const CONFIG_NAMESPACE: &str = "network-config";
+
+/// Id of a specification in [`CONFIG_NAMESPACE`].
+#[must_use]
+pub fn layered_id(layer: Layer, id: &str) -> String {
+    format!("{layer}/{id}")
+}
