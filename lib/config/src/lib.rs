@@ -1,1 +1,39 @@
-//! Placeholder until its first commit.
+//! Machine configuration: the language of Talos, read strictly, merged, validated and shown to controllers.
+//!
+//! ```text
+//!  bytes ──read──▶ nodes ──document──▶ Config ──validate──▶ problems, all at once, with places
+//!                    ▲                   │ ├──▶ view: typed, defaults filled in  (controllers)
+//!   patches ──merge──┘                   │ ├──▶ redacted text, diffs            (people)
+//!                                        │ └──▶ the bytes exactly as given      (disk, API)
+//! ```
+//!
+//! The language is data (`schema`): decoding, merging, redaction and canonical order walk the same tables.
+//! This crate knows neither the kernel nor the network; it makes clusters' secrets with `corten_pki`.
+
+pub mod config;
+mod decode;
+pub mod defaults;
+pub mod diff;
+pub mod document;
+mod json;
+mod merge;
+pub mod node;
+pub mod patch;
+pub mod problem;
+mod read;
+mod reader;
+mod redact;
+mod scalar;
+pub mod schema;
+pub mod validate;
+pub mod values;
+pub mod view;
+mod write;
+
+pub use config::{Config, load_cached};
+pub use document::{Document, DocumentId};
+pub use patch::{Patch, PatchError};
+pub use problem::{Problem, Problems};
+pub use redact::REDACTED;
+pub use validate::Target;
+pub use view::MachineView;

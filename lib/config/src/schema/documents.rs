@@ -1,0 +1,208 @@
+//! Documents that take effect on this machine.
+
+use super::Type::{Bool, Duration, Ip, List, OneOf, Size, Text, Url};
+use super::machine::{ENCRYPTION, HOST_DNS, MACHINE};
+use super::network::LINK_FIELDS;
+use super::{CLUSTER, DocumentKind, ROOT_KIND, Record, TEXT_MAP, TEXTS, Type, U32, field};
+
+/// Every kind that is understood.
+pub const DOCUMENTS: &[DocumentKind] = &[
+    DocumentKind { kind: ROOT_KIND, record: &ROOT, named: false },
+    DocumentKind { kind: "HostnameConfig", record: &HOSTNAME, named: false },
+    DocumentKind { kind: "LinkConfig", record: &LINK, named: true },
+    DocumentKind { kind: "DHCPv4Config", record: &DHCP4, named: true },
+    DocumentKind { kind: "ResolverConfig", record: &RESOLVER, named: false },
+    DocumentKind { kind: "StaticHostConfig", record: &STATIC_HOST, named: true },
+    DocumentKind { kind: "TimeSyncConfig", record: &TIME_SYNC, named: false },
+    DocumentKind { kind: "VolumeConfig", record: &VOLUME, named: true },
+    DocumentKind { kind: "RegistryMirrorConfig", record: &REGISTRY_MIRROR, named: true },
+    DocumentKind { kind: "RegistryAuthConfig", record: &REGISTRY_AUTH, named: true },
+    DocumentKind { kind: "RegistryTLSConfig", record: &REGISTRY_TLS, named: true },
+    DocumentKind { kind: "EnvironmentConfig", record: &ENVIRONMENT, named: false },
+    DocumentKind { kind: "KernelModuleConfig", record: &KERNEL_MODULE, named: true },
+    DocumentKind { kind: "SysctlConfig", record: &SYSCTL, named: false },
+    DocumentKind { kind: "SysfsConfig", record: &SYSFS, named: false },
+];
+
+const ROOT: Record = Record {
+    doc: "The machine configuration document that has no kind.",
+    fields: &[
+        field("version", OneOf(&["v1alpha1"]), "Version of the document.").required(),
+        field("debug", Bool, "Whether more is logged."),
+        field("persist", Bool, "Has no meaning any more."),
+        field("machine", Type::Record(&MACHINE), "The machine."),
+        field("cluster", Type::Record(&CLUSTER), "The cluster."),
+    ],
+};
+
+const HOSTNAME: Record = Record {
+    doc: "Host name of the machine.",
+    fields: &[
+        field("auto", OneOf(&["stable", "off"]), "How the name is made when none is given."),
+        field("hostname", Text, "The name, short or full."),
+    ],
+};
+
+const LINK: Record = Record { doc: "A physical link.", fields: LINK_FIELDS };
+
+const DHCP4: Record = Record {
+    doc: "DHCP version 4 on a link.",
+    fields: &[
+        field("name", Text, "Name of the link.").required(),
+        field("routeMetric", U32, "Metric of the routes."),
+        field("ignoreHostname", Bool, "Whether the offered host name is not used."),
+        field("ignoreRoutes", Bool, "Whether the offered routes are not used."),
+        field("clientIdentifier", OneOf(&["none", "mac", "duid"]), "How the machine identifies itself."),
+        field("duidRaw", Text, "The identifier in hexadecimal."),
+    ],
+};
+
+const RESOLVER: Record = Record {
+    doc: "DNS resolution.",
+    fields: &[
+        field("nameservers", List(&Type::Record(&NAMESERVER)), "DNS servers."),
+        field("searchDomains", Type::Record(&SEARCH_DOMAINS), "Search domains."),
+        field("hostDNS", Type::Record(&HOST_DNS), "Caching resolver on the machine."),
+    ],
+};
+
+const NAMESERVER: Record = Record {
+    doc: "A DNS server.",
+    fields: &[
+        field("address", Ip, "Its address.").required(),
+        field("protocol", OneOf(&["Do53", "DoT", "DoH"]), "How it is asked."),
+        field("tlsServerName", Text, "Name in its certificate.").refused(),
+    ],
+};
+
+const SEARCH_DOMAINS: Record = Record {
+    doc: "Search domains.",
+    fields: &[
+        field("domains", TEXTS, "Domains."),
+        field("disableDefault", Bool, "Whether resolv.conf has no search line without them."),
+    ],
+};
+
+const STATIC_HOST: Record = Record {
+    doc: "A line of /etc/hosts.",
+    fields: &[field("name", Ip, "Address.").required(), field("hostnames", TEXTS, "Names.")],
+};
+
+const TIME_SYNC: Record = Record {
+    doc: "Clock synchronization.",
+    fields: &[
+        field("enabled", Bool, "Whether it is on."),
+        field("bootTimeout", Duration, "How long booting waits for the clock."),
+        field("ntp", Type::Record(&NTP), "Time servers."),
+        field("ptp", Type::Record(&PTP), "Clocks of this machine.").refused(),
+    ],
+};
+
+const NTP: Record = Record {
+    doc: "Time servers.",
+    fields: &[
+        field("servers", TEXTS, "Servers."),
+        field("useNTS", Bool, "Whether time is authenticated.").refused(),
+    ],
+};
+
+const PTP: Record = Record { doc: "Clocks of this machine.", fields: &[field("devices", TEXTS, "Devices.")] };
+
+const VOLUME: Record = Record {
+    doc: "A system volume.",
+    fields: &[
+        field(
+            "name",
+            OneOf(&["EPHEMERAL", "STATE", "IMAGECACHE", "ETCD", "CRI", "KUBELET", "LOG"]),
+            "Which volume.",
+        )
+        .required(),
+        field("provisioning", Type::Record(&PROVISIONING), "Where it is and how large."),
+        field("filesystem", Type::Object, "Details of the file system.").inert(),
+        field("encryption", Type::Record(&ENCRYPTION), "Encryption.").refused(),
+        field("mount", Type::Record(&MOUNT), "How it is mounted."),
+        field("trim", Type::Object, "When unused blocks are given back.").inert(),
+        field("scrub", Type::Object, "When it is checked.").inert(),
+    ],
+};
+
+const PROVISIONING: Record = Record {
+    doc: "Where a volume is and how large.",
+    fields: &[
+        field("diskSelector", Type::Record(&DISK_MATCH), "Which disk.").refused(),
+        field("grow", Bool, "Whether it takes the space that is left."),
+        field("minSize", Size, "Least size."),
+        field("maxSize", Size, "Largest size."),
+    ],
+};
+
+const DISK_MATCH: Record =
+    Record { doc: "Choice of a disk.", fields: &[field("match", Text, "CEL expression.")] };
+
+const MOUNT: Record = Record {
+    doc: "How a volume is mounted.",
+    fields: &[
+        field(
+            "secure",
+            Bool,
+            "Whether devices, programs with extra rights and programs at all are ignored on it.",
+        ),
+        field("disableAccessTime", Bool, "Whether access times are not written."),
+    ],
+};
+
+const REGISTRY_MIRROR: Record = Record {
+    doc: "Mirrors of an image registry.",
+    fields: &[
+        field("name", Text, "Host of the registry; * stands for all others.").required(),
+        field("endpoints", List(&Type::Record(&ENDPOINT)), "Mirrors in order."),
+        field("skipFallback", Bool, "Whether the registry itself is never asked."),
+    ],
+};
+
+const ENDPOINT: Record = Record {
+    doc: "A mirror.",
+    fields: &[
+        field("url", Url, "Address.").required(),
+        field("overridePath", Bool, "Whether the address's path takes the place of /v2."),
+    ],
+};
+
+const REGISTRY_AUTH: Record = Record {
+    doc: "Credentials for an image registry.",
+    fields: &[
+        field("name", Text, "Host of the registry.").required(),
+        field("username", Text, "User."),
+        field("password", Text, "Password.").secret(),
+        field("auth", Text, "User and password in base64.").secret(),
+        field("identityToken", Text, "Token.").secret(),
+    ],
+};
+
+const REGISTRY_TLS: Record = Record {
+    doc: "TLS to an image registry.",
+    fields: &[
+        field("name", Text, "Host of the registry.").required(),
+        field("clientIdentity", Type::Record(&PLAIN_PAIR), "Client certificate."),
+        field("ca", Text, "CA to trust, as PEM."),
+        field("insecureSkipVerify", Bool, "Whether any certificate is accepted."),
+    ],
+};
+
+const PLAIN_PAIR: Record = Record {
+    doc: "A certificate with its key, as PEM.",
+    fields: &[field("cert", Text, "Certificate."), field("key", Text, "Private key.").secret()],
+};
+
+const ENVIRONMENT: Record =
+    Record { doc: "Environment of system services.", fields: &[field("variables", TEXT_MAP, "Variables.")] };
+
+const KERNEL_MODULE: Record = Record {
+    doc: "A kernel module to load.",
+    fields: &[field("name", Text, "Name.").required(), field("parameters", TEXTS, "Parameters.")],
+};
+
+const SYSCTL: Record =
+    Record { doc: "Kernel parameters below /proc/sys.", fields: &[field("params", TEXT_MAP, "Parameters.")] };
+
+const SYSFS: Record = Record { doc: "Values below /sys.", fields: &[field("params", TEXT_MAP, "Values.")] };

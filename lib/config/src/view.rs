@@ -1,0 +1,83 @@
+//! The configuration as controllers read it: typed, with defaults filled in and documents merged.
+//!
+//! Nothing here fails: a view exists only of documents that follow the schema, and what they leave out has
+//! a default or is `None`. Dedicated documents come before the matching fields of `v1alpha1`.
+
+mod cluster;
+mod kubernetes;
+mod machine;
+mod network;
+mod registries;
+
+pub use cluster::{AdminKubeconfig, Cluster, ClusterNetwork, Cni, Discovery, Etcd, InlineManifest};
+pub use kubernetes::{
+    AdmissionPlugin, ApiServer, Authorizer, ControllerManager, CoreDns, HostVolume, Proxy, Scheduler,
+};
+pub use machine::{
+    DiskSelector, ExtraMount, Features, File, FileOp, Install, KernelModule, Kubelet, Machine, MachineType,
+    Pair, SeccompProfile, Time, VolumeSettings,
+};
+pub use network::{DeviceSelector, Dhcp, ExtraHost, HostDns, HostnameMode, Interface, Network, Route, Vlan};
+pub use registries::{Mirror, MirrorEndpoint, Registries, RegistryAccess};
+
+use crate::document::Document;
+use crate::reader::Reader;
+use crate::schema::ROOT_KIND;
+
+/// Everything that controllers need to know.
+#[derive(Clone, Debug, Default)]
+pub struct MachineView {
+    /// Whether there is a `v1alpha1` document; without it the machine stays in maintenance.
+    pub complete: bool,
+    /// Whether more is logged.
+    pub debug: bool,
+    /// The machine.
+    pub machine: Machine,
+    /// The cluster.
+    pub cluster: Cluster,
+}
+
+impl MachineView {
+    pub(crate) fn new(documents: &[Document]) -> Self {
+        let documents = Documents(documents);
+        let root = documents.root();
+        let machine = Machine::read(root.get("machine"), &documents);
+        let cluster = Cluster::read(root.get("cluster"), &machine);
+        Self { complete: root.exists(), debug: root.get("debug").is(), machine, cluster }
+    }
+
+    /// Whether this machine is a control plane.
+    #[must_use]
+    pub fn is_control_plane(&self) -> bool {
+        self.complete && self.machine.kind == MachineType::ControlPlane
+    }
+}
+
+/// All documents, to be read by kind.
+pub(crate) struct Documents<'a>(&'a [Document]);
+
+impl<'a> Documents<'a> {
+    pub(crate) const fn new(documents: &'a [Document]) -> Self {
+        Self(documents)
+    }
+
+    pub(crate) fn root(&self) -> Reader<'a> {
+        self.one(ROOT_KIND)
+    }
+
+    pub(crate) fn one(&self, kind: &str) -> Reader<'a> {
+        self.all(kind).next().map(|(_, reader)| reader).unwrap_or_default()
+    }
+
+    /// Name and content of every document of a kind.
+    pub(crate) fn all(&self, kind: &str) -> impl Iterator<Item = (&'a str, Reader<'a>)> + use<'a, '_> {
+        let kind = kind.to_owned();
+        self.0
+            .iter()
+            .filter(move |document| document.id.kind == kind)
+            .map(|document| (document.id.name.as_str(), Reader::new(&document.node)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

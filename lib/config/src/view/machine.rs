@@ -1,0 +1,476 @@
+//! The machine.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use corten_base::Secret;
+use serde_json::{Map as JsonMap, Value as Json};
+
+use super::{Documents, Network, Registries};
+use crate::defaults;
+use crate::reader::Reader;
+
+/// Role in the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MachineType {
+    /// Not known yet.
+    #[default]
+    Unknown,
+    /// Runs the control plane.
+    ControlPlane,
+    /// Runs pods only.
+    Worker,
+}
+
+impl MachineType {
+    fn read(reader: Reader<'_>) -> Self {
+        match reader.text() {
+            Some("controlplane" | "init") => Self::ControlPlane,
+            Some("worker" | "join") => Self::Worker,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// As configurations write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::ControlPlane => "controlplane",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+/// A certificate with its key, both as PEM; either may be empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pair {
+    /// Certificate.
+    pub crt: Vec<u8>,
+    /// Private key.
+    pub key: Secret<Vec<u8>>,
+}
+
+impl Pair {
+    pub(super) fn read(reader: Reader<'_>) -> Option<Self> {
+        let pair = Self { crt: reader.get("crt").base64(), key: Secret::new(reader.get("key").base64()) };
+        (!pair.crt.is_empty() || !pair.key.reveal().is_empty()).then_some(pair)
+    }
+
+    /// Whether there is a key.
+    #[must_use]
+    pub const fn has_key(&self) -> bool {
+        !self.key.reveal().is_empty()
+    }
+}
+
+pub(super) fn certificates(reader: Reader<'_>) -> Vec<Vec<u8>> {
+    reader.list(|item| Some(item.get("crt").base64()).filter(|pem| !pem.is_empty()))
+}
+
+/// The machine: identity, network, storage and system settings.
+#[derive(Clone, Debug, Default)]
+pub struct Machine {
+    /// Role in the cluster.
+    pub kind: MachineType,
+    /// Token for trustd.
+    pub token: Secret<String>,
+    /// Talos CA; the key is there on control planes.
+    pub ca: Option<Pair>,
+    /// More Talos CAs to trust, as PEM.
+    pub accepted_cas: Vec<Vec<u8>>,
+    /// More names and addresses for the API certificate.
+    pub cert_sans: Vec<String>,
+    /// The kubelet.
+    pub kubelet: Kubelet,
+    /// Static pods as Kubernetes objects.
+    pub pods: Vec<Json>,
+    /// Network.
+    pub network: Network,
+    /// Where and what to install; nothing when the configuration has no install section.
+    pub install: Option<Install>,
+    /// Files to write.
+    pub files: Vec<File>,
+    /// Environment of system services.
+    pub env: BTreeMap<String, String>,
+    /// Clock synchronization.
+    pub time: Time,
+    /// Kernel parameters, dotted names.
+    pub sysctls: BTreeMap<String, String>,
+    /// Values below /sys.
+    pub sysfs: BTreeMap<String, String>,
+    /// Image registries.
+    pub registries: Registries,
+    /// Features that can be switched.
+    pub features: Features,
+    /// Kernel modules to load.
+    pub kernel_modules: Vec<KernelModule>,
+    /// Seccomp profiles for pods.
+    pub seccomp_profiles: Vec<SeccompProfile>,
+    /// Labels of the node.
+    pub node_labels: BTreeMap<String, String>,
+    /// Annotations of the node.
+    pub node_annotations: BTreeMap<String, String>,
+    /// Taints of the node: key to `value:effect` or `effect`.
+    pub node_taints: BTreeMap<String, String>,
+    /// Whether kube-controller-manager does not run here.
+    pub controller_manager_disabled: bool,
+    /// Whether kube-scheduler does not run here.
+    pub scheduler_disabled: bool,
+    /// Settings of system volumes by name.
+    pub volumes: BTreeMap<String, VolumeSettings>,
+}
+
+impl Machine {
+    pub(super) fn read(machine: Reader<'_>, documents: &Documents<'_>) -> Self {
+        let maps = |key: &str, kind: &str, field: &str| {
+            let mut map = machine.get(key).text_map();
+            map.extend(documents.one(kind).get(field).text_map());
+            map
+        };
+        Self {
+            kind: MachineType::read(machine.get("type")),
+            token: machine.get("token").secret(),
+            ca: Pair::read(machine.get("ca")),
+            accepted_cas: certificates(machine.get("acceptedCAs")),
+            cert_sans: machine.get("certSANs").texts(),
+            kubelet: Kubelet::read(machine.get("kubelet")),
+            pods: machine.get("pods").list(Reader::json),
+            network: Network::read(machine, documents),
+            install: Install::read(machine.get("install")),
+            files: machine.get("files").list(|file| Some(File::read(file))),
+            env: maps("env", "EnvironmentConfig", "variables"),
+            time: Time::read(machine.get("time"), documents.one("TimeSyncConfig")),
+            sysctls: maps("sysctls", "SysctlConfig", "params"),
+            sysfs: maps("sysfs", "SysfsConfig", "params"),
+            registries: Registries::read(machine.get("registries"), documents),
+            features: Features::read(machine.get("features")),
+            kernel_modules: KernelModule::read_all(machine.path(&["kernel", "modules"]), documents),
+            seccomp_profiles: machine.get("seccompProfiles").list(SeccompProfile::read),
+            node_labels: machine.get("nodeLabels").text_map(),
+            node_annotations: machine.get("nodeAnnotations").text_map(),
+            node_taints: machine.get("nodeTaints").text_map(),
+            controller_manager_disabled: machine
+                .path(&["controlPlane", "controllerManager", "disabled"])
+                .is(),
+            scheduler_disabled: machine.path(&["controlPlane", "scheduler", "disabled"]).is(),
+            volumes: documents
+                .all("VolumeConfig")
+                .map(|(name, volume)| (name.to_owned(), VolumeSettings::read(volume)))
+                .collect(),
+        }
+    }
+
+    /// Every Talos CA that is trusted, the issuing one first, as one PEM text.
+    #[must_use]
+    pub fn ca_bundle(&self) -> Vec<u8> {
+        bundle(self.ca.as_ref(), &self.accepted_cas)
+    }
+}
+
+pub(super) fn bundle(ca: Option<&Pair>, accepted: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for pem in ca.map(|ca| &ca.crt).into_iter().chain(accepted) {
+        out.extend_from_slice(pem);
+        if !out.is_empty() && !out.ends_with(b"\n") {
+            out.push(b'\n');
+        }
+    }
+    out
+}
+
+/// The kubelet.
+#[derive(Clone, Debug, Default)]
+pub struct Kubelet {
+    /// Image.
+    pub image: String,
+    /// DNS servers for pods; when empty, the tenth address of each service network.
+    pub cluster_dns: Vec<IpAddr>,
+    /// More arguments; several values repeat the argument.
+    pub extra_args: BTreeMap<String, Vec<String>>,
+    /// More mounts.
+    pub extra_mounts: Vec<ExtraMount>,
+    /// More fields of the KubeletConfiguration.
+    pub extra_config: JsonMap<String, Json>,
+    /// CredentialProviderConfig.
+    pub credential_provider_config: JsonMap<String, Json>,
+    /// Whether pods run under the runtime's seccomp profile.
+    pub default_runtime_seccomp_profile: bool,
+    /// Whether the node is named by its full name.
+    pub register_with_fqdn: bool,
+    /// Networks that node addresses must be in; a leading `!` excludes.
+    pub node_ip_valid_subnets: Vec<String>,
+    /// Whether the kubelet runs without the cluster.
+    pub skip_node_registration: bool,
+    /// Whether the manifests directory is not read.
+    pub disable_manifests_directory: bool,
+}
+
+impl Kubelet {
+    fn read(reader: Reader<'_>) -> Self {
+        Self {
+            image: reader.get("image").string_or(&defaults::kubernetes_image(defaults::KUBELET_IMAGE)),
+            cluster_dns: reader.get("clusterDNS").list(Reader::ip),
+            extra_args: reader.get("extraArgs").arguments(),
+            extra_mounts: reader.get("extraMounts").list(|mount| Some(ExtraMount::read(mount))),
+            extra_config: reader.get("extraConfig").object(),
+            credential_provider_config: reader.get("credentialProviderConfig").object(),
+            default_runtime_seccomp_profile: reader.get("defaultRuntimeSeccompProfileEnabled").is(),
+            register_with_fqdn: reader.get("registerWithFQDN").is(),
+            node_ip_valid_subnets: reader.path(&["nodeIP", "validSubnets"]).texts(),
+            skip_node_registration: reader.get("skipNodeRegistration").is(),
+            disable_manifests_directory: reader.get("disableManifestsDirectory").is(),
+        }
+    }
+}
+
+/// A mount in the form of the OCI runtime specification.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExtraMount {
+    /// Where it appears.
+    pub destination: String,
+    /// Type of file system.
+    pub kind: String,
+    /// What is mounted.
+    pub source: String,
+    /// Mount options.
+    pub options: Vec<String>,
+}
+
+impl ExtraMount {
+    fn read(reader: Reader<'_>) -> Self {
+        Self {
+            destination: reader.get("destination").string(),
+            kind: reader.get("type").string(),
+            source: reader.get("source").string(),
+            options: reader.get("options").texts(),
+        }
+    }
+}
+
+/// Installation to disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Install {
+    /// Device; empty when the selector chooses.
+    pub disk: String,
+    /// Properties of the disk.
+    pub disk_selector: Option<DiskSelector>,
+    /// Installer image; empty means the image that runs.
+    pub image: String,
+    /// Whether the disk is wiped first.
+    pub wipe: bool,
+}
+
+impl Install {
+    fn read(reader: Reader<'_>) -> Option<Self> {
+        reader.exists().then(|| Self {
+            disk: reader.get("disk").string(),
+            disk_selector: DiskSelector::read(reader.get("diskSelector")),
+            image: reader.get("image").string(),
+            wipe: reader.get("wipe").is(),
+        })
+    }
+}
+
+/// Properties of a disk; empty ones match any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskSelector {
+    /// Size with an optional comparison, such as `>= 10GB`.
+    pub size: String,
+    /// Name in /sys/block.
+    pub name: String,
+    /// Model.
+    pub model: String,
+    /// Serial number.
+    pub serial: String,
+    /// Modalias.
+    pub modalias: String,
+    /// UUID.
+    pub uuid: String,
+    /// World wide id.
+    pub wwid: String,
+    /// `ssd`, `hdd`, `nvme` or `sd`.
+    pub kind: String,
+    /// Path of the bus.
+    pub bus_path: String,
+}
+
+impl DiskSelector {
+    fn read(reader: Reader<'_>) -> Option<Self> {
+        let text = |key: &str| reader.get(key).string();
+        reader.exists().then(|| Self {
+            size: text("size"),
+            name: text("name"),
+            model: text("model"),
+            serial: text("serial"),
+            modalias: text("modalias"),
+            uuid: text("uuid"),
+            wwid: text("wwid"),
+            kind: text("type"),
+            bus_path: text("busPath"),
+        })
+    }
+}
+
+/// What to do with a file that exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileOp {
+    /// Make it new; it must not exist.
+    #[default]
+    Create,
+    /// Add to its end.
+    Append,
+    /// Write it anew; it must exist.
+    Overwrite,
+}
+
+/// A file to write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct File {
+    /// Content.
+    pub content: String,
+    /// Permissions.
+    pub permissions: u32,
+    /// Where.
+    pub path: String,
+    /// What to do if it exists.
+    pub op: FileOp,
+}
+
+impl File {
+    fn read(reader: Reader<'_>) -> Self {
+        Self {
+            content: reader.get("content").string(),
+            permissions: reader.get("permissions").positive().unwrap_or(0o644),
+            path: reader.get("path").string(),
+            op: match reader.get("op").text() {
+                Some("append") => FileOp::Append,
+                Some("overwrite") => FileOp::Overwrite,
+                _ => FileOp::Create,
+            },
+        }
+    }
+}
+
+/// Clock synchronization.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Time {
+    /// Whether it is on.
+    pub enabled: bool,
+    /// Servers; when empty, those of other layers or the default.
+    pub servers: Vec<String>,
+    /// How long booting waits; nothing means for ever.
+    pub boot_timeout: Option<Duration>,
+}
+
+impl Default for Time {
+    fn default() -> Self {
+        Self { enabled: true, servers: Vec::new(), boot_timeout: None }
+    }
+}
+
+impl Time {
+    fn read(legacy: Reader<'_>, document: Reader<'_>) -> Self {
+        let servers = document.path(&["ntp", "servers"]).texts();
+        let timeout =
+            |reader: Reader<'_>| reader.get("bootTimeout").duration().filter(|wait| !wait.is_zero());
+        Self {
+            enabled: document.get("enabled").bool().unwrap_or(!legacy.get("disabled").is()),
+            servers: if servers.is_empty() { legacy.get("servers").texts() } else { servers },
+            boot_timeout: timeout(document).or_else(|| timeout(legacy)),
+        }
+    }
+}
+
+/// Features that can be switched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Whether EPHEMERAL is mounted with project quotas.
+    pub disk_quota: bool,
+    /// Port of the load balancer for the Kubernetes API; nothing when it is off.
+    pub kube_prism_port: Option<u16>,
+    /// `v1` or `v2`.
+    pub node_address_sort_algorithm: String,
+}
+
+impl Features {
+    fn read(reader: Reader<'_>) -> Self {
+        let prism = reader.get("kubePrism");
+        let port = || prism.get("port").positive().unwrap_or(defaults::KUBE_PRISM_PORT);
+        Self {
+            disk_quota: reader.get("diskQuotaSupport").is(),
+            kube_prism_port: prism.get("enabled").is().then(port),
+            node_address_sort_algorithm: reader.get("nodeAddressSortAlgorithm").string_or("v1"),
+        }
+    }
+}
+
+/// A kernel module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelModule {
+    /// Name.
+    pub name: String,
+    /// Parameters as `key=value`.
+    pub parameters: Vec<String>,
+}
+
+impl KernelModule {
+    fn read_all(legacy: Reader<'_>, documents: &Documents<'_>) -> Vec<Self> {
+        let read = |reader: Reader<'_>| Self {
+            name: reader.get("name").string(),
+            parameters: reader.get("parameters").texts(),
+        };
+        let mut modules: Vec<Self> =
+            documents.all("KernelModuleConfig").map(|(_, reader)| read(reader)).collect();
+        for module in legacy.items().map(read) {
+            if !modules.iter().any(|known| known.name == module.name) {
+                modules.push(module);
+            }
+        }
+        modules
+    }
+}
+
+/// A seccomp profile.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SeccompProfile {
+    /// File name.
+    pub name: String,
+    /// Profile.
+    pub value: Json,
+}
+
+impl SeccompProfile {
+    fn read(reader: Reader<'_>) -> Option<Self> {
+        Some(Self { name: reader.get("name").string(), value: reader.get("value").json()? })
+    }
+}
+
+/// Settings of a system volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VolumeSettings {
+    /// Least size in bytes.
+    pub min_size: Option<u64>,
+    /// Largest size in bytes.
+    pub max_size: Option<u64>,
+    /// Whether it takes the space that is left.
+    pub grow: Option<bool>,
+    /// Whether devices and programs are ignored on it.
+    pub secure: Option<bool>,
+    /// Whether access times are not written.
+    pub disable_access_time: bool,
+}
+
+impl VolumeSettings {
+    fn read(reader: Reader<'_>) -> Self {
+        let provisioning = reader.get("provisioning");
+        Self {
+            min_size: provisioning.get("minSize").size(),
+            max_size: provisioning.get("maxSize").size(),
+            grow: provisioning.get("grow").bool(),
+            secure: reader.path(&["mount", "secure"]).bool(),
+            disable_access_time: reader.path(&["mount", "disableAccessTime"]).is(),
+        }
+    }
+}

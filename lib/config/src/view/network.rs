@@ -1,0 +1,331 @@
+//! Network settings of the machine.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::Documents;
+use crate::reader::Reader;
+
+/// How a host name is made when none is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostnameMode {
+    /// From the machine's identity.
+    #[default]
+    Stable,
+    /// From the first address; older configurations.
+    Address,
+    /// Not at all.
+    Off,
+}
+
+/// Network settings.
+#[derive(Clone, Debug, Default)]
+pub struct Network {
+    /// Host name, short or full; empty when none is given.
+    pub hostname: String,
+    /// How it is made when none is given.
+    pub hostname_mode: HostnameMode,
+    /// Links.
+    pub interfaces: Vec<Interface>,
+    /// DNS servers; when empty, those of other layers or the default.
+    pub nameservers: Vec<IpAddr>,
+    /// DNS search domains.
+    pub search_domains: Vec<String>,
+    /// Whether resolv.conf has no search line.
+    pub disable_search_domain: bool,
+    /// More lines of /etc/hosts.
+    pub extra_hosts: Vec<ExtraHost>,
+    /// Caching resolver on the machine.
+    pub host_dns: HostDns,
+}
+
+impl Network {
+    pub(super) fn read(machine: Reader<'_>, documents: &Documents<'_>) -> Self {
+        let network = machine.get("network");
+        let hostname = documents.one("HostnameConfig");
+        let resolver = documents.one("ResolverConfig");
+        let nameservers = resolver.get("nameservers").list(|server| server.get("address").ip());
+        let domains = resolver.path(&["searchDomains", "domains"]).texts();
+        let host_dns = resolver.get("hostDNS");
+        let stable = machine.path(&["features", "stableHostname"]).bool();
+        Self {
+            hostname: hostname.get("hostname").string_or(&network.get("hostname").string()),
+            hostname_mode: match (hostname.get("auto").text(), stable) {
+                (Some("off"), _) => HostnameMode::Off,
+                (None, Some(false)) => HostnameMode::Address,
+                _ => HostnameMode::Stable,
+            },
+            interfaces: Interface::read_all(network.get("interfaces"), documents),
+            nameservers: or(nameservers, || network.get("nameservers").list(Reader::ip)),
+            search_domains: or(domains, || network.get("searchDomains").texts()),
+            disable_search_domain: resolver
+                .path(&["searchDomains", "disableDefault"])
+                .bool()
+                .unwrap_or(network.get("disableSearchDomain").is()),
+            extra_hosts: ExtraHost::read_all(network.get("extraHostEntries"), documents),
+            host_dns: HostDns::read(if host_dns.exists() {
+                host_dns
+            } else {
+                machine.path(&["features", "hostDNS"])
+            }),
+        }
+    }
+}
+
+fn or<T>(first: Vec<T>, second: impl FnOnce() -> Vec<T>) -> Vec<T> {
+    if first.is_empty() { second() } else { first }
+}
+
+/// Properties of a link; empty ones match any, `*` stands for any text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceSelector {
+    /// Path of the bus.
+    pub bus_path: String,
+    /// Hardware address.
+    pub hardware_addr: String,
+    /// Burnt-in hardware address.
+    pub permanent_addr: String,
+    /// PCI vendor and device.
+    pub pci_id: String,
+    /// Kernel driver.
+    pub driver: String,
+    /// Whether it is a physical link.
+    pub physical: Option<bool>,
+}
+
+/// A link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// Name; empty when the selector chooses.
+    pub name: String,
+    /// Properties of the link; several may match.
+    pub selector: Option<DeviceSelector>,
+    /// Addresses with the length of their networks.
+    pub addresses: Vec<IpNet>,
+    /// Routes.
+    pub routes: Vec<Route>,
+    /// Largest packet.
+    pub mtu: Option<u32>,
+    /// Whether the link is up; nothing means up.
+    pub up: Option<bool>,
+    /// DHCP; nothing when it is off.
+    pub dhcp: Option<Dhcp>,
+    /// Whether the link is left alone.
+    pub ignore: bool,
+    /// Whether the link is a dummy.
+    pub dummy: bool,
+    /// VLANs on the link.
+    pub vlans: Vec<Vlan>,
+}
+
+impl Interface {
+    fn read_all(legacy: Reader<'_>, documents: &Documents<'_>) -> Vec<Self> {
+        let mut all: Vec<Self> = legacy.items().map(Self::read_legacy).collect();
+        for (name, link) in documents.all("LinkConfig") {
+            let interface = Self::named(&mut all, name);
+            interface.up = link.get("up").bool();
+            interface.mtu = link.get("mtu").positive().or(interface.mtu);
+            interface.addresses.extend(link.get("addresses").list(|item| item.get("address").address()));
+            interface
+                .routes
+                .extend(link.get("routes").items().map(|route| Route::read(route, "destination")));
+        }
+        for (name, dhcp) in documents.all("DHCPv4Config") {
+            Self::named(&mut all, name).dhcp = Some(Dhcp::read_document(dhcp));
+        }
+        all
+    }
+
+    fn named<'a>(all: &'a mut Vec<Self>, name: &str) -> &'a mut Self {
+        let index = all.iter().position(|interface| interface.name == name).unwrap_or_else(|| {
+            all.push(Self { name: name.to_owned(), ..Self::default() });
+            all.len() - 1
+        });
+        &mut all[index]
+    }
+
+    fn read_legacy(reader: Reader<'_>) -> Self {
+        Self {
+            name: reader.get("interface").string(),
+            selector: DeviceSelector::read(reader.get("deviceSelector")),
+            addresses: addresses(reader),
+            routes: reader.get("routes").items().map(|route| Route::read(route, "network")).collect(),
+            mtu: reader.get("mtu").positive(),
+            up: None,
+            dhcp: Dhcp::read_legacy(reader),
+            ignore: reader.get("ignore").is(),
+            dummy: reader.get("dummy").is(),
+            vlans: reader.get("vlans").items().map(Vlan::read).collect(),
+        }
+    }
+}
+
+fn addresses(reader: Reader<'_>) -> Vec<IpNet> {
+    let mut all = reader.get("addresses").list(Reader::address);
+    all.extend(reader.get("cidr").address());
+    all
+}
+
+impl DeviceSelector {
+    fn read(reader: Reader<'_>) -> Option<Self> {
+        let text = |key: &str| reader.get(key).string();
+        reader.exists().then(|| Self {
+            bus_path: text("busPath"),
+            hardware_addr: text("hardwareAddr"),
+            permanent_addr: text("permanentAddr"),
+            pci_id: text("pciID"),
+            driver: text("driver"),
+            physical: reader.get("physical").bool(),
+        })
+    }
+}
+
+/// A route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Route {
+    /// Destination; nothing means the default route.
+    pub destination: Option<IpNet>,
+    /// Gateway; nothing means directly on the link.
+    pub gateway: Option<IpAddr>,
+    /// Source address.
+    pub source: Option<IpAddr>,
+    /// Metric; nothing means the default.
+    pub metric: Option<u32>,
+    /// Largest packet.
+    pub mtu: Option<u32>,
+    /// Routing table by name; empty means main.
+    pub table: String,
+}
+
+impl Route {
+    fn read(reader: Reader<'_>, destination: &str) -> Self {
+        Self {
+            destination: reader.get(destination).cidr(),
+            gateway: reader.get("gateway").ip(),
+            source: reader.get("source").ip(),
+            metric: reader.get("metric").positive(),
+            mtu: reader.get("mtu").positive(),
+            table: reader.get("table").string(),
+        }
+    }
+}
+
+/// A VLAN.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vlan {
+    /// Number.
+    pub id: u16,
+    /// Addresses with the length of their networks.
+    pub addresses: Vec<IpNet>,
+    /// Routes.
+    pub routes: Vec<Route>,
+    /// Largest packet.
+    pub mtu: Option<u32>,
+    /// DHCP; nothing when it is off.
+    pub dhcp: Option<Dhcp>,
+}
+
+impl Vlan {
+    fn read(reader: Reader<'_>) -> Self {
+        Self {
+            id: reader.get("vlanId").integer().unwrap_or_default(),
+            addresses: addresses(reader),
+            routes: reader.get("routes").items().map(|route| Route::read(route, "network")).collect(),
+            mtu: reader.get("mtu").positive(),
+            dhcp: Dhcp::read_legacy(reader),
+        }
+    }
+}
+
+/// How DHCP is done on a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dhcp {
+    /// Whether version 4 is used.
+    pub ipv4: bool,
+    /// Whether version 6 is used.
+    pub ipv6: bool,
+    /// Metric of the routes; nothing means the default.
+    pub route_metric: Option<u32>,
+    /// Whether the offered host name is not used.
+    pub ignore_hostname: bool,
+    /// Whether the offered routes are not used.
+    pub ignore_routes: bool,
+    /// `none`, `mac` or `duid`; empty means `mac`.
+    pub client_identifier: String,
+    /// Identifier in hexadecimal; empty when none is given.
+    pub duid: String,
+}
+
+impl Dhcp {
+    fn read_legacy(link: Reader<'_>) -> Option<Self> {
+        let options = link.get("dhcpOptions");
+        link.get("dhcp").is().then(|| Self {
+            ipv4: options.get("ipv4").bool().unwrap_or(true),
+            ipv6: options.get("ipv6").is(),
+            route_metric: options.get("routeMetric").positive(),
+            ignore_hostname: false,
+            ignore_routes: false,
+            client_identifier: String::new(),
+            duid: options.get("duidv6").string(),
+        })
+    }
+
+    fn read_document(reader: Reader<'_>) -> Self {
+        Self {
+            ipv4: true,
+            ipv6: false,
+            route_metric: reader.get("routeMetric").positive(),
+            ignore_hostname: reader.get("ignoreHostname").is(),
+            ignore_routes: reader.get("ignoreRoutes").is(),
+            client_identifier: reader.get("clientIdentifier").string(),
+            duid: reader.get("duidRaw").string(),
+        }
+    }
+}
+
+/// A line of /etc/hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraHost {
+    /// Address.
+    pub ip: IpAddr,
+    /// Names.
+    pub aliases: Vec<String>,
+}
+
+impl ExtraHost {
+    fn read_all(legacy: Reader<'_>, documents: &Documents<'_>) -> Vec<Self> {
+        let mut all: Vec<Self> = documents
+            .all("StaticHostConfig")
+            .filter_map(|(_, host)| {
+                Some(Self { ip: host.get("name").ip()?, aliases: host.get("hostnames").texts() })
+            })
+            .collect();
+        all.extend(legacy.items().filter_map(|host| {
+            Some(Self { ip: host.get("ip").ip()?, aliases: host.get("aliases").texts() })
+        }));
+        all
+    }
+}
+
+/// Caching resolver on the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostDns {
+    /// Whether it is on.
+    pub enabled: bool,
+    /// Whether CoreDNS asks it.
+    pub forward_kube_dns: bool,
+    /// Whether it answers names of cluster members.
+    pub resolve_member_names: bool,
+}
+
+impl HostDns {
+    fn read(reader: Reader<'_>) -> Self {
+        let enabled = reader.get("enabled").is();
+        Self {
+            enabled,
+            forward_kube_dns: enabled && reader.get("forwardKubeDNSToHost").is(),
+            resolve_member_names: enabled && reader.get("resolveMemberNames").is(),
+        }
+    }
+}

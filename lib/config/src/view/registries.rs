@@ -1,0 +1,121 @@
+//! Image registries.
+
+use std::collections::BTreeMap;
+
+use corten_base::Secret;
+
+use super::{Documents, Pair};
+use crate::reader::Reader;
+
+/// Image registries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registries {
+    /// Mirrors by host; `*` stands for all others.
+    pub mirrors: BTreeMap<String, Mirror>,
+    /// TLS and credentials by host.
+    pub access: BTreeMap<String, RegistryAccess>,
+}
+
+/// Mirrors of one registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mirror {
+    /// Mirrors in order.
+    pub endpoints: Vec<MirrorEndpoint>,
+    /// Whether the registry itself is never asked.
+    pub skip_fallback: bool,
+}
+
+/// One mirror.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MirrorEndpoint {
+    /// URL.
+    pub url: String,
+    /// Whether the URL's path takes the place of `/v2`.
+    pub override_path: bool,
+}
+
+/// TLS and credentials of one registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistryAccess {
+    /// Client certificate.
+    pub client_identity: Option<Pair>,
+    /// CA to trust, as PEM; empty when the usual ones are.
+    pub ca: Vec<u8>,
+    /// Whether any certificate is accepted.
+    pub insecure_skip_verify: bool,
+    /// User.
+    pub username: String,
+    /// Password.
+    pub password: Secret<String>,
+    /// User and password in base64.
+    pub auth: Secret<String>,
+    /// Token.
+    pub identity_token: Secret<String>,
+}
+
+impl Registries {
+    pub(super) fn read(legacy: Reader<'_>, documents: &Documents<'_>) -> Self {
+        let mut all = Self::default();
+        for (host, mirror) in legacy.get("mirrors").entries() {
+            all.mirrors.insert(host.to_owned(), Mirror::read_legacy(mirror));
+        }
+        for (host, mirror) in documents.all("RegistryMirrorConfig") {
+            all.mirrors.insert(host.to_owned(), Mirror::read_document(mirror));
+        }
+        for (host, registry) in legacy.get("config").entries() {
+            let access = all.access.entry(host.to_owned()).or_default();
+            access.read_auth(registry.get("auth"));
+            let tls = registry.get("tls");
+            access.client_identity = Pair::read(tls.get("clientIdentity"));
+            access.ca = tls.get("ca").base64();
+            access.insecure_skip_verify = tls.get("insecureSkipVerify").is();
+        }
+        for (host, auth) in documents.all("RegistryAuthConfig") {
+            all.access.entry(host.to_owned()).or_default().read_auth(auth);
+        }
+        for (host, tls) in documents.all("RegistryTLSConfig") {
+            all.access.entry(host.to_owned()).or_default().read_tls_document(tls);
+        }
+        all
+    }
+}
+
+impl Mirror {
+    fn read_legacy(reader: Reader<'_>) -> Self {
+        let override_path = reader.get("overridePath").is();
+        let endpoints = reader.get("endpoints").texts().into_iter();
+        Self {
+            endpoints: endpoints.map(|url| MirrorEndpoint { url, override_path }).collect(),
+            skip_fallback: reader.get("skipFallback").is(),
+        }
+    }
+
+    fn read_document(reader: Reader<'_>) -> Self {
+        let endpoint = |reader: Reader<'_>| MirrorEndpoint {
+            url: reader.get("url").string(),
+            override_path: reader.get("overridePath").is(),
+        };
+        Self {
+            endpoints: reader.get("endpoints").items().map(endpoint).collect(),
+            skip_fallback: reader.get("skipFallback").is(),
+        }
+    }
+}
+
+impl RegistryAccess {
+    fn read_auth(&mut self, auth: Reader<'_>) {
+        self.username = auth.get("username").string();
+        self.password = auth.get("password").secret();
+        self.auth = auth.get("auth").secret();
+        self.identity_token = auth.get("identityToken").secret();
+    }
+
+    fn read_tls_document(&mut self, tls: Reader<'_>) {
+        let identity = tls.get("clientIdentity");
+        let crt = identity.get("cert").string().into_bytes();
+        let key = Secret::new(identity.get("key").string().into_bytes());
+        self.client_identity = (!crt.is_empty()).then_some(Pair { crt, key });
+        self.ca = tls.get("ca").string().into_bytes();
+        self.insecure_skip_verify = tls.get("insecureSkipVerify").is();
+    }
+}
