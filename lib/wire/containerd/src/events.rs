@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use crate::client::{MESSAGE, Namespace};
 use crate::error::Error;
@@ -71,22 +71,17 @@ pub enum EventKind {
 }
 
 impl Namespace {
-    /// The events of this namespace from now on. The first item comes after the subscription stands.
+    /// The events of this namespace, from the first poll on.
     ///
-    /// # Errors
-    /// When containerd is away.
-    pub async fn events(
-        &self,
-    ) -> Result<impl Stream<Item = Result<Event, Error>> + Send + Unpin + use<>, Error> {
+    /// The daemon answers a subscription only with its first event, so nothing tells when it stands: who acts
+    /// on events also looks at the state from time to time.
+    pub fn events(&self) -> impl Stream<Item = Result<Event, Error>> + Send + Unpin + use<> {
         let name = self.name().to_owned();
-        let request = SubscribeRequest { filters: vec![format!("namespace=={name}")] };
-        let stream = EventsClient::new(self.channel.clone())
-            .max_decoding_message_size(MESSAGE)
-            .subscribe(self.open(request))
-            .await
-            .map_err(Error::call("subscribe to events of", &name))?
-            .into_inner();
-        Ok(stream.map(move |item| item.map(Event::from).map_err(Error::call("send events of", &name))))
+        let request = self.open(SubscribeRequest { filters: vec![format!("namespace=={name}")] });
+        let mut client = EventsClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE);
+        let subscribe = async move { client.subscribe(request).await };
+        let items = stream::once(subscribe).map_ok(tonic::Response::into_inner).try_flatten();
+        items.map(move |item| item.map(Event::from).map_err(Error::call("send events of", &name))).boxed()
     }
 }
 

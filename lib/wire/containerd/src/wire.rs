@@ -2,7 +2,7 @@
 
 pub(crate) use generated::*;
 
-#[expect(clippy::all, unused_qualifications, dead_code, reason = "generated")]
+#[expect(clippy::all, unused_qualifications, reason = "generated")]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/wire.rs"));
 }

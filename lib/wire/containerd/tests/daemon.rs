@@ -107,7 +107,8 @@ async fn a_container_survives_the_daemon_and_reports_its_exit() {
     assert_eq!(namespace.list_tasks().await.unwrap(), [task]);
     assert!(!exit.is_finished());
 
-    let mut events = namespace.events().await.unwrap();
+    let mut events = namespace.events();
+    assert!(futures::poll!(events.next()).is_pending());
     namespace.signal_task("shell", TERM, false).await.unwrap();
     assert_eq!(exit.join().await.unwrap().unwrap().unwrap().status, 7);
     while let Some(event) = events.next().await {

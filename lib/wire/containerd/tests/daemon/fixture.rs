@@ -12,8 +12,10 @@ use sha2::{Digest, Sha256};
 pub const IMAGE: &str = "example.org/tiny:1";
 
 /// Every line on its standard input restarts the daemon; its end ends everything.
-const SUPERVISE: &str =
-    r#"while :; do containerd --config "$1" >>"$2" 2>&1 & read -r line || exit 0; kill $!; wait $!; done"#;
+///
+/// runc and the shims keep state below /run whatever the daemon's folders are, so that is private, too.
+const SUPERVISE: &str = r#"mount -t tmpfs tmpfs /run || exit 1
+    while :; do containerd --config "$1" >>"$2" 2>&1 & read -r line || exit 0; kill $!; wait $!; done"#;
 
 pub struct Daemon {
     pub client: Client,
