@@ -217,6 +217,20 @@ pub fn limit_number(name: &str) -> Option<u32> {
     })
 }
 
+/// A wish for a limit `(soft, hard)` cut to what this process may give: without `CAP_SYS_RESOURCE` no more than its own.
+pub fn grantable_limit(resource: u32, wanted: (u64, u64)) -> crate::Result<(u64, u64)> {
+    let raising = capability::Set::from_names(["CAP_SYS_RESOURCE"]).unwrap_or_default();
+    if capability::Set::effective()?.contains(raising) {
+        return Ok(wanted);
+    }
+    let mut own = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure lives through the call.
+    crate::ffi::check(unsafe { libc::getrlimit(resource, &raw mut own) })
+        .map_err(crate::error::failed("read", "a resource limit"))?;
+    let hard = wanted.1.min(own.rlim_max);
+    Ok((wanted.0.min(hard), hard))
+}
+
 /// Raises this process's limit of open files as far as the host allows, up to `wanted`.
 pub fn raise_open_files(wanted: u64) -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

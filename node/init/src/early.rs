@@ -1,0 +1,62 @@
+//! From the first instruction to the moment when processes can be started.
+
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+
+use corten_sys::Kernel;
+use corten_sys::cgroup::Cgroups;
+use corten_sys::power::Power;
+use corten_sys::process::raise_open_files;
+
+use crate::log::Log;
+use crate::{Place, groups, mounts};
+
+const OPEN_FILES: u64 = 1_048_576;
+
+/// Folders of the machine with their modes.
+const FOLDERS: [(&str, u32); 12] = [
+    ("/run/init", 0o700),
+    ("/run/log", 0o755),
+    ("/run/lock", 0o755),
+    ("/run/dataplane", 0o755),
+    ("/system/state", 0o700),
+    ("/system/run", 0o755),
+    ("/system/run/machined", 0o755),
+    ("/system/run/apid", 0o755),
+    ("/system/run/trustd", 0o755),
+    ("/system/etc", 0o755),
+    ("/system/secrets", 0o700),
+    ("/system/config", 0o700),
+];
+
+/// Prepares the machine and gives back its control groups, if it has any.
+pub fn prepare(place: Place, log: &mut Log) -> Option<Cgroups> {
+    mounts::mount_all(&Kernel, place, log);
+    for (path, mode) in FOLDERS {
+        if let Err(error) = make_folder(Path::new(path), mode) {
+            log.failure(&format!("cannot make {path}"), &error);
+        }
+    }
+    if place == Place::OwnKernel
+        && let Err(error) = Kernel.set_ctrl_alt_del_signals_init()
+    {
+        log.failure("ctrl-alt-del", &error);
+    }
+    raise_open_files(OPEN_FILES);
+    match Cgroups::detect(Path::new("/sys/fs/cgroup")) {
+        Ok(cgroups) => {
+            groups::create_all(&cgroups, log);
+            Some(cgroups)
+        }
+        Err(error) => {
+            log.failure("control groups", &error);
+            None
+        }
+    }
+}
+
+fn make_folder(path: &Path, mode: u32) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(mode).create(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
+}
