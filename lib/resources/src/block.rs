@@ -1,1 +1,358 @@
-//! Resources of the block domain.
+//! Disks, what is on them, and the volumes that the machine makes of it.
+
+use corten_resource::{Enumeration, Record, Resource};
+
+/// A whole disk; the id is its kernel name.
+#[derive(Clone, Debug, Default, PartialEq, Resource)]
+#[resource(kind = "Disks.block.talos.dev", namespace = "runtime",
+    columns("Size" => "{.pretty_size}", "Read Only" => "{.readonly}", "Transport" => "{.transport}", "Rotational" => "{.rotational}",
+        "WWID" => "{.wwid}", "Model" => "{.model}", "Serial" => "{.serial}"))]
+pub struct Disk {
+    /// Bytes.
+    #[field(1, "size")]
+    pub size: u64,
+    /// Preferred request size, bytes.
+    #[field(2, "io_size")]
+    pub io_size: u64,
+    /// Logical sector, bytes.
+    #[field(3, "sector_size")]
+    pub sector_size: u64,
+    /// Writes are refused.
+    #[field(4, "readonly")]
+    pub readonly: bool,
+    /// Model.
+    #[field(5, "model", omitempty)]
+    pub model: String,
+    /// Serial number.
+    #[field(6, "serial", omitempty)]
+    pub serial: String,
+    /// Module alias.
+    #[field(7, "modalias", omitempty)]
+    pub modalias: String,
+    /// World-wide id.
+    #[field(8, "wwid", omitempty)]
+    pub wwid: String,
+    /// Path on the bus.
+    #[field(9, "bus_path", omitempty)]
+    pub bus_path: String,
+    /// Kernel subsystem.
+    #[field(10, "sub_system", omitempty)]
+    pub sub_system: String,
+    /// nvme, virtio, sata, usb…
+    #[field(11, "transport", omitempty)]
+    pub transport: String,
+    /// Spins.
+    #[field(12, "rotational", omitempty)]
+    pub rotational: bool,
+    /// Optical.
+    #[field(13, "cdrom")]
+    pub cdrom: bool,
+    /// `/dev/…`.
+    #[field(14, "dev_path")]
+    pub dev_path: String,
+    /// Size for people.
+    #[field(15, "pretty_size")]
+    pub pretty_size: String,
+    /// Disks below this one.
+    #[field(16, "secondary_disks", omitempty)]
+    pub secondary_disks: Vec<String>,
+    /// UUID of an NVMe namespace.
+    #[field(17, "uuid", omitempty)]
+    pub uuid: String,
+    /// Links to it below `/dev/disk`.
+    #[field(18, "symlinks", omitempty)]
+    pub symlinks: Vec<String>,
+    /// Firmware.
+    #[field(19, "firmware_version", omitempty)]
+    pub firmware_version: String,
+}
+
+/// What was recognized on a disk or partition; the id is the kernel name.
+#[derive(Clone, Debug, Default, PartialEq, Resource)]
+#[resource(kind = "DiscoveredVolumes.block.talos.dev", namespace = "runtime", aliases("dv"),
+    columns("Type" => "{.type}", "Size" => "{.pretty_size}", "Discovered" => "{.name}", "Label" => "{.label}", "PartitionLabel" => "{.partition_label}"))]
+pub struct DiscoveredVolume {
+    /// Bytes.
+    #[field(1, "size")]
+    pub size: u64,
+    /// Logical sector, bytes.
+    #[field(2, "sector_size", omitempty)]
+    pub sector_size: u64,
+    /// Preferred request size, bytes.
+    #[field(3, "io_size", omitempty)]
+    pub io_size: u64,
+    /// File system or partition table: gpt, xfs, vfat, …; empty when blank.
+    #[field(4, "name")]
+    pub name: String,
+    /// UUID of the file system.
+    #[field(5, "uuid", omitempty)]
+    pub uuid: String,
+    /// Label of the file system.
+    #[field(6, "label", omitempty)]
+    pub label: String,
+    /// Block size of the file system.
+    #[field(7, "block_size", omitempty)]
+    pub block_size: u32,
+    /// Block size the file system addresses in.
+    #[field(8, "filesystem_block_size", omitempty)]
+    pub filesystem_block_size: u32,
+    /// Size that the file system claims.
+    #[field(9, "probed_size", omitempty)]
+    pub probed_size: u64,
+    /// GPT UUID of the partition.
+    #[field(10, "partition_uuid", omitempty)]
+    pub partition_uuid: String,
+    /// GPT type of the partition.
+    #[field(11, "partition_type", omitempty)]
+    pub partition_type: String,
+    /// GPT label of the partition.
+    #[field(12, "partition_label", omitempty)]
+    pub partition_label: String,
+    /// Number of the partition, from 1.
+    #[field(13, "partition_index", omitempty)]
+    pub partition_index: u32,
+    /// `disk` or `partition`.
+    #[field(14, "type")]
+    pub kind: String,
+    /// Path in sysfs.
+    #[field(15, "device_path")]
+    pub device_path: String,
+    /// Kernel name of the disk.
+    #[field(16, "parent", omitempty)]
+    pub parent: String,
+    /// `/dev/…`.
+    #[field(17, "dev_path")]
+    pub dev_path: String,
+    /// `/dev/…` of the disk.
+    #[field(18, "parent_dev_path", omitempty)]
+    pub parent_dev_path: String,
+    /// Size for people.
+    #[field(19, "pretty_size")]
+    pub pretty_size: String,
+    /// Start on the disk, bytes.
+    #[field(20, "offset")]
+    pub offset: u64,
+}
+
+/// Every device has been looked at once. Singleton `ready`.
+#[derive(Clone, Debug, Default, PartialEq, Resource)]
+#[resource(kind = "DiscoveredVolumesStatuses.block.talos.dev", namespace = "runtime")]
+pub struct DiscoveredVolumesStatus {
+    /// Looked at.
+    #[field(1, "ready")]
+    pub ready: bool,
+}
+
+/// The disk that carries META. Singleton `system-disk`.
+#[derive(Clone, Debug, Default, PartialEq, Resource)]
+#[resource(kind = "SystemDisks.block.talos.dev", namespace = "runtime", columns("Disk" => "{.diskID}"))]
+pub struct SystemDisk {
+    /// Kernel name.
+    #[field(1, "diskID")]
+    pub disk_id: String,
+    /// `/dev/…`.
+    #[field(2, "devPath")]
+    pub dev_path: String,
+}
+
+impl SystemDisk {
+    /// Id of the only one.
+    pub const ID: &'static str = "system-disk";
+}
+
+/// How far a volume has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enumeration)]
+pub enum VolumePhase {
+    /// Not looked for yet.
+    #[default]
+    #[variant(0, "waiting")]
+    Waiting,
+    /// Stuck; the status says why.
+    #[variant(1, "failed")]
+    Failed,
+    /// Does not exist and is not to be made.
+    #[variant(2, "missing")]
+    Missing,
+    /// Found.
+    #[variant(3, "located")]
+    Located,
+    /// Its partition exists.
+    #[variant(4, "provisioned")]
+    Provisioned,
+    /// Its device is open.
+    #[variant(5, "prepared")]
+    Prepared,
+    /// Can be mounted.
+    #[variant(6, "ready")]
+    Ready,
+    /// Given back before power-off.
+    #[variant(7, "closed")]
+    Closed,
+}
+
+/// What a volume is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enumeration)]
+pub enum VolumeKind {
+    /// A partition.
+    #[default]
+    #[variant(0, "partition")]
+    Partition,
+    /// A whole disk.
+    #[variant(1, "disk")]
+    Disk,
+    /// Memory.
+    #[variant(2, "tmpfs")]
+    Tmpfs,
+    /// A folder of another volume, or of the host.
+    #[variant(3, "directory")]
+    Directory,
+}
+
+/// File system of a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enumeration)]
+pub enum Filesystem {
+    /// Raw bytes.
+    #[default]
+    #[variant(0, "none")]
+    None,
+    /// XFS.
+    #[variant(1, "xfs")]
+    Xfs,
+    /// FAT.
+    #[variant(2, "vfat")]
+    Vfat,
+    /// ext4.
+    #[variant(3, "ext4")]
+    Ext4,
+}
+
+/// Where a ready volume is mounted.
+#[derive(Clone, Debug, Default, PartialEq, Record)]
+pub struct MountSpec {
+    /// Mount point.
+    #[field(1, "targetPath")]
+    pub target_path: String,
+    /// SELinux label of the root.
+    #[field(2, "selinuxLabel")]
+    pub selinux_label: String,
+    /// Project quotas are on.
+    #[field(3, "projectQuotaSupport")]
+    pub project_quota_support: bool,
+}
+
+/// A volume as it is; the id is META, STATE or EPHEMERAL.
+#[derive(Clone, Debug, Default, PartialEq, Resource)]
+#[resource(kind = "VolumeStatuses.block.talos.dev", namespace = "runtime", aliases("vs"),
+    columns("Type" => "{.type}", "Phase" => "{.phase}", "Location" => "{.location}", "Size" => "{.prettySize}"))]
+pub struct VolumeStatus {
+    /// How far it has come.
+    #[field(1, "phase")]
+    pub phase: VolumePhase,
+    /// `/dev/…` or folder.
+    #[field(2, "location", omitempty)]
+    pub location: String,
+    /// Why it failed, or what it waits for.
+    #[field(3, "errorMessage", omitempty)]
+    pub error_message: String,
+    /// UUID of the file system.
+    #[field(4, "uuid", omitempty)]
+    pub uuid: String,
+    /// GPT UUID of the partition.
+    #[field(5, "partitionUUID", omitempty)]
+    pub partition_uuid: String,
+    /// Phase before it failed.
+    #[field(6, "preFailPhase", omitempty)]
+    pub pre_fail_phase: VolumePhase,
+    /// `/dev/…` of the disk.
+    #[field(7, "parentLocation", omitempty)]
+    pub parent_location: String,
+    /// Number of the partition.
+    #[field(8, "partitionIndex", omitempty)]
+    pub partition_index: i64,
+    /// Bytes.
+    #[field(9, "size", omitempty)]
+    pub size: u64,
+    /// File system.
+    #[field(10, "filesystem", omitempty)]
+    pub filesystem: Filesystem,
+    /// What is mounted.
+    #[field(11, "mountLocation", omitempty)]
+    pub mount_location: String,
+    /// Size for people.
+    #[field(13, "prettySize", omitempty)]
+    pub pretty_size: String,
+    /// Where it is mounted.
+    #[field(15, "mountSpec", omitempty)]
+    pub mount_spec: MountSpec,
+    /// What it is made of.
+    #[field(16, "type")]
+    pub kind: VolumeKind,
+}
+
+impl VolumeStatus {
+    /// Boot-time key-value store.
+    pub const META: &'static str = "META";
+    /// Configuration and identity.
+    pub const STATE: &'static str = "STATE";
+    /// Everything that may be lost.
+    pub const EPHEMERAL: &'static str = "EPHEMERAL";
+}
+
+/// A volume is mounted; the id is the volume's.
+#[derive(Clone, Debug, Default, PartialEq, Resource)]
+#[resource(kind = "VolumeMountStatuses.block.talos.dev", namespace = "runtime",
+    columns("Volume" => "{.volumeID}", "Target" => "{.target}", "Read Only" => "{.readOnly}"))]
+pub struct VolumeMountStatus {
+    /// Volume.
+    #[field(1, "volumeID")]
+    pub volume_id: String,
+    /// Who asked.
+    #[field(2, "requester")]
+    pub requester: String,
+    /// Mount point.
+    #[field(3, "target")]
+    pub target: String,
+    /// Read-only.
+    #[field(4, "readOnly")]
+    pub read_only: bool,
+    /// Not attached to the tree.
+    #[field(5, "detached")]
+    pub detached: bool,
+    /// noatime.
+    #[field(6, "disableAccessTime")]
+    pub disable_access_time: bool,
+    /// nosuid, nodev.
+    #[field(7, "secure")]
+    pub secure: bool,
+    /// noexec.
+    #[field(8, "noExec")]
+    pub no_exec: bool,
+}
+
+/// Somebody needs a volume mounted; the id is `<requester>-<volume>`.
+#[derive(Clone, Debug, Default, PartialEq, Resource)]
+#[resource(kind = "VolumeMountRequests.block.talos.dev", namespace = "runtime",
+    columns("Volume" => "{.volumeID}", "Requester" => "{.requester}"))]
+pub struct VolumeMountRequest {
+    /// Volume.
+    #[field(1, "volumeID")]
+    pub volume_id: String,
+    /// Who asks.
+    #[field(2, "requester")]
+    pub requester: String,
+    /// Read-only.
+    #[field(3, "readOnly")]
+    pub read_only: bool,
+    /// Not attached to the tree.
+    #[field(4, "detached")]
+    pub detached: bool,
+    /// noatime.
+    #[field(5, "disableAccessTime")]
+    pub disable_access_time: bool,
+    /// nosuid, nodev.
+    #[field(6, "secure")]
+    pub secure: bool,
+    /// noexec.
+    #[field(7, "noExec")]
+    pub no_exec: bool,
+}

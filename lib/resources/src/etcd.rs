@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use corten_resource::{Record, Resource};
+use corten_resource::{Enumeration, Record, Resource};
 
 /// Values of one command line argument that may be given several times.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Record)]
@@ -116,4 +116,49 @@ pub struct EtcdMember {
 impl EtcdMember {
     /// Id of the only one.
     pub const ID: &'static str = "local";
+}
+
+/// How this boot's etcd came into its cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enumeration)]
+pub enum EntryKind {
+    /// There were data of a member already.
+    #[default]
+    #[variant(0, "present")]
+    Present,
+    /// As the first member of a new cluster.
+    #[variant(1, "new")]
+    New,
+    /// As a further member of a running cluster.
+    #[variant(2, "join")]
+    Join,
+}
+
+/// A member as the command line of etcd names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Record)]
+pub struct EntryMember {
+    /// Name.
+    #[field(1, "name")]
+    pub name: String,
+    /// Peer URL.
+    #[field(2, "url")]
+    pub url: String,
+}
+
+/// How etcd came into its cluster, kept for the whole boot: its command line must not change because the data folder filled. Ours only.
+///
+/// Written and read by the etcd service controller.
+#[derive(Clone, Debug, Default, PartialEq, Resource)]
+#[resource(kind = "EtcdEntries.corten.dev", namespace = "etcd", internal)]
+pub struct EtcdEntry {
+    /// The way.
+    #[field(1, "kind")]
+    pub kind: EntryKind,
+    /// All members with this one, when it joined.
+    #[field(2, "members")]
+    pub members: Vec<EntryMember>,
+}
+
+impl EtcdEntry {
+    /// Id of the only one.
+    pub const ID: &'static str = "etcd";
 }

@@ -97,7 +97,7 @@ pub struct ExtraManifest {
 #[derive(Clone, Debug, Default, PartialEq, Record)]
 pub struct SingleManifest {
     /// The object.
-    #[field(1, "object")]
+    #[field(1, "object", inline)]
     pub object: Object,
 }
 
@@ -918,4 +918,20 @@ pub struct StaticPodStatus {
     /// Status of the pod.
     #[field(1, "podStatus")]
     pub pod_status: Object,
+}
+
+/// Whether the API server on this machine answers that it is ready; id `local`. Ours only.
+///
+/// Written by the probe; read by everything that must start after the API server: the rest of the control plane and the manifests.
+#[derive(Clone, Debug, Default, PartialEq, Resource)]
+#[resource(kind = "APIServerStatuses.corten.dev", namespace = "k8s", internal)]
+pub struct ApiServerStatus {
+    /// It is ready.
+    #[field(1, "ready")]
+    pub ready: bool,
+}
+
+impl ApiServerStatus {
+    /// Id of the only one.
+    pub const ID: &'static str = "local";
 }

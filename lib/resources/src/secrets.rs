@@ -11,10 +11,10 @@ use corten_resource::{Record, Resource};
 #[derive(Clone, Default, PartialEq, Eq, Record)]
 pub struct CertificateAndKey {
     /// The certificate.
-    #[field(1, "crt")]
+    #[field(1, "crt", base64)]
     pub crt: Vec<u8>,
     /// Its private key; empty where only the certificate is known.
-    #[field(2, "key")]
+    #[field(2, "key", base64)]
     pub key: Vec<u8>,
 }
 
@@ -28,7 +28,7 @@ impl fmt::Debug for CertificateAndKey {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Record)]
 pub struct Certificate {
     /// The certificate.
-    #[field(1, "crt")]
+    #[field(1, "crt", base64)]
     pub crt: Vec<u8>,
 }
 
@@ -36,7 +36,7 @@ pub struct Certificate {
 #[derive(Clone, Default, PartialEq, Eq, Record)]
 pub struct PrivateKey {
     /// The key.
-    #[field(1, "key")]
+    #[field(1, "key", base64)]
     pub key: Vec<u8>,
 }
 
@@ -44,14 +44,6 @@ impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PrivateKey(redacted)")
     }
-}
-
-/// An URL.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Record)]
-pub struct Url {
-    /// The whole URL as text.
-    #[field(1, "fullPath")]
-    pub full_path: String,
 }
 
 /// What apid serves with, and on control planes dials other machines with.
@@ -153,8 +145,8 @@ impl EtcdRoot {
 #[resource(kind = "KubeletSecrets.secrets.talos.dev", namespace = "secrets", sensitive)]
 pub struct KubeletSecrets {
     /// API server to talk to (KubePrism or the cluster's endpoint).
-    #[field(1, "endpoint")]
-    pub endpoint: Option<Url>,
+    #[field(1, "endpoint", url)]
+    pub endpoint: String,
     /// Name expected in the server's certificate when it differs from the endpoint.
     #[field(6, "endpointTLSServerName", omitempty)]
     pub endpoint_tls_server_name: String,
@@ -243,11 +235,11 @@ pub struct KubernetesRoot {
     #[field(1, "name")]
     pub name: String,
     /// The cluster's endpoint.
-    #[field(2, "endpoint")]
-    pub endpoint: Option<Url>,
+    #[field(2, "endpoint", url)]
+    pub endpoint: String,
     /// Endpoint for components on this machine.
-    #[field(3, "local_endpoint")]
-    pub local_endpoint: Option<Url>,
+    #[field(3, "local_endpoint", url)]
+    pub local_endpoint: String,
     /// Names that the API server's certificate must carry.
     #[field(4, "certSANs")]
     pub cert_sans: Vec<String>,

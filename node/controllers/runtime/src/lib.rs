@@ -1,1 +1,54 @@
-//! Placeholder until its first commit.
+//! The machine as a running system.
+//!
+//!     MachineConfig ─▶ MachineType
+//!                   ─▶ kernel parameters ─▶ /proc/sys, /sys ─▶ KernelParamStatus
+//!                   ─▶ kernel modules ─▶ kernel
+//!                   ─▶ registries ─▶ files below /etc/cri
+//!     capabilities  ─▶ ServiceSpecs of apid, trustd, dataplane, cri, udevd
+//!     everything    ─▶ MachineStatus
+//!
+//! What runs inside Kubernetes is the kubernetes domain's business, links are the network domain's.
+
+mod api_service;
+mod cri_files;
+mod facts;
+mod kernel_modules;
+mod kernel_modules_load;
+mod kernel_params;
+mod kernel_params_apply;
+mod machine_status;
+mod machine_type;
+mod services;
+mod smbios;
+mod system_information;
+
+use corten_base::{Capabilities, Platform};
+use corten_resource::Runtime;
+
+/// What this domain needs to know about the machine it runs on.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// What kind of machine it is.
+    pub platform: Platform,
+    /// What it allows.
+    pub capabilities: Capabilities,
+    /// Root lacks `CAP_SYS_RESOURCE`: OOM scores cannot be lowered.
+    pub restrict_oom_score: bool,
+}
+
+/// Registers the controllers of this domain.
+pub fn register(runtime: &mut Runtime, machine: Machine) {
+    runtime.register_transform(machine_type::MachineTypeFromConfig);
+    runtime.register_transform(machine_status::MachineReadiness);
+    runtime.register_transform(api_service::ApiServiceMode);
+    runtime.register_transform(services::SystemServices::new(machine));
+    runtime.register_transform(kernel_params::KernelParams::new(machine.capabilities));
+    runtime.register(kernel_params_apply::KernelParamsApply::new());
+    runtime.register(cri_files::CriFiles::new(machine.restrict_oom_score));
+    runtime.register(facts::SystemFacts::new(machine.platform));
+    runtime.register(system_information::SmbiosTables);
+    if machine.capabilities.modules {
+        runtime.register_transform(kernel_modules::KernelModulesFromConfig);
+        runtime.register(kernel_modules_load::KernelModulesLoad::new());
+    }
+}
