@@ -10,6 +10,7 @@
 
 extern crate self as corten_resource;
 
+pub mod conformance;
 mod controller;
 mod definition;
 pub mod envelope;
@@ -39,5 +40,5 @@ pub use registry::{RegisteredType, Registry};
 pub use resource::{AnyResource, Resource, Spec};
 pub use state::State;
 pub use store::{
-    Answer, Bookmark, Change, Event, Start, StateError, Store, UpdateOptions, Watch, WatchOptions,
+    Answer, Bookmark, Change, ErrorKind, Event, Start, StateError, Store, UpdateOptions, Watch, WatchOptions,
 };

@@ -110,7 +110,13 @@ impl Query {
     /// All resources whose labels satisfy all `terms`.
     #[must_use]
     pub fn labels(terms: Vec<LabelTerm>) -> Self {
-        Self { labels: vec![terms], id: None }
+        Self::any_of(vec![terms])
+    }
+
+    /// All resources whose labels satisfy all terms of one of the sets; no set means all resources.
+    #[must_use]
+    pub const fn any_of(labels: Vec<Vec<LabelTerm>>) -> Self {
+        Self { labels, id: None }
     }
 
     /// Narrows to ids that match a regular expression.
@@ -181,10 +187,7 @@ mod tests {
     fn one_set_of_terms_must_hold_and_the_id_must_match() {
         let mut metadata = Metadata::new("n", "Things.a.b", "thing-1");
         metadata.labels.insert("a".to_owned(), "1".to_owned());
-        let query = Query {
-            labels: vec![vec![LabelTerm::equal("a", "2")], vec![LabelTerm::exists("a")]],
-            ..Query::default()
-        };
+        let query = Query::any_of(vec![vec![LabelTerm::equal("a", "2")], vec![LabelTerm::exists("a")]]);
         assert!(query.matches(&metadata));
         assert!(query.clone().with_id("^thing-[0-9]$").is_ok_and(|query| query.matches(&metadata)));
         assert!(query.with_id("^other").is_ok_and(|query| !query.matches(&metadata)));

@@ -71,6 +71,41 @@ pub enum StateError {
     Unavailable(String),
 }
 
+/// What kind of refusal it is: one gRPC code each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// There is no such resource.
+    NotFound,
+    /// There is one already.
+    AlreadyExists,
+    /// It belongs to somebody else, or the caller may not.
+    PermissionDenied,
+    /// It was changed in between, is held, or the bookmark is too old.
+    FailedPrecondition,
+    /// It is in another phase, or the request makes no sense.
+    InvalidArgument,
+    /// The store does not offer it.
+    Unimplemented,
+    /// The store is out of reach.
+    Unavailable,
+}
+
+impl StateError {
+    /// What kind of refusal it is.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound(_) => ErrorKind::NotFound,
+            Self::AlreadyExists(_) => ErrorKind::AlreadyExists,
+            Self::Owner { .. } | Self::Denied(_) => ErrorKind::PermissionDenied,
+            Self::Version { .. } | Self::Finalizers { .. } | Self::Bookmark => ErrorKind::FailedPrecondition,
+            Self::Phase { .. } | Self::Invalid(_) => ErrorKind::InvalidArgument,
+            Self::Unsupported(_) => ErrorKind::Unimplemented,
+            Self::Unavailable(_) => ErrorKind::Unavailable,
+        }
+    }
+}
+
 /// How to update.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpdateOptions {

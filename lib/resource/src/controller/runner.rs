@@ -1,6 +1,8 @@
 //! The loop of one controller.
 //!
-//!     asleep ──input changed, source fired, time came──▶ observe, plan, apply … publish ──▶ asleep
+//! ```text
+//! asleep ──input changed, source fired, time came──▶ observe, plan, apply … publish ──▶ asleep
+//! ```
 //!
 //! A failure or a panic leads to sleep with back-off; nothing a controller does reaches another one.
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, watch};
 
 use crate::memory::Listener;
+use crate::resource::AnyResource;
 use crate::store::Change;
 
 /// How many controllers are awake or about to be; tests wait until it is zero.
@@ -79,12 +80,19 @@ impl Wake {
 /// Which changes of a type wake a controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// Each.
+    /// Each that changes more than who holds it.
     Any,
     /// When a resource is gone or may be destroyed.
     DestroyReady,
     /// When one of its own resources may be destroyed.
     Own(&'static str),
+}
+
+/// Whether only the holders of a running resource changed, which concerns nobody who reads it.
+fn is_hold(new: &AnyResource, old: &AnyResource) -> bool {
+    let (is, was) = (new.metadata(), old.metadata());
+    let is_held_otherwise = is.finalizers != was.finalizers && !is.is_tearing_down();
+    is_held_otherwise && is.labels == was.labels && is.annotations == was.annotations && new.same_spec(old)
 }
 
 /// The store's end of an alarm.
@@ -97,6 +105,7 @@ pub struct Alarm {
 impl Listener for Alarm {
     fn changed(&self, change: &Change) {
         let matches = match (self.interest, change) {
+            (Interest::Any, Change::Updated { new, old }) => !is_hold(new, old),
             (Interest::Any, _) | (Interest::DestroyReady, Change::Destroyed(_)) => true,
             (Interest::DestroyReady, Change::Updated { new, .. }) => new.metadata().is_destroy_ready(),
             (Interest::Own(owner), Change::Updated { new, .. }) => {

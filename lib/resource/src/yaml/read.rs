@@ -68,7 +68,7 @@ impl From<FieldError> for Fault {
 
 fn put(field: &mut dyn Field, form: Form, tree: &Tree) -> Result<(), Fault> {
     field.clear();
-    if tree.is_null() && !matches!(field.kind(), Kind::Text) {
+    if tree.is_null() {
         return Ok(());
     }
     match (field.kind(), tree) {
@@ -86,7 +86,7 @@ fn put(field: &mut dyn Field, form: Form, tree: &Tree) -> Result<(), Fault> {
             Ok(field.write(&Node::Object(Cow::Owned(object(entries))))?)
         }
         (Kind::Bytes, Tree::Sequence(items)) => Ok(field.write(&Node::Bytes(Cow::Owned(bytes(items)?)))?),
-        (kind, Tree::Scalar(text, plain)) => match scalar(kind, form, text, *plain)? {
+        (kind, Tree::Scalar(text, _)) => match scalar(kind, form, text)? {
             Some(node) => Ok(field.write(&node)?),
             None => Ok(()),
         },
@@ -103,9 +103,8 @@ fn bytes(items: &[Tree]) -> Result<Vec<u8>, FieldError> {
 }
 
 /// The value that a text means for a field of this kind; `None` for an empty address.
-fn scalar<'a>(kind: Kind, form: Form, text: &'a str, plain: bool) -> Result<Option<Node<'a>>, FieldError> {
+fn scalar<'a>(kind: Kind, form: Form, text: &'a str) -> Result<Option<Node<'a>>, FieldError> {
     let parsed = match kind {
-        Kind::Text if plain && text == "null" => None,
         Kind::Text | Kind::Enumeration | Kind::Hardware => Some(Node::Text(text.into())),
         Kind::Bool => match text {
             "true" | "True" | "TRUE" => Some(Node::Bool(true)),
