@@ -1,0 +1,235 @@
+//! Unified kernel images: systemd's stub with kernel, command line and initramfs as PE sections.
+//!
+//! Sections are appended behind those of the stub and the headers corrected; nothing of the stub
+//! itself changes. The stub reserves room for section headers, so no byte has to move.
+
+use anyhow::{Result, bail, ensure};
+
+/// Contents that are data.
+const DATA: u32 = 0x4000_0040;
+/// Contents that are run.
+const CODE: u32 = 0x6000_0020;
+/// Bytes of one section header.
+const HEADER: usize = 40;
+/// PE32+, the format of 64-bit programs.
+const PE32_PLUS: u16 = 0x020b;
+
+/// A section to append.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// Name with its dot, at most eight bytes.
+    pub name: &'static str,
+    /// Contents.
+    pub data: Vec<u8>,
+}
+
+/// What a kernel image is made of.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// systemd's stub.
+    pub stub: Vec<u8>,
+    /// Kernel.
+    pub linux: Vec<u8>,
+    /// Initramfs.
+    pub initrd: Vec<u8>,
+    /// Command line.
+    pub cmdline: String,
+    /// os-release, from which the boot menu takes its title.
+    pub os_release: String,
+    /// `uname -r`.
+    pub uname: String,
+}
+
+/// Assembles the image.
+///
+/// # Errors
+/// When the stub is not a PE program or has no room for the sections.
+pub fn assemble(parts: Parts) -> Result<Vec<u8>> {
+    let text = |name, text: String| Section { name, data: text.into_bytes() };
+    append(
+        parts.stub,
+        &[
+            text(".osrel", parts.os_release),
+            text(".cmdline", parts.cmdline),
+            text(".uname", parts.uname),
+            Section { name: ".linux", data: parts.linux },
+            Section { name: ".initrd", data: parts.initrd },
+        ],
+    )
+}
+
+/// Places of the fields that have to be read or corrected.
+struct Headers {
+    count_at: usize,
+    optional_at: usize,
+    table_at: usize,
+    count: usize,
+    section_alignment: u32,
+    file_alignment: u32,
+}
+
+/// Appends the sections.
+fn append(mut image: Vec<u8>, sections: &[Section]) -> Result<Vec<u8>> {
+    let headers = Headers::read(&image)?;
+    let mut address = headers.end_of_memory(&image)?;
+    ensure!(
+        headers.room(&image)? >= sections.len(),
+        "the stub has no room for {} more sections",
+        sections.len()
+    );
+    image.resize(image.len().next_multiple_of(headers.file_alignment as usize), 0);
+    let mut data_size = read32(&image, headers.optional_at + 8)?;
+    for (index, section) in sections.iter().enumerate() {
+        let size = u32::try_from(section.data.len())?;
+        let offset = u32::try_from(image.len())?;
+        image.extend_from_slice(&section.data);
+        image.resize(image.len().next_multiple_of(headers.file_alignment as usize), 0);
+        let raw = u32::try_from(image.len())? - offset;
+        let at = headers.table_at + (headers.count + index) * HEADER;
+        write_header(&mut image, at, section.name, [size, address, raw, offset])?;
+        data_size = data_size.saturating_add(raw);
+        address = address.checked_add(size.next_multiple_of(headers.section_alignment)).unwrap_or(u32::MAX);
+    }
+    ensure!(address < u32::MAX, "the image is larger than PE can address");
+    let count = u16::try_from(headers.count + sections.len())?;
+    image[headers.count_at..headers.count_at + 2].copy_from_slice(&count.to_le_bytes());
+    write32(&mut image, headers.optional_at + 8, data_size);
+    write32(&mut image, headers.optional_at + 56, address);
+    write32(&mut image, headers.optional_at + 64, 0);
+    Ok(image)
+}
+
+impl Headers {
+    fn read(image: &[u8]) -> Result<Self> {
+        ensure!(image.starts_with(b"MZ"), "the stub is not a PE program");
+        let pe = read32(image, 0x3c)? as usize;
+        let optional_at = pe + 24;
+        if image.get(pe..pe + 4) != Some(b"PE\0\0") || read16(image, optional_at)? != PE32_PLUS {
+            bail!("the stub is not a 64-bit PE program");
+        }
+        let headers = Self {
+            count_at: pe + 6,
+            optional_at,
+            table_at: optional_at + read16(image, pe + 20)? as usize,
+            count: read16(image, pe + 6)? as usize,
+            section_alignment: read32(image, optional_at + 32)?,
+            file_alignment: read32(image, optional_at + 36)?,
+        };
+        let sane = |alignment: u32| alignment.is_power_of_two() && alignment <= 1 << 16;
+        ensure!(
+            sane(headers.section_alignment) && sane(headers.file_alignment),
+            "the stub's alignments make no sense"
+        );
+        Ok(headers)
+    }
+
+    /// Section headers that fit before the first section's contents.
+    fn room(&self, image: &[u8]) -> Result<usize> {
+        let end = (read32(image, self.optional_at + 60)? as usize).min(image.len());
+        let used = self.table_at + self.count * HEADER;
+        let free = image.get(used..end).unwrap_or_default();
+        Ok(free.chunks_exact(HEADER).take_while(|header| header.iter().all(|&byte| byte == 0)).count())
+    }
+
+    /// First free address behind all sections.
+    fn end_of_memory(&self, image: &[u8]) -> Result<u32> {
+        let mut end = 0;
+        for index in 0..self.count {
+            let at = self.table_at + index * HEADER;
+            let (size, address) = (read32(image, at + 8)?, read32(image, at + 12)?);
+            end = end.max(address.saturating_add(size));
+        }
+        match end.checked_next_multiple_of(self.section_alignment) {
+            Some(end) => Ok(end),
+            None => bail!("the stub's sections end beyond what PE can address"),
+        }
+    }
+}
+
+/// Writes one section header; the numbers are virtual size, address, size in the file, offset.
+fn write_header(image: &mut [u8], at: usize, name: &str, numbers: [u32; 4]) -> Result<()> {
+    ensure!(name.len() <= 8, "`{name}` is too long for a section");
+    image[at..at + HEADER].fill(0);
+    image[at..at + name.len()].copy_from_slice(name.as_bytes());
+    for (index, number) in numbers.into_iter().enumerate() {
+        write32(image, at + 8 + index * 4, number);
+    }
+    write32(image, at + 36, if name == ".linux" { CODE } else { DATA });
+    Ok(())
+}
+
+fn read16(image: &[u8], at: usize) -> Result<u16> {
+    match image.get(at..).and_then(|rest| rest.first_chunk()) {
+        Some(bytes) => Ok(u16::from_le_bytes(*bytes)),
+        None => bail!("the stub ends too early"),
+    }
+}
+
+fn read32(image: &[u8], at: usize) -> Result<u32> {
+    match image.get(at..).and_then(|rest| rest.first_chunk()) {
+        Some(bytes) => Ok(u32::from_le_bytes(*bytes)),
+        None => bail!("the stub ends too early"),
+    }
+}
+
+fn write32(image: &mut [u8], at: usize, value: u32) {
+    image[at..at + 4].copy_from_slice(&value.to_le_bytes());
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The smallest program that [`append`] accepts: one section, room for more headers.
+    pub(crate) fn stub() -> Vec<u8> {
+        let mut image = vec![0_u8; 1536];
+        image[..2].copy_from_slice(b"MZ");
+        write32(&mut image, 0x3c, 0x80);
+        image[0x80..0x84].copy_from_slice(b"PE\0\0");
+        image[0x86] = 1;
+        image[0x94] = 240;
+        let optional = 0x80 + 24;
+        image[optional..optional + 2].copy_from_slice(&PE32_PLUS.to_le_bytes());
+        write32(&mut image, optional + 32, 4096);
+        write32(&mut image, optional + 36, 512);
+        write32(&mut image, optional + 60, 1024);
+        let table = optional + 240;
+        write_header(&mut image, table, ".text", [100, 4096, 512, 1024]).expect("header");
+        image
+    }
+
+    #[test]
+    fn appended_sections_do_not_overlap_and_keep_their_contents() {
+        let sections = [
+            Section { name: ".cmdline", data: b"quiet".to_vec() },
+            Section { name: ".linux", data: vec![7; 5000] },
+        ];
+        let image = append(stub(), &sections).expect("append");
+        let headers = Headers::read(&image).expect("headers");
+        assert_eq!(headers.count, 3);
+        let field = |index: usize, field: usize| {
+            read32(&image, headers.table_at + index * HEADER + field).expect("field")
+        };
+        assert_eq!((field(1, 12), field(2, 12)), (8192, 12288), "addresses");
+        let offset = field(2, 20) as usize;
+        assert_eq!(&image[offset..offset + 5000], &[7; 5000]);
+        assert_eq!(read32(&image, headers.optional_at + 56).expect("size of image"), 20480);
+    }
+
+    #[test]
+    fn a_full_header_is_refused() {
+        let sections = vec![Section { name: ".x", data: vec![1] }; 20];
+        assert!(append(stub(), &sections).is_err());
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let mut image = bytes.to_vec();
+            if let Some(start) = image.get_mut(..2) {
+                start.copy_from_slice(b"MZ");
+            }
+            drop(append(image, &[Section { name: ".linux", data: vec![1] }]));
+        });
+    }
+}

@@ -1,0 +1,9 @@
+//go:build tools
+
+// Package kit names the programs of this component, so that their modules stay pinned in go.mod.
+package kit
+
+import (
+	_ "github.com/containerd/containerd/v2/cmd/containerd"
+	_ "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"
+)

@@ -1,0 +1,8 @@
+//go:build tools
+
+// Package kit names the programs of this component, so that their modules stay pinned in go.mod.
+package kit
+
+import (
+	_ "go.etcd.io/etcd/server/v3"
+)

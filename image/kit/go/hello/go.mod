@@ -1,0 +1,3 @@
+module corten.dev/kit/hello
+
+go 1.26.0

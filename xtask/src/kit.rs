@@ -1,0 +1,52 @@
+//! `cargo xtask kit [NAME…]`: makes third-party components that are not in the cache yet.
+//!
+//! Without names it makes all that images need; with `--list` it tells what there is. Names and
+//! folders go to stdout, so that a script can use them.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use corten_base::Arch;
+use corten_image_kit::{Kit, all, recipes};
+
+/// Components that nobody needs every day.
+const ON_REQUEST: &[&str] = &["kubernetes-1.35", "debian/kernel-metal", "debian/qemu"];
+
+/// Runs the command.
+///
+/// # Errors
+/// When a component cannot be made.
+pub fn run(args: &[String]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    if args.iter().any(|arg| arg == "--list") {
+        for component in all() {
+            writeln!(out, "{:<22} {}", component.name, component.version)?;
+        }
+        return Ok(());
+    }
+    let mut names: Vec<&str> = args.iter().map(String::as_str).collect();
+    if names.is_empty() {
+        names =
+            all().iter().map(|component| component.name).filter(|name| !ON_REQUEST.contains(name)).collect();
+    }
+    for (name, made) in open()?.make(&names)? {
+        writeln!(out, "{name:<22} {:<26} {}", made.manifest.version, made.folder.display())?;
+    }
+    Ok(())
+}
+
+/// The kit of this repository.
+///
+/// # Errors
+/// When the cache has no place.
+pub fn open() -> Result<Kit> {
+    Kit::open(&recipes(&repository()), Arch::current())
+}
+
+/// Root of the repository.
+#[must_use]
+pub fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
