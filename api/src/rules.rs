@@ -48,7 +48,7 @@ impl Rule {
     /// Whether a caller with `roles` may call the method.
     #[must_use]
     pub const fn allows(&self, roles: Roles, maintenance: bool) -> bool {
-        let opened = maintenance && matches!(self.maintenance, Maintenance::Opened);
+        let opened = maintenance && matches!(self.maintenance, Opened);
         let accepted = if opened { self.roles.union(Roles::READER) } else { self.roles };
         accepted.intersects(roles)
     }
