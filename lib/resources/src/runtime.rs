@@ -417,3 +417,12 @@ pub struct KernelModuleStatus {
     #[field(6, "address")]
     pub address: String,
 }
+
+/// META was written since it was read. Ours. Singleton `meta`.
+#[derive(Clone, Debug, Default, PartialEq, Resource)]
+#[resource(kind = "MetaChanges.corten.dev", namespace = "runtime", internal)]
+pub struct MetaChange {
+    /// How often.
+    #[field(1, "count")]
+    pub count: u64,
+}
