@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::decode::{self, Findings, Whole};
 use crate::node::{Map, Node};
-use crate::problem::{Path, Problem, Problems, nearest};
+use crate::problem::{Problem, nearest};
 use crate::schema::{self, DOCUMENTS, DocumentKind, LATER_KINDS, ROOT_KIND};
 
 /// What tells documents apart.
@@ -153,13 +153,4 @@ pub(crate) fn read_all(nodes: Vec<Node>, whole: Whole) -> (Vec<Document>, Findin
 fn repeated(document: &Document, first: &Document) -> Problem {
     let line = first.node.at.line;
     Problem::at(document.node.at, format!("document {} is already given in line {line}", document.id))
-}
-
-/// A problem of a document found by its tree.
-pub(crate) fn problem(document: &Document, path: &Path<'_>, node: &Node, message: String) -> Problem {
-    Problem { document: document.id.label(), path: path.to_string(), message, at: node.at }
-}
-
-pub(crate) fn none(problems: Problems) -> Result<(), Problems> {
-    problems.into_result()
 }

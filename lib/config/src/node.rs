@@ -317,13 +317,13 @@ impl Map {
         Some(self.entries.remove(index).value)
     }
 
-    /// Adds an entry if its key is new; gives it back otherwise.
-    pub fn insert_new(&mut self, entry: Entry) -> Result<(), Entry> {
-        if self.entry(&entry.key).is_some() {
-            return Err(entry);
+    /// Adds an entry if its key is new; tells where the first one is otherwise.
+    pub fn insert_new(&mut self, entry: Entry) -> Option<Position> {
+        let first = self.entry(&entry.key).map(|entry| entry.at);
+        if first.is_none() {
+            self.entries.push(entry);
         }
-        self.entries.push(entry);
-        Ok(())
+        first
     }
 
     /// Orders the keys.

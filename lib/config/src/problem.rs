@@ -154,11 +154,18 @@ enum Step<'a> {
     Root,
     Key(&'a str),
     Index(usize),
+    Text(&'a str),
 }
 
 impl<'a> Path<'a> {
     /// The document itself.
     pub const ROOT: Self = Self { parent: None, step: Step::Root };
+
+    /// A way that is already written out, from the document itself.
+    #[must_use]
+    pub const fn written(text: &'a str) -> Self {
+        Self { parent: Some(&Self::ROOT), step: Step::Text(text) }
+    }
 
     /// The way to a key of this value.
     #[must_use]
@@ -180,6 +187,7 @@ impl fmt::Display for Path<'_> {
             let first = matches!(parent.step, Step::Root);
             match self.step {
                 Step::Root => {}
+                Step::Text(text) => f.write_str(text)?,
                 Step::Key(key) if key.contains(['.', '/', '[']) => write!(f, "[{key:?}]")?,
                 Step::Key(key) if first => f.write_str(key)?,
                 Step::Key(key) => write!(f, ".{key}")?,

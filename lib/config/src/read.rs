@@ -146,10 +146,13 @@ impl Builder {
                     merges.push(node);
                     Ok(())
                 }
-                Some((key, at)) => map.insert_new(Entry { key, at, value: node }).map_err(|entry| {
-                    let first = map.entry(&entry.key).map(|entry| entry.at.line).unwrap_or_default();
-                    Problem::at(entry.at, format!("key {:?} is already set in line {first}", entry.key))
-                }),
+                Some((key, at)) => {
+                    let message = format!("key {key:?} is already set in line ");
+                    match map.insert_new(Entry { key, at, value: node }) {
+                        Some(first) => Err(Problem::at(at, format!("{message}{}", first.line))),
+                        None => Ok(()),
+                    }
+                }
             },
         }
     }

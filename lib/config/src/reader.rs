@@ -32,10 +32,6 @@ impl<'a> Reader<'a> {
         self.0.is_some()
     }
 
-    pub const fn node(self) -> Option<&'a Node> {
-        self.0
-    }
-
     pub fn text(self) -> Option<&'a str> {
         self.0.and_then(Node::as_text).filter(|text| !text.is_empty())
     }

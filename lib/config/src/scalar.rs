@@ -73,7 +73,8 @@ fn float(text: &str) -> Option<f64> {
         None => digits(mantissa),
     };
     let exponent_ok = exponent.is_none_or(|text| digits(text.strip_prefix(['-', '+']).unwrap_or(text)));
-    (mantissa_ok && exponent_ok).then(|| text.parse().ok()).flatten()
+    let value: f64 = if mantissa_ok && exponent_ok { text.parse().ok()? } else { return None };
+    value.is_finite().then_some(value)
 }
 
 #[cfg(test)]
@@ -94,6 +95,13 @@ mod tests {
             ("0b101", 5),
             ("1_000", 1000),
             ("-0x10", -16),
+            ("0_644", 420),
+            ("0O17", 15),
+            ("-0o17", -15),
+            ("+0x1F", 31),
+            ("1__0", 10),
+            ("00", 0),
+            ("-0b101", -5),
             ("18446744073709551615", 18_446_744_073_709_551_615),
             ("-9223372036854775808", -9_223_372_036_854_775_808),
         ];
@@ -107,6 +115,8 @@ mod tests {
             ("1e3", 1000.0),
             ("-1.5E-1", -0.15),
             ("089", 89.0),
+            ("1_0.5", 10.5),
+            ("-18446744073709551615", -18_446_744_073_709_551_615.0),
             ("18446744073709551616", 18_446_744_073_709_551_616.0),
         ];
         for (text, value) in floats {
@@ -130,6 +140,11 @@ mod tests {
             ".",
             "1e",
             "e5",
+            "1e400",
+            ".e1",
+            "_1",
+            "0b",
+            "0xFFFFFFFFFFFFFFFFF",
             "1-1",
             "--1",
             "tRue",

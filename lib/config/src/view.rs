@@ -57,10 +57,6 @@ impl MachineView {
 pub(crate) struct Documents<'a>(&'a [Document]);
 
 impl<'a> Documents<'a> {
-    pub(crate) const fn new(documents: &'a [Document]) -> Self {
-        Self(documents)
-    }
-
     pub(crate) fn root(&self) -> Reader<'a> {
         self.one(ROOT_KIND)
     }

@@ -27,7 +27,7 @@ pub const DOCUMENTS: &[DocumentKind] = &[
 const ROOT: Record = Record {
     doc: "The machine configuration document that has no kind.",
     fields: &[
-        field("version", OneOf(&["v1alpha1"]), "Version of the document.").required(),
+        field("version", OneOf(&["v1alpha1"]), "Version of the document."),
         field("debug", Bool, "Whether more is logged."),
         field("persist", Bool, "Has no meaning any more."),
         field("machine", Type::Record(&MACHINE), "The machine."),

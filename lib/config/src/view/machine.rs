@@ -53,7 +53,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    pub(super) fn read(reader: Reader<'_>) -> Option<Self> {
+    pub(crate) fn read(reader: Reader<'_>) -> Option<Self> {
         let pair = Self { crt: reader.get("crt").base64(), key: Secret::new(reader.get("key").base64()) };
         (!pair.crt.is_empty() || !pair.key.reveal().is_empty()).then_some(pair)
     }

@@ -1,0 +1,109 @@
+//! Rules of the documents beside `v1alpha1`, and between documents.
+
+use super::network::{mtu, not_a_name, routes};
+use super::{Rules, Validation, is_dns_name};
+use crate::document::Document;
+use crate::node::Node;
+use crate::problem::Path;
+use crate::schema::ROOT_KIND;
+use crate::values;
+
+pub(super) fn check(documents: &[Document], out: &mut Validation) {
+    let root = documents.iter().find(|document| document.id.kind == ROOT_KIND).map(|document| &document.node);
+    for document in documents {
+        let mut rules = Rules::new(document, out);
+        match document.id.kind.as_str() {
+            "HostnameConfig" => hostname(&mut rules),
+            "LinkConfig" => link(&mut rules),
+            "VolumeConfig" => volume(&mut rules),
+            _ => {}
+        }
+        if let Some(root) = root {
+            conflicts(&mut rules, root);
+        }
+    }
+}
+
+fn hostname(rules: &mut Rules<'_>) {
+    let name = rules.text(&["hostname"]);
+    let auto = rules.text(&["auto"]);
+    match (name, auto) {
+        (Some(_), Some("stable")) => {
+            rules.refuse(
+                &["auto"],
+                "stable makes up a name, but hostname gives one; set auto: \"off\" or leave it out",
+            );
+        }
+        (Some(name), _) if !is_dns_name(name) => rules.refuse(&["hostname"], not_a_name(name)),
+        (None, None) => rules.refuse(&["hostname"], "give auto or hostname"),
+        _ => {}
+    }
+}
+
+fn link(rules: &mut Rules<'_>) {
+    mtu(rules, rules.node(), &Path::ROOT, "addresses");
+    routes(rules, rules.node(), &Path::ROOT, "destination");
+}
+
+fn volume(rules: &mut Rules<'_>) {
+    let size = |rules: &Rules<'_>, key: &str| rules.text(&["provisioning", key]).and_then(values::size);
+    if let (Some(min), Some(max)) = (size(rules, "minSize"), size(rules, "maxSize"))
+        && min > max
+    {
+        rules.refuse(&["provisioning", "minSize"], "greater than maxSize");
+    }
+}
+
+/// A setting of a document, and where `v1alpha1` has the same one.
+type Conflict = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+/// Both must not be set: it would be unclear which one a reader believes in.
+const CONFLICTS: &[Conflict] = &[
+    ("HostnameConfig", &["hostname"], &["machine", "network", "hostname"]),
+    ("HostnameConfig", &["auto"], &["machine", "network", "hostname"]),
+    ("HostnameConfig", &[], &["machine", "features", "stableHostname"]),
+    ("ResolverConfig", &["nameservers"], &["machine", "network", "nameservers"]),
+    ("ResolverConfig", &["searchDomains", "domains"], &["machine", "network", "searchDomains"]),
+    ("ResolverConfig", &["searchDomains", "disableDefault"], &["machine", "network", "disableSearchDomain"]),
+    ("ResolverConfig", &["hostDNS"], &["machine", "features", "hostDNS"]),
+    ("TimeSyncConfig", &["enabled"], &["machine", "time", "disabled"]),
+    ("TimeSyncConfig", &["bootTimeout"], &["machine", "time", "bootTimeout"]),
+    ("TimeSyncConfig", &["ntp", "servers"], &["machine", "time", "servers"]),
+];
+
+fn conflicts(rules: &mut Rules<'_>, root: &Node) {
+    for (kind, keys, old) in CONFLICTS.iter().filter(|(kind, ..)| *kind == rules.document.id.kind) {
+        let set = keys.is_empty() || rules.get(keys).is_some_and(|node| !node.is_zero());
+        // `auto: off` only says that nothing is made up; a given name may still stand in v1alpha1.
+        let off = *keys == ["auto"] && rules.text(keys) == Some("off");
+        if set
+            && !off
+            && let Some(other) = root.at_path(old).filter(|node| !is_unset(node))
+        {
+            let message =
+                format!("{} is already set in line {}; keep only {kind}", old.join("."), other.at.line);
+            rules.refuse(keys, message);
+        }
+    }
+    legacy_link(rules, root);
+}
+
+/// Empty values do not count; a boolean does even when it is false.
+fn is_unset(node: &Node) -> bool {
+    node.is_zero() && node.describe() != "boolean"
+}
+
+fn legacy_link(rules: &mut Rules<'_>, root: &Node) {
+    let id = &rules.document.id;
+    if !matches!(id.kind.as_str(), "LinkConfig" | "DHCPv4Config") {
+        return;
+    }
+    let links =
+        root.at_path(&["machine", "network", "interfaces"]).and_then(Node::as_list).unwrap_or_default();
+    let same = links.iter().find(|link| link.get("interface").and_then(Node::as_text) == Some(&id.name));
+    if let Some(link) = same {
+        let message =
+            format!("machine.network.interfaces has {} in line {}; keep only one", id.name, link.at.line);
+        rules.refuse(&["name"], message);
+    }
+}
