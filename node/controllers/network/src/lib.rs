@@ -1,1 +1,140 @@
-//! Placeholder until its first commit.
+//! The network of a machine, and its clock.
+//!
+//! ```text
+//! built in, command line, launcher, DHCP, configuration      (layer_default, layer_cmdline, adopt, dhcp4, from_config)
+//!        │  *Spec@network-config, id `<layer>/<id>`
+//!        ▼
+//!      merge ──▶ *Spec@network ──▶ link_apply, address_apply, route_apply, hostname, resolvers
+//!                                        │
+//!        kernel (netlink) ◀──────────────┘
+//!        │
+//!        ▼
+//!   kernel_status ──▶ LinkStatus, AddressStatus, RouteStatus ──▶ node_addresses ──▶ network_status
+//!                                                            ──▶ etc_files ──▶ etc_apply (/etc/hosts, /etc/resolv.conf)
+//!                                                            ──▶ host_dns (dataplane's document)
+//!   time_sync: TimeServerStatus ──▶ clock ──▶ TimeStatus
+//! ```
+//! Invariants: statuses are what the kernel said, never what was wished; nothing that nobody specified is removed
+//! from the kernel; only `kernel*` files name the netlink crates; only `from_config` and `time_sync` know the
+//! configuration.
+
+mod address_apply;
+mod adopt;
+pub mod cmdline;
+mod dhcp4;
+mod etc_apply;
+mod etc_files;
+mod follow;
+mod from_config;
+mod host_dns;
+pub mod hostname;
+mod kernel;
+mod kernel_addresses;
+mod kernel_links;
+mod kernel_routes;
+mod kernel_status;
+mod layer_cmdline;
+mod layer_default;
+mod lease;
+mod link_apply;
+mod merge;
+mod network_status;
+mod node_addresses;
+mod resolvers;
+mod route_apply;
+pub mod sntp;
+pub mod time_query;
+mod time_sync;
+
+use std::path::PathBuf;
+
+use corten_base::{Capabilities, Clock, Rng, paths};
+use corten_resource::Runtime;
+
+pub use kernel::{Kernel, Snapshot};
+
+/// What the controllers of this domain need from the program that runs them.
+#[derive(Clone, Debug)]
+pub struct Dependencies {
+    /// The kernel's network.
+    pub kernel: Kernel,
+    /// What this machine lets us do.
+    pub capabilities: Capabilities,
+    /// Wall clock.
+    pub clock: Clock,
+    /// Randomness.
+    pub rng: Rng,
+    /// Folders.
+    pub folders: Folders,
+}
+
+/// Folders that the controllers write.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    /// `/etc`.
+    pub etc: PathBuf,
+    /// Rendered files that are bound over those in `/etc`.
+    pub rendered: PathBuf,
+    /// Documents of dataplane.
+    pub dataplane: PathBuf,
+    /// Files that outlive this program within one boot.
+    pub run: PathBuf,
+}
+
+impl Default for Folders {
+    fn default() -> Self {
+        Self {
+            etc: "/etc".into(),
+            rendered: paths::ETC.into(),
+            dataplane: paths::DATAPLANE.into(),
+            run: PathBuf::from(paths::RUN).join("machined"),
+        }
+    }
+}
+
+/// Registers all controllers of the domain.
+pub fn register(runtime: &mut Runtime, dependencies: Dependencies) {
+    let Dependencies { kernel, capabilities, clock, rng, folders } = dependencies;
+    register_layers(runtime, &kernel, capabilities, &rng, &folders);
+    runtime
+        .register_transform(merge::AddressMerge)
+        .register_transform(merge::RouteMerge)
+        .register_transform(merge::OperatorMerge)
+        .register_transform(merge::LinkMerge)
+        .register_transform(merge::HostnameMerge)
+        .register_transform(merge::ResolverMerge)
+        .register_transform(merge::TimeServerMerge)
+        .register(link_apply::LinkApply::new(kernel.clone()))
+        .register(address_apply::AddressApply::new(kernel.clone()))
+        .register(route_apply::RouteApply::new(kernel.clone()))
+        .register(kernel_status::KernelStatus::new(kernel))
+        .register(hostname::HostnameApply::new(hostname::KernelNames))
+        .register_transform(resolvers::ResolverPublish)
+        .register_transform(resolvers::TimeServerPublish)
+        .register_transform(node_addresses::NodeAddresses)
+        .register_transform(network_status::NetworkReady)
+        .register_transform(etc_files::EtcFiles)
+        .register(etc_apply::EtcApply::new(folders.etc, folders.rendered))
+        .register(host_dns::HostDns::new(folders.dataplane))
+        .register(time_sync::TimeSync::new(corten_sys::Kernel, capabilities.clock, clock, rng));
+}
+
+fn register_layers(
+    runtime: &mut Runtime,
+    kernel: &Kernel,
+    capabilities: Capabilities,
+    rng: &Rng,
+    folders: &Folders,
+) {
+    let own_links = capabilities.links;
+    runtime
+        .register_transform(layer_default::DefaultLayer { own_links })
+        .register_transform(from_config::ConfigLayer { own_links });
+    if own_links {
+        runtime.register_transform(layer_cmdline::CmdlineLayer).register(dhcp4::Dhcp4::new(rng.clone()));
+    } else {
+        let memory = folders.run.join("adopted-network.json");
+        let resolv_conf = folders.etc.join(etc_files::RESOLV_CONF);
+        runtime.register(adopt::AdoptLayer::new(kernel.clone(), hostname::KernelNames, memory, resolv_conf));
+    }
+}

@@ -1,0 +1,240 @@
+//! The platform layer of a machine whose network its launcher made: what is there is wanted from now on.
+//!
+//! ```text
+//! kernel, resolv.conf at start ──▶ *Spec@network-config of layer platform
+//! ```
+//! The first complete sight is kept in a file, because later sights include what we did ourselves.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use corten_base::fs::{Durability, write_atomic};
+use corten_resource::{Driver, Plan, View, controller};
+use corten_resources::network::{
+    AddressFlags, AddressSpec, AddressStatus, HostnameSpec, Layer, LinkSpec, ResolverSpec, RouteProtocol,
+    RouteSpec, RouteStatus, RouteTable, RouteType, Scope, layered_id,
+};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::hostname::{Names, split};
+use crate::kernel::{Kernel, Snapshot};
+use crate::layer_default::LOOPBACK;
+
+/// Name servers taken over.
+const SERVERS_MAX: usize = 3;
+/// Name servers and search domains of a resolv.conf.
+type Resolvers = (Vec<IpAddr>, Vec<String>);
+
+/// Adopts the network.
+pub struct AdoptLayer<N> {
+    kernel: Kernel,
+    names: N,
+    memory: PathBuf,
+    resolv_conf: PathBuf,
+}
+
+controller!(impl<N: Names + 'static> AdoptLayer<N>, "network.AdoptLayer",
+inputs: [weak AddressStatus, weak RouteStatus],
+outputs: [
+    shared LinkSpec in "network-config",
+    shared AddressSpec in "network-config",
+    shared RouteSpec in "network-config",
+    shared HostnameSpec in "network-config",
+    shared ResolverSpec in "network-config",
+]);
+
+impl<N> AdoptLayer<N> {
+    /// A controller that remembers in `memory` and reads name servers from `resolv_conf`.
+    pub const fn new(kernel: Kernel, names: N, memory: PathBuf, resolv_conf: PathBuf) -> Self {
+        Self { kernel, names, memory, resolv_conf }
+    }
+}
+
+/// What the launcher made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Adopted {
+    addresses: Vec<(String, IpNet)>,
+    routes: Vec<AdoptedRoute>,
+    hostname: String,
+    name_servers: Vec<IpAddr>,
+    search_domains: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct AdoptedRoute {
+    dst: Option<IpNet>,
+    gateway: Option<IpAddr>,
+    link: String,
+    priority: u32,
+    src: Option<IpAddr>,
+    protocol: u32,
+    scope: u32,
+}
+
+/// Name servers and search domains; the host's own resolver cannot be reached from a namespace.
+fn parse_resolv_conf(text: &str) -> Resolvers {
+    let mut servers = Vec::new();
+    let mut domains = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_ascii_whitespace();
+        match words.next() {
+            Some("nameserver") => servers.extend(words.next().and_then(|ip| ip.parse::<IpAddr>().ok())),
+            Some("search") => domains = words.take(6).map(str::to_owned).collect(),
+            _ => {}
+        }
+    }
+    servers.retain(|ip| *ip != IpAddr::from([127, 0, 0, 53]));
+    servers.truncate(SERVERS_MAX);
+    (servers, domains)
+}
+
+impl Adopted {
+    fn of(snapshot: &Snapshot, hostname: String, (name_servers, search_domains): Resolvers) -> Self {
+        let ours = |row: &&AddressStatus| {
+            row.link_name != LOOPBACK
+                && row.scope == Scope::GLOBAL
+                && row.flags.contains(AddressFlags::PERMANENT)
+        };
+        let wanted = |row: &&RouteStatus| {
+            row.table == RouteTable::MAIN
+                && row.route_type == RouteType::UNICAST
+                && !matches!(row.protocol, RouteProtocol::KERNEL | RouteProtocol::RA)
+                && !row.out_link_name.is_empty()
+        };
+        let route = |row: &RouteStatus| AdoptedRoute {
+            dst: row.dst,
+            gateway: row.gateway,
+            link: row.out_link_name.clone(),
+            priority: row.priority,
+            src: row.src,
+            protocol: row.protocol.0,
+            scope: row.scope.0,
+        };
+        let addresses = snapshot.addresses.iter().filter(ours);
+        Self {
+            addresses: addresses.map(|row| (row.link_name.clone(), row.address)).collect(),
+            routes: snapshot.routes.iter().filter(wanted).map(route).collect(),
+            hostname,
+            name_servers,
+            search_domains,
+        }
+    }
+
+    /// The launcher is done: there is an address and a way out.
+    fn is_complete(&self) -> bool {
+        !self.addresses.is_empty() && self.routes.iter().any(|route| route.dst.is_none())
+    }
+}
+
+/// Keep the sight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remember(Adopted);
+
+impl<N: Names + 'static> Driver for AdoptLayer<N> {
+    type Observed = (Adopted, bool);
+    type Op = Remember;
+
+    async fn observe(&mut self, _: &View<Self>) -> anyhow::Result<Self::Observed> {
+        if let Ok(bytes) = std::fs::read(&self.memory) {
+            return Ok((serde_json::from_slice(&bytes).context("the adopted network does not parse")?, true));
+        }
+        let resolv_conf = std::fs::read_to_string(&self.resolv_conf).unwrap_or_default();
+        let snapshot = self.kernel.snapshot().await?;
+        Ok((Adopted::of(&snapshot, self.names.hostname(), parse_resolv_conf(&resolv_conf)), false))
+    }
+
+    fn plan(&self, _: &View<Self>, (adopted, remembered): &Self::Observed) -> Plan<Self, Remember> {
+        let mut plan = Plan::new();
+        let id = |id: &str| layered_id(Layer::Platform, id);
+        for (link, address) in &adopted.addresses {
+            let address = AddressSpec::new(Layer::Platform, link, *address, Scope::GLOBAL);
+            plan.put::<LinkSpec>(id(link), LinkSpec::up(Layer::Platform, link));
+            plan.put::<AddressSpec>(id(&address.id()), address);
+        }
+        for row in &adopted.routes {
+            let spec = RouteSpec {
+                src: row.src,
+                protocol: RouteProtocol(row.protocol),
+                scope: Scope(row.scope),
+                ..RouteSpec::new(Layer::Platform, row.dst, row.gateway, &row.link, row.priority)
+            };
+            plan.put::<RouteSpec>(id(&spec.id()), spec);
+        }
+        if !adopted.hostname.is_empty()
+            && !adopted.hostname.starts_with('(')
+            && adopted.hostname != "localhost"
+        {
+            plan.put::<HostnameSpec>(id(HostnameSpec::ID), split(Layer::Platform, &adopted.hostname));
+        }
+        if !adopted.name_servers.is_empty() {
+            let spec = ResolverSpec {
+                search_domains: adopted.search_domains.clone(),
+                ..ResolverSpec::plain(Layer::Platform, adopted.name_servers.clone())
+            };
+            plan.put::<ResolverSpec>(id(ResolverSpec::ID), spec);
+        }
+        if adopted.is_complete() && !remembered {
+            plan.op(Remember(adopted.clone()));
+        }
+        if adopted.is_complete() {
+            plan
+        } else {
+            plan.waiting("an address and a default route from the launcher")
+        }
+    }
+
+    async fn apply(&mut self, Remember(adopted): Remember) -> anyhow::Result<()> {
+        let bytes = serde_json::to_vec(&adopted)?;
+        write_atomic(&self.memory, &bytes, 0o600, Durability::Volatile)
+            .context("failed to remember the network")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolv_conf_of_a_host() {
+        let text = "# comment\nnameserver 127.0.0.53\nnameserver 10.0.0.1\nnameserver nonsense\nsearch a.example b.example\n";
+        let (servers, domains) = parse_resolv_conf(text);
+        assert_eq!(servers, [IpAddr::from([10, 0, 0, 1])]);
+        assert_eq!(domains, ["a.example", "b.example"]);
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let (servers, domains) = parse_resolv_conf(&String::from_utf8_lossy(bytes));
+            assert!(servers.len() <= SERVERS_MAX && domains.len() <= 6);
+        });
+    }
+
+    #[test]
+    fn only_what_the_launcher_made_is_adopted() {
+        let address = |link: &str, net: &str, scope| AddressStatus {
+            link_name: link.into(),
+            address: net.parse().expect("net"),
+            scope,
+            flags: AddressFlags::PERMANENT,
+            ..AddressStatus::default()
+        };
+        let route = |protocol, gateway: Option<&str>| RouteStatus {
+            protocol,
+            out_link_name: "eth0".into(),
+            gateway: gateway.map(|ip| ip.parse().expect("ip")),
+            ..RouteStatus::default()
+        };
+        let snapshot = Snapshot {
+            addresses: vec![
+                address("lo", "127.0.0.1/8", Scope::HOST),
+                address("eth0", "10.5.0.2/24", Scope::GLOBAL),
+                address("eth0", "fe80::1/64", Scope::LINK),
+            ],
+            routes: vec![route(RouteProtocol::KERNEL, None), route(RouteProtocol::BOOT, Some("10.5.0.1"))],
+            ..Snapshot::default()
+        };
+        let adopted = Adopted::of(&snapshot, "node".into(), Resolvers::default());
+        assert_eq!(adopted.addresses, [("eth0".to_owned(), "10.5.0.2/24".parse().expect("net"))]);
+        assert_eq!(adopted.routes.len(), 1);
+        assert!(adopted.is_complete());
+    }
+}

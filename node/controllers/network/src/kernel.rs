@@ -1,0 +1,132 @@
+//! The kernel's network over route netlink: dumps of links, addresses and routes, and the few changes we make.
+//!
+//! This folder's `kernel*` files are the only ones that name the netlink crates, which break their interface every
+//! couple of months. Everything is read anew each time: a lost notification costs a moment, never the truth.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use anyhow::Context;
+use corten_base::{Task, spawn};
+use corten_resources::network::{AddressStatus, LinkStatus, RouteStatus};
+use futures::{StreamExt, TryStreamExt};
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::{MulticastGroup, new_connection, new_multicast_connection};
+
+use crate::{kernel_addresses, kernel_links, kernel_routes};
+
+/// Objects read from one dump; a host with more than this is not a Kubernetes node.
+const OBJECTS_MAX: usize = 65_536;
+
+/// A connection to the kernel of the network namespace it was made in.
+#[derive(Clone)]
+pub struct Kernel {
+    pub(crate) handle: rtnetlink::Handle,
+    _connection: Arc<Task>,
+}
+
+/// The network as the kernel has it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// Links by name.
+    pub links: BTreeMap<String, LinkStatus>,
+    /// Addresses, each with the name of its link.
+    pub addresses: Vec<AddressStatus>,
+    /// Routes of all tables.
+    pub routes: Vec<RouteStatus>,
+}
+
+impl Snapshot {
+    /// Name of the link with this index.
+    #[must_use]
+    pub fn link_name(&self, index: u32) -> Option<&str> {
+        self.links.iter().find(|(_, link)| link.index == index).map(|(name, _)| name.as_str())
+    }
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Kernel")
+    }
+}
+
+impl Kernel {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the kernel refuses a netlink socket.
+    pub fn connect() -> io::Result<Self> {
+        let (connection, handle, _) = new_connection()?;
+        Ok(Self { handle, _connection: Arc::new(spawn("netlink", connection)) })
+    }
+
+    /// All links by name.
+    ///
+    /// # Errors
+    /// When the dump fails.
+    pub async fn links(&self) -> anyhow::Result<BTreeMap<String, LinkStatus>> {
+        let messages = self.handle.link().get().execute().take(OBJECTS_MAX);
+        let messages: Vec<_> = messages.try_collect().await.context("failed to list links")?;
+        Ok(messages.iter().filter_map(kernel_links::status).collect())
+    }
+
+    /// Everything at once.
+    ///
+    /// # Errors
+    /// When a dump fails.
+    pub async fn snapshot(&self) -> anyhow::Result<Snapshot> {
+        let mut snapshot = Snapshot { links: self.links().await?, ..Snapshot::default() };
+        let addresses = self.handle.address().get().execute().take(OBJECTS_MAX);
+        let addresses: Vec<_> = addresses.try_collect().await.context("failed to list addresses")?;
+        snapshot.addresses =
+            addresses.iter().filter_map(|message| kernel_addresses::status(message, &snapshot)).collect();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut filter = RouteMessage::default();
+            filter.header.address_family = family;
+            let routes = self.handle.route().get(filter).execute().take(OBJECTS_MAX);
+            let routes: Vec<_> = routes.try_collect().await.context("failed to list routes")?;
+            let routes = routes.iter().filter_map(|message| kernel_routes::status(message, &snapshot));
+            let routes: Vec<_> = routes.collect();
+            snapshot.routes.extend(routes);
+        }
+        Ok(snapshot)
+    }
+
+    /// Calls `changed` at each notification about links, addresses and routes, until the socket fails.
+    ///
+    /// # Errors
+    /// When there is no socket any more.
+    pub async fn watch(changed: impl Fn()) -> io::Result<()> {
+        let (connection, _handle, mut messages) = new_multicast_connection(&[
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Route,
+        ])?;
+        let _connection = spawn("netlink-watch", connection);
+        changed();
+        while messages.next().await.is_some() {
+            changed();
+        }
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+/// The error number of a refused request.
+pub(crate) fn errno(error: &rtnetlink::Error) -> i32 {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.raw_code().saturating_neg(),
+        _ => 0,
+    }
+}
+
+/// A refused request, with the kernel's reason in words.
+pub(crate) fn refused(error: &rtnetlink::Error) -> anyhow::Error {
+    match errno(error) {
+        0 => anyhow::anyhow!("{error:?}"),
+        number => io::Error::from_raw_os_error(number).into(),
+    }
+}

@@ -1,0 +1,142 @@
+//! Routes: from netlink messages to statuses, and back.
+
+use std::net::IpAddr;
+
+use anyhow::Context;
+use corten_resources::network::{
+    Family, RouteFlags, RouteNextHop, RouteProtocol, RouteSpec, RouteStatus, RouteTable, RouteType, Scope,
+};
+use ipnet::IpNet;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags as WireFlags, RouteMessage, RouteMetric,
+    RouteNextHop as WireNextHop, RouteProtocol as WireProtocol, RouteScope as WireScope,
+    RouteType as WireType,
+};
+
+use crate::kernel::{Kernel, Snapshot, errno, refused};
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
+        RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
+        _ => None,
+    }
+}
+
+pub(crate) fn status(message: &RouteMessage, snapshot: &Snapshot) -> Option<RouteStatus> {
+    let header = &message.header;
+    let mut route = RouteStatus {
+        family: if header.address_family == AddressFamily::Inet6 { Family::Inet6 } else { Family::Inet4 },
+        table: RouteTable(header.table.into()),
+        scope: Scope(u8::from(header.scope).into()),
+        route_type: RouteType(u8::from(header.kind).into()),
+        flags: RouteFlags(header.flags.bits()),
+        protocol: RouteProtocol(u8::from(header.protocol).into()),
+        ..RouteStatus::default()
+    };
+    if route.flags.contains(RouteFlags::CLONED) {
+        return None;
+    }
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => {
+                route.dst = IpNet::new(ip(address)?, header.destination_prefix_length).ok();
+            }
+            RouteAttribute::PrefSource(address) => route.src = ip(address),
+            RouteAttribute::Gateway(address) => route.gateway = ip(address),
+            RouteAttribute::Oif(index) => {
+                route.out_link_index = *index;
+                route.out_link_name = snapshot.link_name(*index).unwrap_or_default().to_owned();
+            }
+            RouteAttribute::Priority(priority) => route.priority = *priority,
+            RouteAttribute::Table(table) => route.table = RouteTable(*table),
+            RouteAttribute::Metrics(metrics) => route.mtu = metrics.iter().find_map(mtu).unwrap_or(0),
+            RouteAttribute::MultiPath(hops) => {
+                route.next_hops = hops.iter().map(|hop| next_hop(hop, snapshot)).collect();
+            }
+            _ => {}
+        }
+    }
+    Some(route)
+}
+
+fn mtu(metric: &RouteMetric) -> Option<u32> {
+    match metric {
+        RouteMetric::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    }
+}
+
+fn next_hop(hop: &WireNextHop, snapshot: &Snapshot) -> RouteNextHop {
+    let gateway = hop.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(address) => ip(address),
+        _ => None,
+    });
+    let out_link_name = snapshot.link_name(hop.interface_index).unwrap_or_default().to_owned();
+    RouteNextHop { gateway, out_link_name, weight: u32::from(hop.hops) + 1 }
+}
+
+/// The message that names `spec`; `link` is the index of its link, 0 without one.
+fn message(spec: &RouteSpec, link: u32) -> RouteMessage {
+    let byte = |number: u32| u8::try_from(number).unwrap_or(0);
+    let mut message = RouteMessage::default();
+    let header = &mut message.header;
+    header.address_family =
+        if spec.family == Family::Inet6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    header.destination_prefix_length = spec.dst.map_or(0, |dst| dst.prefix_len());
+    header.table = byte(spec.table.0);
+    header.protocol = WireProtocol::from(byte(spec.protocol.0));
+    header.scope = WireScope::from(byte(spec.scope.0));
+    header.kind = WireType::from(byte(spec.route_type.0));
+    header.flags = WireFlags::from_bits_retain(spec.flags.0);
+    let mut add = |attribute| message.attributes.push(attribute);
+    add(RouteAttribute::Table(spec.table.0));
+    if let Some(dst) = spec.dst {
+        add(RouteAttribute::Destination(dst.network().into()));
+    }
+    if let Some(src) = spec.src {
+        add(RouteAttribute::PrefSource(src.into()));
+    }
+    if let Some(gateway) = spec.gateway {
+        add(RouteAttribute::Gateway(gateway.into()));
+    }
+    if link != 0 {
+        add(RouteAttribute::Oif(link));
+    }
+    if spec.priority != 0 {
+        add(RouteAttribute::Priority(spec.priority));
+    }
+    if spec.mtu != 0 {
+        add(RouteAttribute::Metrics(vec![RouteMetric::Mtu(spec.mtu)]));
+    }
+    message
+}
+
+impl Kernel {
+    /// Adds a route or brings the one with the same destination and metric in line.
+    ///
+    /// # Errors
+    /// When the kernel refuses, for example while the gateway is not reachable yet.
+    pub async fn add_route(&self, spec: &RouteSpec, link: u32) -> anyhow::Result<()> {
+        let result = self.handle.route().add(message(spec, link)).replace().execute().await;
+        result.map_err(|error| refused(&error)).with_context(|| format!("failed to add route {}", spec.id()))
+    }
+
+    /// Removes a route; one that is gone already is fine.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn delete_route(&self, spec: &RouteSpec, link: u32) -> anyhow::Result<()> {
+        match self.handle.route().del(message(spec, link)).execute().await {
+            Err(error) if is_gone(errno(&error)) => Ok(()),
+            result => result
+                .map_err(|error| refused(&error))
+                .with_context(|| format!("failed to remove route {}", spec.id())),
+        }
+    }
+}
+
+fn is_gone(errno: i32) -> bool {
+    errno == rustix::io::Errno::SRCH.raw_os_error() || errno == rustix::io::Errno::NODEV.raw_os_error()
+}

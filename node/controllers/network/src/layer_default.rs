@@ -1,0 +1,109 @@
+//! The built-in layer: loopback, links up, DHCP where nothing else says how a link gets its address.
+//!
+//! ```text
+//! LinkStatus, what other layers configured ──▶ LinkSpec, AddressSpec, OperatorSpec, ResolverSpec, TimeServerSpec
+//! ```
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use corten_resource::{Plan, Transform, View, controller};
+use corten_resources::network::{
+    AddressSpec, Dhcp4Operator, Layer, LinkSpec, LinkStatus, OperatorSpec, ResolverSpec, Scope,
+    TimeServerSpec, layered_id,
+};
+use corten_resources::runtime::KernelCmdline;
+use ipnet::IpNet;
+
+use crate::cmdline;
+
+/// Metric of default routes from DHCP.
+pub const ROUTE_METRIC: u32 = 1024;
+/// Name servers when nothing names any.
+const NAME_SERVERS: [IpAddr; 2] =
+    [IpAddr::V4(std::net::Ipv4Addr::new(1, 1, 1, 1)), IpAddr::V4(std::net::Ipv4Addr::new(8, 8, 8, 8))];
+/// Time server when nothing names one.
+const TIME_SERVER: &str = "time.cloudflare.com";
+/// The loopback link.
+pub const LOOPBACK: &str = "lo";
+
+/// Writes the built-in layer.
+#[derive(Debug)]
+pub struct DefaultLayer {
+    /// Links are ours to configure; otherwise they are adopted as they are.
+    pub own_links: bool,
+}
+
+controller!(DefaultLayer, "network.DefaultLayer",
+inputs: [
+    weak LinkStatus,
+    weak KernelCmdline,
+    weak LinkSpec in "network-config",
+    weak AddressSpec in "network-config",
+    weak OperatorSpec in "network-config",
+],
+outputs: [
+    shared LinkSpec in "network-config",
+    shared AddressSpec in "network-config",
+    shared OperatorSpec in "network-config",
+    shared ResolverSpec in "network-config",
+    shared TimeServerSpec in "network-config",
+]);
+
+/// Links that a layer above the built-in one says something about.
+fn configured(view: &View<DefaultLayer>) -> BTreeSet<String> {
+    let own = |layer: Layer| layer != Layer::Default && layer != Layer::Operator;
+    let mut links = BTreeSet::new();
+    for row in view.list::<LinkSpec>() {
+        if own(row.spec.layer) {
+            links.insert(row.spec.name.clone());
+            links.insert(row.spec.parent_name.clone());
+        }
+    }
+    let addresses = view.list::<AddressSpec>();
+    links.extend(addresses.iter().filter(|row| own(row.spec.layer)).map(|row| row.spec.link_name.clone()));
+    let operators = view.list::<OperatorSpec>();
+    links.extend(operators.iter().filter(|row| own(row.spec.layer)).map(|row| row.spec.link_name.clone()));
+    links
+}
+
+fn loopback() -> Vec<AddressSpec> {
+    let nets = ["127.0.0.1/8", "::1/128"].into_iter().filter_map(|text| text.parse::<IpNet>().ok());
+    nets.map(|net| AddressSpec::new(Layer::Default, LOOPBACK, net, Scope::HOST)).collect()
+}
+
+impl Transform for DefaultLayer {
+    fn plan(&self, view: &View<Self>) -> Plan<Self> {
+        let mut plan = Plan::new();
+        let id = |id: &str| layered_id(Layer::Default, id);
+        plan.put::<LinkSpec>(id(LOOPBACK), LinkSpec::up(Layer::Default, LOOPBACK));
+        for address in loopback() {
+            plan.put::<AddressSpec>(id(&address.id()), address);
+        }
+        let resolvers = ResolverSpec::plain(Layer::Default, NAME_SERVERS.to_vec());
+        plan.put::<ResolverSpec>(id(ResolverSpec::ID), resolvers);
+        let servers =
+            TimeServerSpec { time_servers: vec![TIME_SERVER.into()], use_nts: false, layer: Layer::Default };
+        plan.put::<TimeServerSpec>(id(TimeServerSpec::ID), servers);
+        if !self.own_links {
+            return plan;
+        }
+        let configured = configured(view);
+        let cmdline = view.list::<KernelCmdline>();
+        let ignored: Vec<String> =
+            cmdline.iter().flat_map(|row| cmdline::parse(&row.spec.cmdline).ignored).collect();
+        for link in view.list::<LinkStatus>() {
+            let name = &link.metadata.id;
+            if !link.spec.is_physical() || link.spec.master_index != 0 || ignored.contains(name) {
+                continue;
+            }
+            plan.put::<LinkSpec>(id(name), LinkSpec::up(Layer::Default, name));
+            if !configured.contains(name) {
+                let settings = Dhcp4Operator { route_metric: ROUTE_METRIC, ..Dhcp4Operator::default() };
+                let operator = OperatorSpec::dhcp4(Layer::Default, name, settings);
+                plan.put::<OperatorSpec>(id(&operator.id()), operator);
+            }
+        }
+        plan
+    }
+}
