@@ -11,7 +11,10 @@ pub mod files;
 pub mod hardware;
 pub mod kubernetes;
 pub mod network;
+mod registry;
 pub mod runtime;
 pub mod secrets;
 pub mod service;
 pub mod time;
+
+pub use registry::registry;

@@ -1,0 +1,207 @@
+//! Every type that this machine knows, in one list.
+
+use corten_resource::Registry;
+
+use crate::{block, cluster, config, etcd, files, hardware, kubernetes, network, runtime, secrets, service, time};
+
+macro_rules! types {
+    ($($module:ident :: $name:ident,)*) => {
+        /// Registers every type with its namespace.
+        #[must_use]
+        pub fn registry() -> Registry {
+            let mut registry = Registry::new();
+            for (name, description) in NAMESPACES {
+                registry.namespace(name, description);
+            }
+            $(registry.register::<$module::$name>();)*
+            registry
+        }
+
+        #[cfg(test)]
+        const REGISTERED: &[(&str, &str)] = &[$((stringify!($module), stringify!($name)),)*];
+    };
+}
+
+/// Namespaces that clients may ask for (node.md 3.3).
+const NAMESPACES: [(&str, &str); 17] = [
+    ("runtime", "The running machine."),
+    ("cluster", "Members of the cluster."),
+    ("cluster-raw", "Members of the cluster by source."),
+    ("config", "Machine configuration."),
+    ("etcd", "etcd."),
+    ("files", "Files below /etc."),
+    ("hardware", "Hardware."),
+    ("k8s", "Kubernetes on every machine."),
+    ("controlplane", "Kubernetes on control planes."),
+    ("kubespan", "KubeSpan."),
+    ("network", "The network in effect."),
+    ("network-config", "Wishes for the network by layer."),
+    ("cri", "Container runtime."),
+    ("containers", "Containers of the machine."),
+    ("secrets", "Keys and certificates."),
+    ("security", "Image verification."),
+    ("perf", "Performance."),
+];
+
+types! {
+    block::Disk,
+    block::DiscoveredVolume,
+    block::DiscoveredVolumesStatus,
+    block::SystemDisk,
+    block::VolumeStatus,
+    block::VolumeMountStatus,
+    block::VolumeMountRequest,
+    cluster::Affiliate,
+    cluster::Member,
+    cluster::Identity,
+    cluster::Info,
+    cluster::DiscoveryConfig,
+    config::MachineConfig,
+    config::MachineType,
+    etcd::EtcdConfig,
+    etcd::EtcdSpec,
+    etcd::EtcdPkiStatus,
+    etcd::EtcdMember,
+    etcd::EtcdEntry,
+    files::EtcFileSpec,
+    files::EtcFileStatus,
+    hardware::SystemInformation,
+    hardware::Processor,
+    hardware::MemoryModule,
+    kubernetes::AdmissionControlConfig,
+    kubernetes::ApiServerConfig,
+    kubernetes::AuditPolicyConfig,
+    kubernetes::AuthenticationConfig,
+    kubernetes::AuthorizationConfig,
+    kubernetes::ConfigStatus,
+    kubernetes::SecretStatus,
+    kubernetes::ControllerManagerConfig,
+    kubernetes::Endpoint,
+    kubernetes::EtcdEncryptionConfig,
+    kubernetes::ExtraManifestsConfig,
+    kubernetes::KubeletConfig,
+    kubernetes::KubeletKubeconfig,
+    kubernetes::KubeletLifecycle,
+    kubernetes::KubeletSpec,
+    kubernetes::KubeletStatus,
+    kubernetes::KubePrismStatus,
+    kubernetes::KubePrismConfig,
+    kubernetes::KubePrismEndpoints,
+    kubernetes::Manifest,
+    kubernetes::ManifestStatus,
+    kubernetes::BootstrapManifestsConfig,
+    kubernetes::NodeAnnotationSpec,
+    kubernetes::NodeCordonedSpec,
+    kubernetes::NodeLabelSpec,
+    kubernetes::NodeTaintSpec,
+    kubernetes::NodeStatus,
+    kubernetes::NodeIp,
+    kubernetes::NodeIpConfig,
+    kubernetes::Nodename,
+    kubernetes::SchedulerConfig,
+    kubernetes::StaticPod,
+    kubernetes::StaticPodServerStatus,
+    kubernetes::StaticPodStatus,
+    kubernetes::ApiServerStatus,
+    network::AddressSpec,
+    network::AddressStatus,
+    network::LinkSpec,
+    network::LinkStatus,
+    network::HardwareAddress,
+    network::HostnameSpec,
+    network::HostnameStatus,
+    network::ResolverSpec,
+    network::ResolverStatus,
+    network::TimeServerSpec,
+    network::TimeServerStatus,
+    network::StaticHost,
+    network::OperatorSpec,
+    network::RouteSpec,
+    network::RouteStatus,
+    network::NodeAddress,
+    network::NodeAddressFilter,
+    network::NodeAddressSortAlgorithm,
+    network::NetworkStatus,
+    network::HostDnsConfig,
+    network::DnsResolveCache,
+    network::DnsUpstream,
+    runtime::ApiServiceConfig,
+    runtime::BootId,
+    runtime::DevicesStatus,
+    runtime::Diagnostic,
+    runtime::KernelCmdline,
+    runtime::KernelModuleSpec,
+    runtime::KernelParamSpec,
+    runtime::KernelParamDefaultSpec,
+    runtime::KernelParamStatus,
+    runtime::MachineStatus,
+    runtime::MaintenanceServiceConfig,
+    runtime::MaintenanceServiceRequest,
+    runtime::MetaKey,
+    runtime::MetaLoaded,
+    runtime::MountStatus,
+    runtime::PlatformMetadata,
+    runtime::SecurityState,
+    runtime::Version,
+    runtime::SbomItem,
+    runtime::SequencerPosition,
+    runtime::ServiceGate,
+    runtime::KernelModuleStatus,
+    runtime::MetaChange,
+    secrets::ApiCertificate,
+    secrets::CertSan,
+    secrets::EtcdSecrets,
+    secrets::EtcdRoot,
+    secrets::KubeletSecrets,
+    secrets::KubernetesSecrets,
+    secrets::KubernetesDynamicCerts,
+    secrets::KubernetesRoot,
+    secrets::MaintenanceRoot,
+    secrets::OsRoot,
+    secrets::TrustdCertificate,
+    service::ServiceSpec,
+    service::Service,
+    service::BootstrapIntent,
+    time::TimeStatus,
+    time::NtpStatus,
+    time::AdjtimeStatus,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(folder: &std::path::Path) -> usize {
+        let entries = std::fs::read_dir(folder).expect("sources");
+        let paths = entries.map(|entry| entry.expect("entry").path());
+        let counts = paths.filter(|path| !path.ends_with("registry.rs")).map(|path| {
+            if path.is_dir() { written(&path) } else { count(&std::fs::read_to_string(&path).expect("source")) }
+        });
+        counts.sum()
+    }
+
+    fn count(source: &str) -> usize {
+        source.matches("#[resource(").count()
+    }
+
+    #[test]
+    fn every_type_of_every_file_is_registered() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        assert_eq!(written(&folder), REGISTERED.len(), "resource types in the sources and in the list above");
+    }
+
+    #[test]
+    fn every_definition_is_valid_and_every_type_survives_both_encodings() {
+        let registry = registry();
+        registry.describe().expect("valid definitions");
+        for kind in registry.types() {
+            let blank = kind.blank("id");
+            let (proto, yaml) = (blank.to_proto(), blank.to_yaml());
+            let metadata = blank.metadata().clone();
+            let decoded = registry.decode(metadata.clone(), proto.clone(), String::new()).expect("protobuf");
+            assert_eq!(decoded.to_proto(), proto, "{}", kind.definition.kind);
+            let decoded = registry.decode_yaml(metadata, &yaml).expect("yaml");
+            assert_eq!(decoded.to_yaml(), yaml, "{}", kind.definition.kind);
+        }
+    }
+}
