@@ -8,13 +8,14 @@
 //!     disk.raw           disk with EFI, META and, unless refused, IMAGECACHE
 //!     sbom.spdx.json     bill of materials
 //!
-//! Options: `--init PATH`, `--machined PATH` (else target/release), `--platform NAME`,
+//! Options: `--init PATH` and `--machined PATH` (else both are built, static), `--platform NAME`,
 //! `--argument KERNEL-ARGUMENT` (repeat), `--kubernetes VERSION` (repeat: more versions in the image
 //! cache), `--no-image-cache`, `--only rootfs|images`, `--quick` (compress less).
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use corten_base::{Arch, version};
@@ -29,6 +30,10 @@ use sha2::{Digest, Sha256};
 
 use crate::kit;
 
+/// What our programs are compiled for; naming it keeps the flags away from build scripts.
+const TARGET: &str =
+    if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
+
 /// Components whose programs are in a root.
 const ROOT: &[&str] = &["containerd", "runc", "cni", "debian/base", "debian/build-tools"];
 /// Components whose programs are in OCI images.
@@ -37,8 +42,8 @@ const IMAGES: &[&str] = &["kubernetes", "etcd", "coredns", "flannel", "pause", "
 /// What the command line asks for.
 struct Wanted {
     profile: Profile,
-    init: PathBuf,
-    machined: PathBuf,
+    init: Option<PathBuf>,
+    machined: Option<PathBuf>,
     more_kubernetes: Vec<String>,
     image_cache: bool,
     only: Option<String>,
@@ -62,6 +67,7 @@ pub fn run(args: &[String]) -> Result<()> {
         write_images(&wanted, &components, &out)?;
     }
     if part("rootfs") {
+        build_own(&wanted)?;
         let scratch = fresh(&out.join("scratch"))?;
         let mut planned = root::plan(&wanted.profile, &parts(&wanted, &components)?, &scratch)?;
         let bill = root_bill(&wanted, &components, &planned.taken)?;
@@ -78,7 +84,6 @@ pub fn run(args: &[String]) -> Result<()> {
 }
 
 fn parse(args: &[String]) -> Result<Wanted> {
-    let release = kit::repository().join("target/release");
     let mut rest = args.iter();
     let flavour = rest
         .next()
@@ -86,8 +91,8 @@ fn parse(args: &[String]) -> Result<Wanted> {
         .context("which flavour: container, cloud or metal?")?;
     let mut wanted = Wanted {
         profile: Profile::new(flavour, Arch::current()),
-        init: release.join("init"),
-        machined: release.join("machined"),
+        init: None,
+        machined: None,
         more_kubernetes: Vec::new(),
         image_cache: true,
         only: None,
@@ -96,8 +101,8 @@ fn parse(args: &[String]) -> Result<Wanted> {
     while let Some(option) = rest.next() {
         let mut value = || rest.next().cloned().with_context(|| format!("`{option}` needs a value"));
         match option.as_str() {
-            "--init" => wanted.init = value()?.into(),
-            "--machined" => wanted.machined = value()?.into(),
+            "--init" => wanted.init = Some(value()?.into()),
+            "--machined" => wanted.machined = Some(value()?.into()),
             "--platform" => wanted.profile.platform = value()?,
             "--argument" => wanted.profile.extra_arguments.push(value()?),
             "--kubernetes" => wanted.more_kubernetes.push(value()?),
@@ -145,8 +150,8 @@ fn parts(wanted: &Wanted, components: &Components) -> Result<Parts> {
     };
     let bin = |name: &str| -> Result<PathBuf> { Ok(get(components, name)?.folder.join("bin")) };
     Ok(Parts {
-        init: wanted.init.clone(),
-        machined: wanted.machined.clone(),
+        init: own(&wanted.init, "init")?,
+        machined: own(&wanted.machined, "machined")?,
         containerd: bin("containerd")?,
         runc: bin("runc")?,
         cni: bin("cni")?,
@@ -154,6 +159,38 @@ fn parts(wanted: &Wanted, components: &Components) -> Result<Parts> {
         kernel,
         tools: get(components, "debian/build-tools")?.tree(),
     })
+}
+
+/// A program of ours: the one that was named, else the one that this command builds.
+fn own(named: &Option<PathBuf>, name: &str) -> Result<PathBuf> {
+    let path = match named {
+        Some(path) => path.clone(),
+        None => kit::repository().join("target").join(TARGET).join("release").join(name),
+    };
+    path.canonicalize().with_context(|| format!("`{}` is not there", path.display()))
+}
+
+/// Builds our programs, without shared libraries: the root's C library is not the building host's.
+#[expect(clippy::disallowed_methods, reason = "cargo runs on the developer's host, not on a machine")]
+fn build_own(wanted: &Wanted) -> Result<()> {
+    let mut packages = Vec::new();
+    if wanted.init.is_none() {
+        packages.extend(["--package", "corten-init"]);
+    }
+    if wanted.machined.is_none() {
+        packages.extend(["--package", "corten-machined"]);
+    }
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .current_dir(kit::repository())
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .args(["build", "--quiet", "--release", "--target", TARGET])
+        .args(packages)
+        .status()?;
+    ensure!(status.success(), "cargo ended with {status}");
+    Ok(())
 }
 
 fn get<'a>(components: &'a Components, name: &str) -> Result<&'a Made> {
@@ -191,7 +228,7 @@ fn boot_images(wanted: &Wanted, components: &Components, planned: &Root, out: &P
     let tools = get(components, "debian/build-tools")?.tree();
     let image = out.join("root.sqsh");
     squashfs::write(&planned.tree, &tools, wanted.effort, &image)?;
-    let early = initramfs::plan(&wanted.init.canonicalize()?, &image, kernel, &planned.tree)?;
+    let early = initramfs::plan(&own(&wanted.init, "init")?, &image, kernel, &planned.tree)?;
     let mut archived = Vec::new();
     archive::cpio(&early, &mut archived)?;
     fs::write(out.join("initramfs.cpio"), &archived)?;

@@ -3,7 +3,7 @@
 //!     /init                       our init
 //!     /rootfs.sqsh                the root
 //!     /lib/modules/RELEASE/…      modules with a `modules.dep` for exactly these
-//!     /modules.load               their paths in loading order
+//!     /etc/corten/modules-load    names of the modules to load
 //!
 //! Nothing is compressed again: modules and root are compressed already, and the kernel unpacks a
 //! plain archive fastest.
@@ -28,20 +28,20 @@ pub const ROOT_IMAGE: &str = "rootfs.sqsh";
 /// When a module is missing.
 pub fn plan(init: &Path, image: &Path, kernel: &Kernel, root: &Tree) -> Result<Tree> {
     let mut tree = Tree::default();
-    for folder in ["dev", "proc", "sys", "root", "run"] {
+    for folder in ["dev", "proc", "sys", "run", "sysroot"] {
         tree.folder(folder);
     }
     tree.copy("init", 0o755, init);
     tree.copy(ROOT_IMAGE, 0o444, image);
     let base = format!("lib/modules/{}", kernel.release);
     let order = kernel.load_order(root, MODULES)?;
-    let (mut load, mut dependencies) = (String::new(), String::new());
+    let mut dependencies = String::new();
     for (path, needs) in &order {
         tree.copy(&format!("{base}/{path}"), 0o444, kernel.file(path));
-        writeln!(load, "/{base}/{path}")?;
         writeln!(dependencies, "{path}: {}", needs.join(" "))?;
     }
-    tree.file("modules.load", 0o444, load);
     tree.file(&format!("{base}/modules.dep"), 0o444, dependencies);
+    tree.file(&format!("{base}/modules.builtin"), 0o444, kernel.index(root, "modules.builtin")?);
+    tree.file("etc/corten/modules-load", 0o444, format!("{}\n", MODULES.join("\n")));
     Ok(tree)
 }

@@ -119,7 +119,10 @@ impl Kernel {
     }
 
     /// One of the module indexes in a tree.
-    fn index(&self, tree: &Tree, name: &str) -> Result<String> {
+    ///
+    /// # Errors
+    /// When the tree does not have it.
+    pub fn index(&self, tree: &Tree, name: &str) -> Result<String> {
         let path = format!("usr/lib/modules/{}/{name}", self.release);
         let node = tree.get(&path).with_context(|| format!("`{path}` is not in the tree"))?;
         let mut bytes = Vec::new();
