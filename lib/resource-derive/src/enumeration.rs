@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::parse::{Parse, ParseStream};
-use syn::{Data, DeriveInput, Error, Fields, LitInt, LitStr, Result, Token};
+use syn::{Data, DataEnum, DeriveInput, Error, Fields, LitInt, LitStr, Result, Token};
 
 struct Attribute {
     number: i64,
@@ -20,10 +20,8 @@ impl Parse for Attribute {
     }
 }
 
-pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
-    let Data::Enum(data) = &input.data else {
-        return Err(Error::new_spanned(input, "only enums are enumerations"));
-    };
+/// The table, one row for each variant.
+fn rows(data: &DataEnum) -> Result<Vec<TokenStream>> {
     let mut rows = Vec::new();
     let mut numbers = Vec::new();
     for variant in &data.variants {
@@ -42,6 +40,14 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
         let name = &variant.ident;
         rows.push(quote!((Self::#name, #number, #text)));
     }
+    Ok(rows)
+}
+
+pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
+    let Data::Enum(data) = &input.data else {
+        return Err(Error::new_spanned(input, "only enums are enumerations"));
+    };
+    let rows = rows(data)?;
     let ident = &input.ident;
     Ok(quote! {
         impl ::corten_resource::Enumeration for #ident {

@@ -57,24 +57,32 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
         Fields::Unit => Vec::new(),
         Fields::Unnamed(_) => return Err(Error::new_spanned(&data.fields, "fields of a record have names")),
     };
+    let rows = rows(&fields)?;
+    let names: Vec<_> = fields.iter().map(|field| field.ident.as_ref()).collect();
+    Ok(implementations(&input.ident, &names, &rows))
+}
+
+/// The table, one row for each field.
+fn rows(fields: &[&syn::Field]) -> Result<Vec<TokenStream>> {
     let mut rows = Vec::new();
-    let mut names = Vec::new();
     let mut numbers = Vec::new();
-    for field in &fields {
+    for field in fields {
         let Attribute { number, key, omit_empty, inline, form } = attribute(field)?;
         if number != 0 && numbers.contains(&number) {
             return Err(Error::new_spanned(field, format!("number {number} is taken")));
         }
         numbers.push(number);
-        names.push(field.ident.as_ref());
         rows.push(quote!(::corten_resource::FieldDef {
             number: #number, key: #key, omit_empty: #omit_empty, inline: #inline, form: #form
         }));
     }
+    Ok(rows)
+}
+
+fn implementations(ident: &Ident, names: &[Option<&Ident>], rows: &[TokenStream]) -> TokenStream {
     let index = 0..names.len();
     let index_mut = index.clone();
-    let ident = &input.ident;
-    Ok(quote! {
+    quote! {
         impl ::corten_resource::Record for #ident {
             fn fields(&self) -> &'static [::corten_resource::FieldDef] { &[#(#rows),*] }
             fn field(&self, index: usize) -> ::core::option::Option<&dyn ::corten_resource::Field> {
@@ -96,5 +104,5 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
             const KIND: ::corten_resource::Kind = ::corten_resource::Kind::Record;
             fn blank() -> Self { ::core::default::Default::default() }
         }
-    })
+    }
 }

@@ -134,6 +134,12 @@ impl Graph {
         self.names.iter().copied()
     }
 
+    /// Whether there is a controller of this name.
+    #[must_use]
+    pub fn has(&self, controller: &str) -> bool {
+        self.names.contains(controller)
+    }
+
     /// All connections, in order of registration, outputs first.
     #[must_use]
     pub fn edges(&self) -> &[Edge] {

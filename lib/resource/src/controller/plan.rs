@@ -37,17 +37,6 @@ pub struct Changes {
 /// What controller `C` wants: outputs that exist afterwards, operations on the world, and its outcome.
 ///
 /// Outputs that the controller owns and does not put again are removed by the runtime.
-///
-/// ```ignore
-/// let mut plan = Plan::new();
-/// for link in view.list::<LinkStatus>() {
-///     plan.put::<LinkAlias>(link.id(), LinkAlias { … });
-/// }
-/// if view.get::<Hostname>("hostname").is_none() {
-///     return plan.waiting("a hostname");
-/// }
-/// plan
-/// ```
 #[must_use]
 pub struct Plan<C, Op = Never> {
     changes: Changes,

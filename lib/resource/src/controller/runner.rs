@@ -18,6 +18,7 @@ use futures::future::{Either, select};
 
 use super::declare::Input;
 use super::driver::Cycle;
+use super::graph::Graph;
 use super::outputs::Publisher;
 use super::plan::Outcome;
 use super::source::Trigger;
@@ -161,6 +162,16 @@ fn report(state: &State, controller: &str, status: ControllerStatus) {
             error = corten_base::chain(&error),
             "cannot publish the status of a controller"
         );
+    }
+}
+
+/// Removes the statuses of controllers that an earlier program had and this one has not.
+pub fn forget_others(state: &State, graph: &Graph) {
+    for status in state.list::<ControllerStatus>() {
+        if !graph.has(status.id()) {
+            // It stays as a leftover if somebody holds it, which nobody does.
+            let _ = state.remove::<ControllerStatus>(OWNER, status.id());
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::declare::{Declared, Strength};
 use super::driver::{Cycle, Driver, Driving, Transform, Transforming};
 use super::graph::{Graph, RegistrationError, RegistrationErrors};
 use super::outputs::Publisher;
-use super::runner::Runner;
+use super::runner::{Runner, forget_others};
 use super::wake::{Activity, Alarm, Interest, Wake};
 use crate::memory::Listener;
 use crate::metadata::Pointer;
@@ -136,6 +136,7 @@ impl Runtime {
     /// When the registered controllers do not go together.
     pub fn start(self) -> Result<RunningRuntime, RegistrationErrors> {
         self.check()?;
+        forget_others(&self.state, &self.graph);
         let wakes: Vec<Arc<Wake>> = self.runners.iter().map(|runner| Arc::clone(&runner.wake)).collect();
         for wake in &wakes {
             wake.fire();

@@ -41,6 +41,9 @@ pub fn put_nonzero(out: &mut Vec<u8>, number: u32, value: u64) {
     }
 }
 
+/// A field as it stands in a message: number, value and the raw bytes of both.
+pub type RawField<'a> = (u32, Wire<'a>, &'a [u8]);
+
 /// Fields of one message, in order.
 pub struct Reader<'a>(&'a [u8]);
 
@@ -53,8 +56,8 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-    /// The next field: number, value and the raw bytes of both; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<(u32, Wire<'a>, &'a [u8])>, DecodeError> {
+    /// The next field; `None` at the end.
+    pub fn next(&mut self) -> Result<Option<RawField<'a>>, DecodeError> {
         if self.0.is_empty() {
             return Ok(None);
         }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::text::{NEVER, duration, time};
-use crate::field::{Field, HardwareAddr, Kind, Node, Object};
+use crate::field::{Entries, Field, HardwareAddr, Items, Kind, Node, Object};
 use crate::record::{Form, Record};
 
 /// The YAML form of `record`; `scalar` when that is the bare value of its only field.
@@ -57,11 +57,11 @@ fn mapping(out: &mut String, record: &dyn Record, indent: usize, mut first: bool
     for (index, def) in record.fields().iter().enumerate() {
         let Some(field) = record.field(index) else { continue };
         if def.inline {
-            if let Node::Record(inner) = field.read() {
-                if !is_bare(inner) {
-                    mapping(out, inner, indent, first);
-                    first = false;
-                }
+            if let Node::Record(inner) = field.read()
+                && !is_bare(inner)
+            {
+                mapping(out, inner, indent, first);
+                first = false;
             }
             continue;
         }
@@ -82,50 +82,31 @@ fn entry(out: &mut String, key: &str, field: &dyn Field, form: Form, indent: usi
     value(out, field, form, Place { indent: indent + 4, dash: false });
 }
 
+/// What stands between `key:` or `-` and the first line of a block.
+fn open(out: &mut String, place: Place) {
+    if place.dash {
+        out.push(' ');
+    } else {
+        out.push('\n');
+        pad(out, place.indent);
+    }
+}
+
 /// A value after `key:` or `-`, with the line break that ends it.
 fn value(out: &mut String, field: &dyn Field, form: Form, place: Place) {
-    let Place { indent, dash } = place;
-    let start = |out: &mut String| {
-        if dash {
-            out.push(' ');
-        } else {
-            out.push('\n');
-            pad(out, indent);
-        }
-    };
     match field.read() {
         Node::Record(record) if is_bare(record) => out.push_str(" {}\n"),
         Node::Record(record) => {
-            start(out);
-            mapping(out, record, indent, true);
+            open(out, place);
+            mapping(out, record, place.indent, true);
         }
         Node::List(items) if items.count() == 0 => out.push_str(" []\n"),
-        Node::List(items) => {
-            for index in 0..items.count() {
-                if index > 0 {
-                    pad(out, indent);
-                } else {
-                    start(out);
-                }
-                out.push('-');
-                value(out, items.item(index), form, Place { indent: indent + 2, dash: true });
-            }
-        }
+        Node::List(items) => list(out, items, form, place),
         Node::Map(entries) if entries.is_empty() => out.push_str(" {}\n"),
-        Node::Map(entries) => {
-            start(out);
-            let mut first = true;
-            entries.each(&mut |key, item| {
-                if !first {
-                    pad(out, indent);
-                }
-                first = false;
-                entry(out, key, item, form, indent);
-            });
-        }
+        Node::Map(entries) => map(out, entries, form, place),
         Node::Object(content) => object(out, &content, place),
         node => {
-            if indent > 0 {
+            if place.indent > 0 {
                 out.push(' ');
             }
             scalar(out, &node, field.kind(), form);
@@ -134,48 +115,55 @@ fn value(out: &mut String, field: &dyn Field, form: Form, place: Place) {
     }
 }
 
+fn list(out: &mut String, items: &dyn Items, form: Form, place: Place) {
+    open(out, place);
+    for index in 0..items.count() {
+        if index > 0 {
+            pad(out, place.indent);
+        }
+        out.push('-');
+        value(out, items.item(index), form, Place { indent: place.indent + 2, dash: true });
+    }
+}
+
+fn map(out: &mut String, entries: &dyn Entries, form: Form, place: Place) {
+    open(out, place);
+    let mut first = true;
+    entries.each(&mut |key, item| {
+        if !first {
+            pad(out, place.indent);
+        }
+        first = false;
+        entry(out, key, item, form, place.indent);
+    });
+}
+
 fn scalar(out: &mut String, node: &Node<'_>, kind: Kind, form: Form) {
-    // Writing to a string cannot fail.
-    let _ = match node {
-        Node::Null => {
-            out.push_str(match kind {
-                Kind::Address | Kind::Prefix | Kind::Endpoint | Kind::Hardware => "\"\"",
-                Kind::Time => NEVER,
-                _ => "null",
-            });
-            Ok(())
+    match node {
+        Node::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+        Node::Int(value) => out.push_str(&value.to_string()),
+        Node::Uint(value) => out.push_str(&value.to_string()),
+        Node::Float(value) => float(out, *value),
+        Node::Text(value) | Node::Enumeration(_, value) => text(out, value),
+        Node::Bytes(value) => bytes(out, value, kind, form),
+        Node::Address(address) => text(out, &address.to_string()),
+        Node::Prefix(prefix) => text(out, &prefix.to_string()),
+        Node::Endpoint(endpoint) => text(out, &endpoint.to_string()),
+        Node::Duration(nanos) => out.push_str(&duration(*nanos)),
+        Node::Time(moment) => out.push_str(&time(*moment)),
+        Node::Null | Node::Object(_) | Node::Record(_) | Node::List(_) | Node::Map(_) => {
+            out.push_str(absent(kind))
         }
-        Node::Bool(value) => write!(out, "{value}"),
-        Node::Int(value) => write!(out, "{value}"),
-        Node::Uint(value) => write!(out, "{value}"),
-        Node::Float(value) => {
-            float(out, *value);
-            Ok(())
-        }
-        Node::Text(value) | Node::Enumeration(_, value) => {
-            text(out, value);
-            Ok(())
-        }
-        Node::Bytes(bytes) => {
-            self::bytes(out, bytes, kind, form);
-            Ok(())
-        }
-        Node::Address(address) => {
-            text(out, &address.to_string());
-            Ok(())
-        }
-        Node::Prefix(prefix) => {
-            text(out, &prefix.to_string());
-            Ok(())
-        }
-        Node::Endpoint(endpoint) => {
-            text(out, &endpoint.to_string());
-            Ok(())
-        }
-        Node::Duration(nanos) => write!(out, "{}", duration(*nanos)),
-        Node::Time(moment) => write!(out, "{}", time(*moment)),
-        Node::Object(_) | Node::Record(_) | Node::List(_) | Node::Map(_) => Ok(()),
-    };
+    }
+}
+
+/// How an absent value reads: as the zero value of the type that Go has for it.
+const fn absent(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Address | Kind::Prefix | Kind::Endpoint | Kind::Hardware => "\"\"",
+        Kind::Time => NEVER,
+        _ => "null",
+    }
 }
 
 fn bytes(out: &mut String, bytes: &[u8], kind: Kind, form: Form) {
@@ -203,12 +191,7 @@ fn object(out: &mut String, content: &Object, place: Place) {
         out.push_str(" {}\n");
         return;
     }
-    if place.dash {
-        out.push(' ');
-    } else {
-        out.push('\n');
-        pad(out, place.indent);
-    }
+    open(out, place);
     for (index, (key, item)) in content.iter().enumerate() {
         if index > 0 {
             pad(out, place.indent);
@@ -223,12 +206,7 @@ fn json(out: &mut String, item: &Value, place: Place) {
     match item {
         Value::Object(content) => object(out, content, place),
         Value::Array(items) if !items.is_empty() => {
-            if place.dash {
-                out.push(' ');
-            } else {
-                out.push('\n');
-                pad(out, place.indent);
-            }
+            open(out, place);
             for (index, item) in items.iter().enumerate() {
                 if index > 0 {
                     pad(out, place.indent);
