@@ -117,3 +117,58 @@ fn decode<S: Spec>(bytes: &[u8]) -> Result<S, DecodeError> {
     proto::decode(bytes, &mut spec)?;
     Ok(spec)
 }
+
+#[cfg(test)]
+mod tests {
+    use corten_api::cosi::resource::{Metadata, Resource, Spec as WireSpec};
+    use corten_resource::Record;
+
+    use super::*;
+
+    /// A type of this test.
+    #[derive(Clone, Debug, Default, PartialEq, corten_resource::Resource)]
+    #[resource(kind = "Samples.corten.dev", namespace = "runtime")]
+    struct Sample {
+        /// The value.
+        #[field(1, "value")]
+        value: String,
+    }
+
+    fn event(kind: EventType, id: &str, value: &str) -> Event {
+        let sample = Sample { value: value.to_owned() };
+        let spec =
+            WireSpec { proto_spec: proto::encode(&sample as &dyn Record).into(), yaml_spec: String::new() };
+        let metadata = Metadata { id: id.to_owned(), ..Metadata::default() };
+        let resource = Some(Resource { metadata: Some(metadata), spec: Some(spec) });
+        Event { resource, event_type: kind.into(), ..Event::default() }
+    }
+
+    #[test]
+    fn events_add_up_to_the_set() {
+        let mut known = Known::<Sample>::default();
+        for (kind, id, value) in [
+            (EventType::Created, "a", "1"),
+            (EventType::Created, "b", "2"),
+            (EventType::Bootstrapped, "", ""),
+            (EventType::Updated, "a", "3"),
+            (EventType::Destroyed, "b", ""),
+        ] {
+            assert!(known.apply(event(kind, id, value)).expect("applies"));
+        }
+        assert!(known.complete);
+        assert_eq!(known.resources, [("a".to_owned(), Sample { value: "3".to_owned() })].into());
+        assert!(!known.apply(event(EventType::Noop, "", "")).expect("applies"));
+        assert!(known.apply(event(EventType::Errored, "", "")).is_err());
+    }
+
+    #[test]
+    fn a_broken_specification_ends_the_watch() {
+        let mut broken = event(EventType::Created, "a", "1");
+        broken.resource.as_mut().and_then(|resource| resource.spec.as_mut()).expect("spec").proto_spec =
+            vec![0xff].into();
+        assert_eq!(
+            Known::<Sample>::default().apply(broken).expect_err("refused").code(),
+            tonic::Code::Internal
+        );
+    }
+}

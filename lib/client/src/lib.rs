@@ -13,9 +13,11 @@ mod follow;
 pub mod resolve;
 pub mod talosconfig;
 mod tls;
+mod trust;
 
 pub use client::{Client, Service};
 pub use dial::{DialError, Endpoints};
 pub use follow::{Followed, follow};
 pub use talosconfig::{Context, Locations, TalosConfig};
 pub use tls::{Credentials, Server, TlsError};
+pub use trust::{Signed, TOKEN_KEY, TRUSTD_PORT, Trust, TrustError};

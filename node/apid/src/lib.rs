@@ -23,14 +23,17 @@ mod proxy;
 mod relay;
 mod remotes;
 mod route;
+mod source;
 mod tls;
 mod upstream;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use corten_base::{Clock, paths};
+use tokio::signal::unix::{SignalKind, signal};
 
 pub use identity::{Access, Feed, Identity, KeyPair, LocalNames};
 
@@ -64,4 +67,32 @@ impl Default for Options {
 pub async fn run(options: Options, feed: Feed) {
     let proxy = Arc::new(proxy::Proxy::new(feed.clone(), options.machined, options.port));
     listener::serve(feed, proxy, options.clock, options.bound).await;
+}
+
+/// The program `apid`: follows its identity from machined and serves until it is told to stop.
+#[must_use]
+pub fn main() -> ExitCode {
+    corten_base::log::init(false);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(error = corten_base::chain(&error), "cannot start");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(async {
+        let (feed, _source) = source::start(Path::new(paths::APID_SOCKET));
+        let mut stop = match signal(SignalKind::terminate()) {
+            Ok(stop) => stop,
+            Err(error) => {
+                tracing::error!(error = corten_base::chain(&error), "cannot listen for signals");
+                return ExitCode::FAILURE;
+            }
+        };
+        tokio::select! {
+            () = run(Options::default(), feed) => ExitCode::FAILURE,
+            _ = stop.recv() => ExitCode::SUCCESS,
+        }
+    })
 }

@@ -6,3 +6,4 @@ mod flow;
 mod machined;
 mod node;
 mod routing;
+mod stock;
