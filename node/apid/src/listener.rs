@@ -53,7 +53,7 @@ pub enum ListenError {
     },
 }
 
-/// Serves for as long as the feed lives.
+/// Serves for as long as the feed lives. An address that is not there yet is tried again.
 pub async fn serve(mut feed: Feed, proxy: Arc<Proxy>, clock: Clock, bound: impl Fn(SocketAddr)) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
@@ -83,6 +83,7 @@ pub async fn serve(mut feed: Feed, proxy: Arc<Proxy>, clock: Clock, bound: impl 
                     }
                 },
                 Some(_) = connections.join_next() => {}
+                () = sleep(RETRY_DELAY), if door.is_none() && feed.borrow().is_some() => break,
                 _ = sweep.tick() => proxy.remotes.sweep().await,
             }
         }
