@@ -66,9 +66,7 @@ impl Supervisor {
         match request {
             Request::Hello { version } => Outcome::Now(self.greet(waiter.connection, version)),
             Request::Start { name, spec } => {
-                if let Err(refusal) =
-                    self.refuse_start(&name).and_then(|()| self.table.insert(&name, *spec, now))
-                {
+                if let Err(refusal) = refuse_own(&name).and_then(|()| self.table.insert(&name, *spec, now)) {
                     return Outcome::Now(Err(refusal));
                 }
                 let started = self.start(&name, now);
@@ -113,13 +111,6 @@ impl Supervisor {
             peer.greeted = true;
         }
         Ok((Reply::Hello { version: PROTOCOL_VERSION }, None))
-    }
-
-    fn refuse_start(&self, name: &str) -> Result<(), Refusal> {
-        if matches!(self.power, PowerState::Due { .. }) {
-            return Err(refuse(RefusalKind::ShuttingDown, "the machine is going down"));
-        }
-        refuse_own(name)
     }
 
     fn stop(&mut self, waiter: Waiter, name: &str, grace: Duration, now: Now) -> Outcome {

@@ -186,9 +186,8 @@ impl Supervisor {
                 return;
             }
         };
-        let is_root = connection.peer_uid().is_ok_and(|uid| uid == 0);
-        if !is_root || self.peers.len() >= PEERS_MAX {
-            return self.log.write(Severity::Warning, "refused a connection to the control socket");
+        if self.peers.len() >= PEERS_MAX {
+            return self.log.write(Severity::Warning, "too many connections to the control socket");
         }
         let peer = Peer::new(connection);
         match watch(&self.epoll, &peer, self.next_token) {

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, chmod, unlink};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
-    listen, recvmsg, sendmsg, socket_with, sockopt,
+    listen, recvmsg, sendmsg, socket_with,
 };
 
 use crate::{CodecError, Frame, MESSAGE_BYTES_MAX, RequestFrame, decode_reply, encode_request};
@@ -117,11 +117,6 @@ impl Connection {
         Ok(Received { packet, fd: attached.pop() })
     }
 
-    /// User id of the other end.
-    pub fn peer_uid(&self) -> Result<u32, ConnectionError> {
-        Ok(sockopt::socket_peercred(&self.fd).map_err(failed("read peer credentials"))?.uid.as_raw())
-    }
-
     /// Sends one request; for blocking use.
     pub fn send_request(
         &self,
@@ -158,7 +153,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds at `path`, replacing a stale socket, for root only. Accepted connections do not block.
+    /// Binds at `path`, replacing a stale socket. Only root may connect, by the mode of the file. Accepted connections do
+    /// not block.
     pub fn bind(path: &Path) -> Result<Self, ConnectionError> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let fd =

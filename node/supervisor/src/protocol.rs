@@ -168,8 +168,6 @@ pub enum RefusalKind {
     Limit,
     /// The kernel said no.
     Failed,
-    /// The machine is going down.
-    ShuttingDown,
 }
 
 /// What happens to processes and the machine.

@@ -71,33 +71,25 @@ pub struct NamedNetwork {
 }
 
 impl NamedNetwork {
-    /// Makes it, or opens it if it is there.
-    pub fn create(name: &str) -> Result<Self> {
+    /// Moves this thread into the namespace of that name, made if it is not there.
+    pub fn enter_or_create(name: &str) -> Result<Self> {
         let folder = Path::new("/run/netns");
         let path = folder.join(name);
         if let Ok(found) = Self::open(name) {
+            enter_network(&found.file)?;
             return Ok(found);
         }
         let action = "make the network namespace";
         std::fs::create_dir_all(folder).map_err(failed(action, name))?;
         File::create(&path).map_err(failed(action, name))?;
-        // A thread of its own enters the fresh namespace and pins it; this thread stays where it is.
-        let pinned = std::thread::scope(|scope| {
-            let pin = || {
-                unshare(Namespaces::NET)?;
-                Kernel.bind(Path::new("/proc/thread-self/ns/net"), &path, Depth::Single)
-            };
-            scope.spawn(pin).join()
-        });
-        match pinned {
-            Ok(Ok(())) => Self::open(name),
-            Ok(Err(error)) => {
-                // The empty file is of no use to anyone.
-                let _ = std::fs::remove_file(&path);
-                Err(error)
-            }
-            Err(_) => Err(failed(action, name)(std::io::Error::other("the helper thread panicked"))),
+        let pinned = unshare(Namespaces::NET)
+            .and_then(|()| Kernel.bind(Path::new("/proc/thread-self/ns/net"), &path, Depth::Single));
+        if let Err(error) = pinned {
+            // The empty file is of no use to anyone.
+            let _ = std::fs::remove_file(&path);
+            return Err(error);
         }
+        Self::open(name)
     }
 
     /// Opens an existing one; a leftover file that is not a namespace is an error.
@@ -135,5 +127,24 @@ impl NamedNetwork {
 impl AsFd for NamedNetwork {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_network_is_made_once_found_again_and_deleted() {
+        let name = format!("corten-sys-{}", std::process::id());
+        let enter = || NamedNetwork::enter_or_create(&name).map(drop);
+        let made = std::thread::scope(|scope| scope.spawn(|| enter().and_then(|()| enter())).join());
+        made.unwrap().unwrap();
+        let network = NamedNetwork::open(&name).unwrap();
+        let inside = || std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+        assert!(!network.run(inside).unwrap().contains("eth0"));
+        let path = network.path().to_owned();
+        network.delete().unwrap();
+        assert!(!path.exists());
     }
 }

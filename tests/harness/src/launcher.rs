@@ -1,0 +1,166 @@
+//! What the launchers of all kinds of machines have in common: how they are started, and what they wait for.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use corten_sys::procfs;
+use corten_sys::signal::{SignalFd, number};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::{Deserialize, Serialize};
+
+use crate::registry::stop_launcher;
+use crate::status::{Phase, Status};
+use crate::wait::{tail, wait_for};
+
+/// How long a machine may live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lifetime {
+    /// As long as the program that started it.
+    #[default]
+    Owned,
+    /// Until someone ends it.
+    Detached,
+}
+
+/// A running launcher, from the side of who started it.
+#[derive(Debug)]
+pub(crate) struct Launcher {
+    child: Child,
+    start_ticks: u64,
+    folder: PathBuf,
+}
+
+impl Launcher {
+    /// Starts `program` (or this program) in a launcher's role with a specification file, and waits until the machine
+    /// runs.
+    pub(crate) fn start(
+        program: Option<&Path>,
+        role: &str,
+        folder: &Path,
+        lifetime: Lifetime,
+    ) -> Result<Self> {
+        const START_MAX: Duration = Duration::from_secs(30);
+        Status::starting().write(folder)?;
+        let program = match program {
+            Some(program) => program.to_owned(),
+            None => std::env::current_exe().context("cannot find this program")?,
+        };
+        let log = File::create(folder.join("launcher.log")).context("cannot make launcher.log")?;
+        let stdin = if lifetime == Lifetime::Owned { Stdio::piped() } else { Stdio::null() };
+        let mut command = Command::new(&program);
+        command.args([crate::ROLE_ARGUMENT, role]).arg(folder);
+        command.stdin(stdin).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        let start_ticks = procfs::process_stat(child.id())?.start_ticks;
+        let mut launcher = Self { child, start_ticks, folder: folder.to_owned() };
+        let evidence = || tail(&folder.join("launcher.log"), 20);
+        let outcome =
+            wait_for("the machine to be launched", START_MAX, evidence, || launcher.first_outcome())?;
+        match outcome.phase {
+            Phase::Failed => bail!("cannot launch the machine: {}", outcome.message),
+            _ => Ok(launcher),
+        }
+    }
+
+    /// The status once it says more than "starting". A launcher that died without a word has failed.
+    fn first_outcome(&mut self) -> Option<Status> {
+        let is_dead = self.child.try_wait().is_ok_and(|status| status.is_some());
+        let status = Status::read(&self.folder).unwrap_or_else(Status::starting);
+        match status.phase {
+            Phase::Starting if is_dead => {
+                let message = tail(&self.folder.join("launcher.log"), 20);
+                Some(Status { phase: Phase::Failed, message, ..status })
+            }
+            Phase::Starting => None,
+            _ => Some(status),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn start_ticks(&self) -> u64 {
+        self.start_ticks
+    }
+
+    /// Ends the machine in order, or at once after `grace`.
+    pub(crate) fn stop(&mut self, grace: Duration) -> Result<()> {
+        stop_launcher(self.child.id(), self.start_ticks, grace)?;
+        self.child.wait().context("cannot wait for the launcher")?;
+        Ok(())
+    }
+}
+
+/// What wakes a launcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// The machine's process ended.
+    Ended,
+    /// Someone asked for the end of the machine.
+    Stop,
+    /// The owner is gone: nobody is there to be patient for.
+    OwnerGone,
+    /// The deadline has passed.
+    Deadline,
+}
+
+/// A launcher's ears.
+#[derive(Debug)]
+pub(crate) struct Ears {
+    signals: SignalFd,
+    owner: Option<io::Stdin>,
+}
+
+impl Ears {
+    /// Listens for signals and, if owned, for the owner's end. Also leaves the terminal, so that Ctrl-C is the owner's.
+    pub(crate) fn open(lifetime: Lifetime) -> Result<Self> {
+        let signals = SignalFd::open(&[number::TERMINATE, number::INTERRUPT, number::HANGUP])?;
+        // Fails only for a process that leads a group already, which then has no owner's terminal either.
+        let _ = rustix::process::setsid();
+        Ok(Self { signals, owner: (lifetime == Lifetime::Owned).then(io::stdin) })
+    }
+
+    /// Waits until something happens.
+    pub(crate) fn wait(&mut self, pidfd: BorrowedFd<'_>, deadline: Option<Instant>) -> Result<Wake> {
+        loop {
+            let mut polled = vec![PollFd::new(&pidfd, PollFlags::IN)];
+            let signals = self.signals.as_fd();
+            polled.push(PollFd::new(&signals, PollFlags::IN));
+            let owner = self.owner.as_ref().map(AsFd::as_fd);
+            polled.extend(owner.as_ref().map(|owner| PollFd::new(owner, PollFlags::IN)));
+            let timeout =
+                deadline.map(|deadline| timespec(deadline.saturating_duration_since(Instant::now())));
+            match poll(&mut polled, timeout.as_ref()) {
+                Ok(0) => return Ok(Wake::Deadline),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error).context("cannot poll"),
+            }
+            let ready: Vec<bool> = polled.iter().map(|one| !one.revents().is_empty()).collect();
+            match ready.as_slice() {
+                [true, ..] => return Ok(Wake::Ended),
+                [_, true, ..] if self.signals.next_signal()?.is_some() => return Ok(Wake::Stop),
+                [_, _, true] => return Ok(Wake::OwnerGone),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits for the end of a process that is being killed, whatever else happens.
+    pub(crate) fn wait_for_end(&mut self, pidfd: BorrowedFd<'_>) -> Result<()> {
+        self.owner = None;
+        while self.wait(pidfd, None)? != Wake::Ended {}
+        Ok(())
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    let tv_sec = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    Timespec { tv_sec, tv_nsec: duration.subsec_nanos().into() }
+}

@@ -1,0 +1,115 @@
+//! QEMU itself: on the host, or unpacked from Debian packages into a folder and run with that folder's libraries.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::wait::wait_for;
+
+const NAME: &str = "qemu-system-x86_64";
+const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+
+/// A QEMU that can be run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    path: PathBuf,
+    /// Root of the unpacked packages, if it is not the host's.
+    root: Option<PathBuf>,
+    major_version: u32,
+}
+
+impl Program {
+    /// Looks into folders of unpacked packages, then on the host.
+    pub fn find(roots: &[PathBuf]) -> Result<Self> {
+        let unpacked = roots.iter().map(|root| (root.join("usr/bin").join(NAME), Some(root.clone())));
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let on_host: Vec<_> = std::env::split_paths(&path).map(|folder| (folder.join(NAME), None)).collect();
+        let (path, root) = unpacked
+            .chain(on_host)
+            .find(|(path, _)| path.is_file())
+            .with_context(|| format!("there is no {NAME} (Debian's package qemu-system-x86)"))?;
+        let mut program = Self { path, root, major_version: 0 };
+        program.major_version = program.read_version()?;
+        Ok(program)
+    }
+
+    /// A command that runs it.
+    pub(super) fn command(&self) -> Command {
+        let Some(root) = &self.root else { return Command::new(&self.path) };
+        let libraries = root.join(LIBRARIES);
+        let mut command = Command::new(libraries.join("ld-linux-x86-64.so.2"));
+        command.arg("--library-path").arg(&libraries).arg(&self.path);
+        command.env("QEMU_MODULE_DIR", libraries.join("qemu"));
+        for data in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
+            command.arg("-L").arg(root.join(data));
+        }
+        command
+    }
+
+    /// The emulated CPU. Old versions crash the guest with the cheap one; the workaround costs speed.
+    pub(super) fn cpu(&self) -> &'static str {
+        if self.major_version >= 10 { "Nehalem" } else { "max,-cx16" }
+    }
+
+    /// Whether KVM really runs guests here: its device opens on hosts where guests then hang, so one is booted.
+    pub fn probe_kvm(&self, folder: &Path) -> bool {
+        const BOOT_MAX: Duration = Duration::from_secs(10);
+        if !Path::new("/dev/kvm").exists() {
+            return false;
+        }
+        let (disk, serial) = (folder.join("kvm-probe.img"), folder.join("kvm-probe.log"));
+        if std::fs::write(&disk, probe_sector()).is_err() || std::fs::write(&serial, "").is_err() {
+            return false;
+        }
+        let mut command = self.command();
+        command.args(["-accel", "kvm", "-m", "16", "-nodefaults", "-no-user-config", "-display", "none"]);
+        command.arg("-drive").arg(format!("file={},format=raw,if=ide", disk.display()));
+        command.arg("-serial").arg(format!("file:{}", serial.display()));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let Ok(mut child) = command.spawn() else { return false };
+        let has_booted = wait_for("the probe guest", BOOT_MAX, String::new, || {
+            let is_over = child.try_wait().map_or(true, |status| status.is_some());
+            let has_spoken = std::fs::read(&serial).is_ok_and(|text| text.contains(&b'K'));
+            (has_spoken || is_over).then_some(has_spoken)
+        });
+        // It may be gone already.
+        let _ = child.kill();
+        let _ = child.wait();
+        has_booted.unwrap_or(false)
+    }
+
+    fn read_version(&self) -> Result<u32> {
+        let output = self.command().arg("--version").output();
+        let output = output.with_context(|| format!("cannot run {}", self.path.display()))?;
+        parse_version(&String::from_utf8_lossy(&output.stdout))
+            .with_context(|| format!("{} does not tell its version", self.path.display()))
+    }
+}
+
+fn parse_version(text: &str) -> Option<u32> {
+    text.split_once("version ")?.1.split('.').next()?.parse().ok()
+}
+
+/// A boot sector that writes `K` to the first serial port and halts.
+fn probe_sector() -> Vec<u8> {
+    // mov dx, 0x3f8; mov al, 'K'; out dx, al; hlt; jmp to the hlt.
+    let mut sector = vec![0xBA, 0xF8, 0x03, 0xB0, b'K', 0xEE, 0xF4, 0xEB, 0xFD];
+    sector.resize(510, 0);
+    sector.extend([0x55, 0xAA]);
+    sector
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_and_sectors() {
+        assert_eq!(parse_version("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)\n"), Some(10));
+        assert_eq!(parse_version("nonsense"), None);
+        assert_eq!(probe_sector().len(), 512);
+    }
+}
