@@ -139,6 +139,9 @@ impl Checker<'_> {
     }
 
     fn unknown(&mut self, entry: &Entry, record: &Record, path: &Path<'_>) {
+        if self.findings.problems.is_full() {
+            return self.problem(&entry.value, path, String::new());
+        }
         let hint = match nearest(&entry.key, record.fields.iter().map(|field| field.key)) {
             Some(near) => format!("; did you mean {near:?}?"),
             None if record.fields.is_empty() => "; it takes no keys".to_owned(),

@@ -62,21 +62,30 @@ impl std::error::Error for Problem {}
 /// Most problems that are reported; a file that is wrong everywhere needs no longer list.
 pub const PROBLEMS_MAX: usize = 50;
 
+/// Most problems that are kept to be sorted; the rest is only counted.
+const KEPT_MAX: usize = 1_000;
+
 /// All that is wrong, in the order of the text. Never empty when returned as an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    kept: Vec<Problem>,
+    dropped: usize,
+}
 
 impl Problems {
     /// Adds one, unless the same field already has one with the same text.
     pub fn push(&mut self, problem: Problem) {
-        if !self.0.contains(&problem) {
-            self.0.push(problem);
+        if self.is_full() {
+            self.dropped += 1;
+        } else if !self.kept.contains(&problem) {
+            self.kept.push(problem);
         }
     }
 
     /// Adds all of another list.
     pub fn extend(&mut self, other: Self) {
-        for problem in other.0 {
+        self.dropped += other.dropped;
+        for problem in other.kept {
             self.push(problem);
         }
     }
@@ -84,19 +93,24 @@ impl Problems {
     /// Whether nothing is wrong.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.kept.is_empty()
+    }
+
+    /// Whether more problems are only counted, so that explaining them is wasted work.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.kept.len() >= KEPT_MAX
     }
 
     /// The problems in the order of the text.
     #[must_use]
     pub fn sorted(mut self) -> Self {
-        self.0.sort_by(|a, b| (a.at, &a.path).cmp(&(b.at, &b.path)));
+        self.kept.sort_by(|a, b| (a.at, &a.path).cmp(&(b.at, &b.path)));
         self
     }
 
-    /// Each problem.
+    /// Each problem that was kept.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
-        self.0.iter()
+        self.kept.iter()
     }
 
     /// Nothing when empty, itself as the error otherwise.
@@ -111,9 +125,10 @@ impl Problems {
     }
 
     fn lines(&self, line: impl Fn(&Problem) -> String) -> Vec<String> {
-        let mut lines: Vec<String> = self.0.iter().take(PROBLEMS_MAX).map(line).collect();
-        if self.0.len() > PROBLEMS_MAX {
-            lines.push(format!("and {} more", self.0.len() - PROBLEMS_MAX));
+        let mut lines: Vec<String> = self.kept.iter().take(PROBLEMS_MAX).map(line).collect();
+        let more = self.kept.len() - lines.len() + self.dropped;
+        if more > 0 {
+            lines.push(format!("and {more} more"));
         }
         lines
     }
@@ -121,7 +136,7 @@ impl Problems {
 
 impl From<Problem> for Problems {
     fn from(problem: Problem) -> Self {
-        Self(vec![problem])
+        Self { kept: vec![problem], dropped: 0 }
     }
 }
 
@@ -130,7 +145,7 @@ impl<'a> IntoIterator for &'a Problems {
     type IntoIter = std::slice::Iter<'a, Problem>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+        self.kept.iter()
     }
 }
 
@@ -260,5 +275,11 @@ mod tests {
         assert_eq!(lines.len(), PROBLEMS_MAX + 1);
         assert_eq!(lines[0], "bad (line 1, column 1)");
         assert_eq!(lines[PROBLEMS_MAX], "and 10 more");
+
+        let mut problems = Problems::default();
+        for line in 0..KEPT_MAX + 5 {
+            problems.push(Problem::at(Position { line, column: 1 }, "bad".to_owned()));
+        }
+        assert!(problems.to_string().ends_with("and 955 more"));
     }
 }

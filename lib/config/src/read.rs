@@ -17,6 +17,8 @@ pub const BYTES_MAX: usize = 8 << 20;
 pub const DEPTH_MAX: usize = 100;
 /// Most nodes in all documents together, copies by aliases included.
 pub const NODES_MAX: usize = 200_000;
+/// Most keys in one mapping.
+pub const KEYS_MAX: usize = 10_000;
 /// Most documents.
 pub const DOCUMENTS_MAX: usize = 1_000;
 
@@ -145,6 +147,9 @@ impl Builder {
                 Some((name, _)) if name == "<<" => {
                     merges.push(node);
                     Ok(())
+                }
+                Some((_, at)) if map.len() >= KEYS_MAX => {
+                    Err(Problem::at(at, format!("more than {KEYS_MAX} keys in one mapping")))
                 }
                 Some((key, at)) => {
                     let message = format!("key {key:?} is already set in line ");
@@ -294,7 +299,14 @@ mod tests {
     }
 
     #[test]
+    fn line_ends_of_other_systems_are_read() {
+        assert!(one("a: 1\r\nb: x\r\n") == Node::map([("a", Node::integer(1)), ("b", Node::string("x"))]));
+    }
+
+    #[test]
     fn depth_and_size_are_bounded() {
+        let keys: String = (0..=KEYS_MAX).map(|key| format!("k{key}: 1\n")).collect();
+        assert!(error(&keys).starts_with("more than 10000 keys in one mapping (line 10001, "));
         assert!(error(&"[".repeat(200)).contains("nested deeper than 100 levels"));
         assert!(error(&" ".repeat(BYTES_MAX + 1)).starts_with("larger than"));
     }

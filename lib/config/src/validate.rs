@@ -14,6 +14,7 @@ mod tests;
 use crate::document::Document;
 use crate::node::{Node, Position};
 use crate::problem::{Path, Problem, Problems};
+use crate::scalar;
 use crate::schema::ROOT_KIND;
 
 /// The machine that a configuration is for.
@@ -71,6 +72,12 @@ impl<'a> Rules<'a> {
     /// The text under these keys, if it is not empty.
     fn text(&self, keys: &[&str]) -> Option<&'a str> {
         self.get(keys).and_then(Node::as_text).filter(|text| !text.is_empty())
+    }
+
+    /// Whether the value under these keys is true.
+    fn is(&self, keys: &[&str]) -> bool {
+        let scalar = self.get(keys).and_then(Node::as_scalar);
+        scalar.and_then(|scalar| scalar::typed_bool(&scalar.text, scalar.kind)) == Some(true)
     }
 
     /// Elements of the list under these keys.

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use crate::{Config, Patch};
+use crate::node::{Node, Value};
+use crate::{Config, Patch, read, write};
 
 const BASE: &str = "version: v1alpha1
 machine:
@@ -13,7 +14,7 @@ machine:
         image: foo
         clusterDNS: [1.1.1.1]
         extraArgs: {v: '1', w: [a, b]}
-        extraConfig: {x: {y: 1, l: [1, 2]}, z: t}
+        extraConfig: {x: {p: 1, l: [1, 2]}, z: t}
     network:
         interfaces:
             - interface: eth0
@@ -54,8 +55,7 @@ fn check(patch: &str, replacements: &[(&str, &str)]) {
     let expected = Config::parse(expected.as_bytes()).unwrap();
     let found = patched(patch).unwrap();
     for (found, expected) in found.documents().iter().zip(expected.documents()) {
-        let diff =
-            crate::diff::texts(&crate::write::document(&expected.node), &crate::write::document(&found.node));
+        let diff = crate::diff::texts(&write::document(&expected.node), &write::document(&found.node));
         assert!(found.node == expected.node, "{patch}\n{diff}");
     }
     assert_eq!(found.documents().len(), expected.documents().len());
@@ -72,7 +72,7 @@ fn zero_values_change_nothing_but_false_does() {
 #[test]
 fn lists_grow_and_arguments_are_replaced_one_by_one() {
     check(
-        "machine: {certSANs: [b, c], kubelet: {clusterDNS: [9.9.9.9], extraArgs: {w: [c], n: [q]}, extraConfig: {x: {y: 0, l: [3]}, z: ''}}}",
+        "machine: {certSANs: [b, c], kubelet: {clusterDNS: [9.9.9.9], extraArgs: {w: [c], n: [q]}, extraConfig: {x: {p: 0, l: [3]}, z: ''}}}",
         &[
             ("[a, b]", "[a, b, b, c]"),
             ("[1.1.1.1]", "[1.1.1.1, 9.9.9.9]"),
@@ -174,6 +174,58 @@ fn json_patches_change_single_documents() {
         error,
         "a JSON patch is not supported for a configuration of 2 documents; use a strategic merge patch"
     );
+}
+
+/// The same tree without what says nothing: Talos writes some empty fields, and none of them counts.
+fn without_empty(node: &Node) -> Node {
+    match &node.value {
+        Value::Map(map) => {
+            let kept = map.iter().map(|entry| (entry.key.as_str(), without_empty(&entry.value)));
+            Node::map(kept.filter(|(_, value)| !value.is_zero() || value.describe() == "boolean"))
+        }
+        Value::List(items) => Node::list(items.iter().map(without_empty)),
+        Value::Scalar(_) => node.clone(),
+    }
+}
+
+const LIVE_PATCHES: &[&str] = &[
+    "machine: {token: '', sysctls: {a: '', b: null, c: 'd'}, certSANs: [c], install: {wipe: false}}",
+    "machine: {kubelet: {extraArgs: {w: [c], n: [q]}, extraConfig: {x: {p: 0, l: [3]}, z: '', new: {a: [1]}}}}",
+    "cluster: {network: {podSubnets: [1.0.0.0/8]}, apiServer: {auditPolicy: {rules: [{level: None}]}}}",
+    "machine: {network: {interfaces: [{interface: eth0, dhcp: false, vlans: [{vlanId: 5, mtu: 1300}, {vlanId: 6}]}, {interface: eth1}]}}",
+    "cluster: {apiServer: {admissionControl: [{name: PodSecurity, configuration: {a: 2, defaults: {warn: x}}}, {name: Other}]}}",
+    "machine: {sysctls: {a: {$patch: delete}}, kubelet: {extraArgs: {$patch: delete}}}",
+    "cluster: {inlineManifests: [{name: n1, $patch: delete}]}",
+    "machine: {network: {interfaces: [{interface: eth0, $patch: delete}]}}",
+    "{apiVersion: v1alpha1, kind: HostnameConfig, hostname: foo}",
+    "[{op: replace, path: /machine/token, value: zz}, {op: add, path: /machine/certSANs/0, value: first}]",
+];
+
+#[test]
+fn patches_do_what_they_do_in_talosctl() {
+    let program = std::env::var("CORTEN_TALOSCTL").unwrap_or_default();
+    if !std::path::Path::new(&program).exists() {
+        eprintln!("skipped: patches_do_what_they_do_in_talosctl: CORTEN_TALOSCTL names no talosctl");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("base.yaml");
+    std::fs::write(&file, BASE).unwrap();
+    for patch in LIVE_PATCHES {
+        let output = std::process::Command::new(&program)
+            .args(["machineconfig", "patch", file.to_str().unwrap(), "--patch", patch])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{patch}: {}", String::from_utf8_lossy(&output.stderr));
+        let expected = read::documents(std::str::from_utf8(&output.stdout).unwrap()).unwrap();
+        let found = read::documents(patched(patch).unwrap().text()).unwrap();
+        assert_eq!(found.len(), expected.len(), "{patch}");
+        for (found, expected) in found.iter().zip(&expected) {
+            let (found, expected) = (without_empty(found), without_empty(expected));
+            let diff = crate::diff::texts(&write::document(&expected), &write::document(&found));
+            assert!(found == expected, "{patch}\n{diff}");
+        }
+    }
 }
 
 /// Patches without lists, whose effect does not depend on how often they are applied.

@@ -65,13 +65,6 @@ fn networks(rules: &mut Rules<'_>) {
             rules.refuse(&["cluster", "network", key], "at most one network for IPv4 and one for IPv6");
         }
     }
-    let custom = rules.text(&["cluster", "network", "cni", "name"]) == Some("custom");
-    if custom && rules.items(&["cluster", "network", "cni", "urls"]).is_empty() {
-        rules.warn(
-            &["cluster", "network", "cni", "urls"],
-            "empty; a custom pod network installs nothing then",
-        );
-    }
 }
 
 fn authorities(rules: &mut Rules<'_>) {
@@ -120,9 +113,8 @@ fn worker(rules: &mut Rules<'_>) {
 }
 
 fn discovery(rules: &mut Rules<'_>) {
-    let is = |rules: &Rules<'_>, keys: &[&str]| rules.text(keys) == Some("true");
-    let enabled = is(rules, &["cluster", "discovery", "enabled"]);
-    if !enabled || is(rules, &["cluster", "discovery", "registries", "service", "disabled"]) {
+    let enabled = rules.is(&["cluster", "discovery", "enabled"]);
+    if !enabled || rules.is(&["cluster", "discovery", "registries", "service", "disabled"]) {
         return;
     }
     for key in ["id", "secret"] {

@@ -16,7 +16,7 @@ pub(super) fn check(rules: &mut Rules<'_>, target: Target) {
     kubelet(rules);
     node_metadata(rules);
     files(rules);
-    features(rules, target);
+    features(rules);
     if rules.text(&["machine", "token"]).is_none() {
         rules.warn(&["machine", "token"], "missing; workers cannot join without it");
     }
@@ -211,15 +211,9 @@ fn files(rules: &mut Rules<'_>) {
     }
 }
 
-fn features(rules: &mut Rules<'_>, target: Target) {
+fn features(rules: &mut Rules<'_>) {
     let access = ["machine", "features", "kubernetesTalosAPIAccess", "enabled"];
-    if rules.get(&access).and_then(Node::as_text) == Some("true") && !rules.is_control_plane() {
+    if rules.is(&access) && !rules.is_control_plane() {
         rules.refuse(&access, "only control planes can offer the Talos API to pods");
-    }
-    if target == Target::Container {
-        let dns = ["machine", "features", "hostDNS", "enabled"];
-        if rules.get(&dns).and_then(Node::as_text) == Some("false") {
-            rules.warn(&dns, "a container machine takes its resolvers from the host then");
-        }
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn check(rules: &mut Rules<'_>) {
         rules.refuse(&["machine", "network", "hostname"], not_a_name(name));
     }
     let kubespan = ["machine", "network", "kubespan", "enabled"];
-    if rules.get(&kubespan).and_then(Node::as_text) == Some("true") {
+    if rules.is(&kubespan) {
         rules.refuse(&kubespan, "KubeSpan is not yet supported");
     }
     interfaces(rules);
