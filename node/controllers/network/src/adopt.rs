@@ -6,7 +6,7 @@
 //! The first complete sight is kept in a file, because later sights include what we did ourselves.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use corten_base::fs::{Durability, write_atomic};
@@ -28,14 +28,15 @@ const SERVERS_MAX: usize = 3;
 type Resolvers = (Vec<IpAddr>, Vec<String>);
 
 /// Adopts the network.
-pub struct AdoptLayer<N> {
+#[derive(Debug)]
+pub struct AdoptLayer {
     kernel: Kernel,
-    names: N,
     memory: PathBuf,
-    resolv_conf: PathBuf,
+    hostname: String,
+    resolvers: Resolvers,
 }
 
-controller!(impl<N: Names + 'static> AdoptLayer<N>, "network.AdoptLayer",
+controller!(AdoptLayer, "network.AdoptLayer",
 inputs: [weak AddressStatus, weak RouteStatus],
 outputs: [
     shared LinkSpec in "network-config",
@@ -45,10 +46,13 @@ outputs: [
     shared ResolverSpec in "network-config",
 ]);
 
-impl<N> AdoptLayer<N> {
-    /// A controller that remembers in `memory` and reads name servers from `resolv_conf`.
-    pub const fn new(kernel: Kernel, names: N, memory: PathBuf, resolv_conf: PathBuf) -> Self {
-        Self { kernel, names, memory, resolv_conf }
+impl AdoptLayer {
+    /// A controller that remembers in `memory`. Host name and name servers are read here, before any other
+    /// controller can change them.
+    #[must_use]
+    pub fn new(kernel: Kernel, names: &impl Names, memory: PathBuf, resolv_conf: &Path) -> Self {
+        let text = std::fs::read_to_string(resolv_conf).unwrap_or_default();
+        Self { kernel, memory, hostname: names.hostname(), resolvers: parse_resolv_conf(&text) }
     }
 }
 
@@ -132,7 +136,7 @@ impl Adopted {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Remember(Adopted);
 
-impl<N: Names + 'static> Driver for AdoptLayer<N> {
+impl Driver for AdoptLayer {
     type Observed = (Adopted, bool);
     type Op = Remember;
 
@@ -140,9 +144,8 @@ impl<N: Names + 'static> Driver for AdoptLayer<N> {
         if let Ok(bytes) = std::fs::read(&self.memory) {
             return Ok((serde_json::from_slice(&bytes).context("the adopted network does not parse")?, true));
         }
-        let resolv_conf = std::fs::read_to_string(&self.resolv_conf).unwrap_or_default();
         let snapshot = self.kernel.snapshot().await?;
-        Ok((Adopted::of(&snapshot, self.names.hostname(), parse_resolv_conf(&resolv_conf)), false))
+        Ok((Adopted::of(&snapshot, self.hostname.clone(), self.resolvers.clone()), false))
     }
 
     fn plan(&self, _: &View<Self>, (adopted, remembered): &Self::Observed) -> Plan<Self, Remember> {

@@ -117,3 +117,30 @@ impl Transform for CmdlineLayer {
         plan
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use corten_resource::testing::resource;
+
+    use super::*;
+
+    #[test]
+    fn an_address_on_a_vlan_of_the_first_link() {
+        let cmdline =
+            "vlan=vlan5:eth0 ip=10.0.0.2::10.0.0.1:24:n1:vlan5 ip=10.1.0.2:::255.255.0.0".to_owned();
+        let ether = LinkStatus { link_type: LinkType::ETHER, ..LinkStatus::default() };
+        let resources = [resource("eth0", ether), resource("cmdline", KernelCmdline { cmdline })];
+        let plan = CmdlineLayer.plan(&View::of(resources, UNIX_EPOCH));
+        let ids: Vec<_> = plan.outputs::<AddressSpec>().iter().map(|row| row.metadata.id.clone()).collect();
+        assert_eq!(ids, ["cmdline/vlan5/10.0.0.2/24", "cmdline/eth0/10.1.0.2/16"]);
+        let links: Vec<_> = plan.outputs::<LinkSpec>().iter().map(|row| row.metadata.id.clone()).collect();
+        assert_eq!(links, ["cmdline/vlan5", "cmdline/eth0"], "each link once");
+        assert!(plan.output::<RouteSpec>("cmdline/inet4/10.0.0.1//1024").is_some());
+        assert_eq!(
+            plan.output::<HostnameSpec>("cmdline/hostname").map(|row| row.hostname.as_str()),
+            Some("n1")
+        );
+    }
+}

@@ -107,3 +107,37 @@ impl Transform for DefaultLayer {
         plan
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use corten_resource::testing::{resource, resource_in};
+    use corten_resources::network::{CONFIG_NAMESPACE, LinkType};
+
+    use super::*;
+
+    fn operators(own_links: bool) -> Vec<String> {
+        let ether = || LinkStatus { link_type: LinkType::ETHER, ..LinkStatus::default() };
+        let configured = LinkSpec::up(Layer::Configuration, "eth1");
+        let cmdline = "talos.network.interface.ignore=eth2".to_owned();
+        let resources = [
+            resource("eth0", ether()),
+            resource("eth1", ether()),
+            resource("eth2", ether()),
+            resource("cni0", LinkStatus { kind: "bridge".into(), ..ether() }),
+            resource("eth3", LinkStatus { master_index: 7, ..ether() }),
+            resource("cmdline", KernelCmdline { cmdline }),
+            resource_in(CONFIG_NAMESPACE, "configuration/eth1", configured),
+        ];
+        let plan = DefaultLayer { own_links }.plan(&View::of(resources, UNIX_EPOCH));
+        assert!(plan.output::<AddressSpec>("default/lo/127.0.0.1/8").is_some());
+        plan.outputs::<OperatorSpec>().iter().map(|row| row.metadata.id.clone()).collect()
+    }
+
+    #[test]
+    fn dhcp_runs_where_nothing_else_is_said() {
+        assert_eq!(operators(true), ["default/dhcp4/eth0"]);
+        assert!(operators(false).is_empty());
+    }
+}

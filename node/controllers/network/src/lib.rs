@@ -135,6 +135,11 @@ fn register_layers(
     } else {
         let memory = folders.run.join("adopted-network.json");
         let resolv_conf = folders.etc.join(etc_files::RESOLV_CONF);
-        runtime.register(adopt::AdoptLayer::new(kernel.clone(), hostname::KernelNames, memory, resolv_conf));
+        runtime.register(adopt::AdoptLayer::new(
+            kernel.clone(),
+            &hostname::KernelNames,
+            memory,
+            &resolv_conf,
+        ));
     }
 }
