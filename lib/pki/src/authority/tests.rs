@@ -120,3 +120,47 @@ fn a_self_signed_certificate_verifies_by_itself() {
     identity.certificate.verify_issued_by(&identity.certificate).unwrap();
     assert_eq!(identity.certificate.fingerprint().len(), 44);
 }
+
+/// Another library reads what we write: chains, keys of each kind, requests.
+#[test]
+fn openssl_accepts_what_we_issue() {
+    let program = std::env::var("CORTEN_OPENSSL").unwrap_or_default();
+    if !std::path::Path::new(&program).exists() {
+        eprintln!("skipped: openssl_accepts_what_we_issue: CORTEN_OPENSSL names no openssl");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(&program)
+            .args(arguments)
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    for kind in [AuthorityKind::Talos, AuthorityKind::Kubernetes, AuthorityKind::Aggregator] {
+        let authority = authority(kind);
+        let request = LeafRequest::peer(Subject::common_name("node").with_organization("os:admin"), DAY)
+            .with_names(["node.local".to_owned()], ["fd00::1".parse().unwrap()]);
+        let leaf = authority.issue(&request, now(), &Rng::seeded(2)).unwrap();
+        write("ca.pem", &authority.certificate().to_pem());
+        write("leaf.pem", &leaf.certificate.to_pem());
+        write("leaf.key", &crate::pem::encode("PRIVATE KEY", leaf.key.pkcs8_der().reveal()));
+        run(&["verify", "-x509_strict", "-attime", "1800000100", "-CAfile", "ca.pem", "leaf.pem"]);
+        let text = run(&["x509", "-in", "leaf.pem", "-noout", "-text"]);
+        assert!(text.contains("DNS:node.local, IP Address:FD00:0:0:0:0:0:0:1"), "{text}");
+        assert_eq!(
+            run(&["x509", "-in", "leaf.pem", "-noout", "-pubkey"]),
+            run(&["pkey", "-in", "leaf.key", "-pubout"])
+        );
+        let template = crate::RequestTemplate { subject: request.subject.clone(), ..Default::default() };
+        write("request.pem", &CertificateRequest::create(&template, &leaf.key).unwrap().to_pem());
+        run(&["req", "-in", "request.pem", "-verify", "-noout"]);
+    }
+    for key in [PrivateKey::ecdsa_p256(&Rng::seeded(1)).unwrap(), PrivateKey::rsa_2048().unwrap()] {
+        write("key.pem", key.to_pem().reveal());
+        assert_eq!(run(&["pkey", "-in", "key.pem", "-pubout"]), key.public_pem());
+    }
+}
