@@ -166,13 +166,13 @@ async fn applied<S>(watch: &mut S, name: &str, value: &str)
 where
     S: futures::Stream<Item = Result<WatchEvent, Error>> + Unpin,
 {
+    let wanted = |object: &Value| object::name(object) == name && object["data"]["key"] == value;
     loop {
-        // Errors while the server is away are expected; the stream goes on.
-        if let Ok(WatchEvent::Applied(object)) = watch.next().await.unwrap()
-            && object::name(&object) == name
-            && object["data"]["key"] == value
-        {
-            return;
+        // Errors while the server is away are expected, and so is a new list when it has forgotten the version.
+        match watch.next().await.unwrap() {
+            Ok(WatchEvent::Applied(object)) if wanted(&object) => return,
+            Ok(WatchEvent::Listed(objects)) if objects.iter().any(wanted) => return,
+            _ => {}
         }
     }
 }
