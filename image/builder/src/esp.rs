@@ -1,7 +1,7 @@
 //! The EFI system partition: boot loader, its settings and the kernel image.
 
 use std::fs::File;
-use std::io::Seek;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -56,12 +56,31 @@ pub fn write(path: &Path, size: u64, volume_id: u32, entries: &[Entry<'_>]) -> R
         .volume_label("EFI")
         .fat_type(FatTypeSelection::Fat32)
         .volume_id(volume_id);
+    let label = label_offset(&options)?;
     drop(FatVolumeFormatter::format(file.try_clone()?, options).context("formatting the system partition")?);
+    reset_label_times(&mut file, label)?;
     file.rewind()?;
     let volume =
         FatVolume::builder(file).time_provider(&CLOCK).open().context("opening the system partition")?;
     for entry in entries {
         add(&volume, entry).with_context(|| format!("writing `{}`", entry.path))?;
+    }
+    Ok(())
+}
+
+/// Where the label's directory entry is: it is the first one of the root folder.
+fn label_offset(options: &FatFormatOptions) -> Result<u64> {
+    let shape = FatVolumeFormatter::calculate_params(options).context("laying out the system partition")?;
+    Ok(u64::from(shape.data_start_sector) * u64::try_from(shape.sector_size)?)
+}
+
+/// Replaces the times of the label's entry, for which the formatter asks the host's clock.
+fn reset_label_times(file: &mut File, label: u64) -> Result<()> {
+    let (date, time, _) = FatDateTime::EPOCH.to_raw();
+    let written = [time.to_le_bytes(), date.to_le_bytes()].concat();
+    for (at, bytes) in [(14, &written[..]), (18, &written[2..]), (22, &written[..])] {
+        file.seek(SeekFrom::Start(label + at))?;
+        file.write_all(bytes)?;
     }
     Ok(())
 }
@@ -108,6 +127,13 @@ mod tests {
             write(path, 64 << 20, 0x1234_5678, &entries).expect("write");
         }
         assert!(std::fs::read(&paths[0]).expect("a") == std::fs::read(&paths[1]).expect("b"), "bytes differ");
+        let bytes = std::fs::read(&paths[0]).expect("a");
+        let label = bytes.windows(12).position(|window| window == b"EFI        \x08").expect("label's entry");
+        assert_eq!(
+            bytes[label + 14..label + 20],
+            [0, 0, 0x21, 0, 0x21, 0],
+            "the label's times are not the host's"
+        );
         let file = File::open(&paths[0]).expect("open");
         let volume = FatVolume::open(&file).expect("volume");
         let linux = volume.root_dir().find("EFI").expect("find").expect("EFI");

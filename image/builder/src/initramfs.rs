@@ -1,9 +1,11 @@
 //! The initramfs: init, the modules that the root needs, and the root itself as one file.
 //!
-//!     /init                       our init
-//!     /rootfs.sqsh                the root
-//!     /lib/modules/RELEASE/…      modules with a `modules.dep` for exactly these
-//!     /etc/corten/modules-load    names of the modules to load
+//! ```text
+//! /init                       our init
+//! /rootfs.sqsh                the root
+//! /lib/modules/RELEASE/…      modules with a `modules.dep` for exactly these
+//! /etc/corten/modules-load    names of the modules to load
+//! ```
 //!
 //! Nothing is compressed again: modules and root are compressed already, and the kernel unpacks a
 //! plain archive fastest.

@@ -5,9 +5,11 @@
 //! the end touch the disk. The same inputs give the same bytes: no clock, no random ids, fixed
 //! owners and times, sorted names.
 //!
-//!     Parts ─▶ root::plan ─▶ Tree ─┬▶ folder (container machines)
-//!                                  └▶ squashfs ─▶ initramfs ─▶ UKI ─▶ ESP ─▶ disk
-//!     Parts ─▶ images::plan ─▶ OCI layout ─▶ image cache
+//! ```text
+//! Parts ─▶ root::plan ─▶ Tree ─┬▶ folder (container machines)
+//!                              └▶ squashfs ─▶ initramfs ─▶ UKI ─▶ ESP ─▶ disk
+//! Parts ─▶ images::plan ─▶ OCI layout ─▶ image cache
+//! ```
 //!
 //! Building needs no root and mounts nothing.
 

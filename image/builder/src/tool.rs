@@ -5,6 +5,17 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+/// Where Debian keeps libraries.
+const LIBRARIES: [&str; 4] = [
+    "usr/lib/x86_64-linux-gnu",
+    "usr/lib/x86_64-linux-gnu/systemd",
+    "usr/lib/x86_64-linux-gnu/pulseaudio",
+    "usr/lib/aarch64-linux-gnu",
+];
+
+/// What loads programs.
+const LOADERS: [&str; 2] = ["usr/lib64/ld-linux-x86-64.so.2", "usr/lib/ld-linux-aarch64.so.1"];
+
 /// A program of an unpacked tree.
 #[derive(Debug)]
 pub struct Tool {
@@ -17,13 +28,8 @@ impl Tool {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "tools run on the building host, not on a machine")]
     pub fn new(tree: &Path, path: &str, name: &str) -> Self {
-        let libraries = ["usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu"]
-            .map(|folder| tree.join(folder).display().to_string())
-            .join(":");
-        let loader = ["usr/lib64/ld-linux-x86-64.so.2", "usr/lib/ld-linux-aarch64.so.1"]
-            .map(|file| tree.join(file))
-            .into_iter()
-            .find(|file| file.exists());
+        let libraries = LIBRARIES.map(|folder| tree.join(folder).display().to_string()).join(":");
+        let loader = LOADERS.map(|file| tree.join(file)).into_iter().find(|file| file.exists());
         let mut command = Command::new(loader.unwrap_or_else(|| tree.join(path)));
         command.args(["--library-path", &libraries, "--argv0", name]).arg(tree.join(path));
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -33,6 +39,12 @@ impl Tool {
     /// The command, to add arguments to.
     pub fn command(&mut self) -> &mut Command {
         &mut self.command
+    }
+
+    /// The command, to start and watch it oneself.
+    #[must_use]
+    pub fn into_command(self) -> Command {
+        self.command
     }
 
     /// Runs to the end; what it said is in the error when it fails.

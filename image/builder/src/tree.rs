@@ -135,7 +135,7 @@ impl Node {
             Content::Folder => fs::create_dir_all(place)?,
             Content::Link(target) => return Ok(symlink(target, place)?),
             Content::Copy(source) => {
-                drop(fs::copy(source, place).with_context(|| format!("copying `{}`", source.display()))?)
+                fs::copy(source, place).with_context(|| format!("copying `{}`", source.display()))?;
             }
             Content::Bytes(bytes) => fs::write(place, bytes)?,
         }

@@ -88,7 +88,7 @@ fn append(mut image: Vec<u8>, sections: &[Section]) -> Result<Vec<u8>> {
         let at = headers.table_at + (headers.count + index) * HEADER;
         write_header(&mut image, at, section.name, [size, address, raw, offset])?;
         data_size = data_size.saturating_add(raw);
-        address = address.checked_add(size.next_multiple_of(headers.section_alignment)).unwrap_or(u32::MAX);
+        address = address.saturating_add(size.next_multiple_of(headers.section_alignment));
     }
     ensure!(address < u32::MAX, "the image is larger than PE can address");
     let count = u16::try_from(headers.count + sections.len())?;

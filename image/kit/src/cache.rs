@@ -1,10 +1,12 @@
 //! Where made components are kept: outside the repository, by the hash of their inputs.
 //!
-//!     $CORTEN_CACHE or ~/.cache/corten
-//!       store/<name>-<version>-<key>/   finished components, never changed again
-//!       work/<key>/                     being made; renamed into the store at the end
-//!       lock/<key>                      held while making, so that two runs do not make the same
-//!       apt/                            private package lists and archives
+//! ```text
+//! $CORTEN_CACHE or ~/.cache/corten
+//!   store/<name>-<version>-<key>/   finished components, never changed again
+//!   work/<key>/                     being made; renamed into the store at the end
+//!   lock/<key>                      held while making, so that two runs do not make the same
+//!   apt/                            private package lists and archives
+//! ```
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

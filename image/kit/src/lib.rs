@@ -112,14 +112,25 @@ impl Kit {
         }
     }
 
-    fn make_one(&self, component: &Component) -> Result<Made> {
+    /// A component that is in the cache already; nothing is made.
+    ///
+    /// # Errors
+    /// Unknown names, and a cache that cannot be read.
+    pub fn find(&self, name: &str) -> Result<Option<Made>> {
+        let component = find(name)?;
         let key = self.key(component)?;
-        if let Some(manifest) = self.cache.find(component, &key)? {
-            return Ok(Made { folder: self.cache.place(component, &key), manifest });
+        let manifest = self.cache.find(component, &key)?;
+        Ok(manifest.map(|manifest| Made { folder: self.cache.place(component, &key), manifest }))
+    }
+
+    fn make_one(&self, component: &Component) -> Result<Made> {
+        if let Some(made) = self.find(component.name)? {
+            return Ok(made);
         }
+        let key = self.key(component)?;
         let _held = self.cache.lock(&key)?;
-        if let Some(manifest) = self.cache.find(component, &key)? {
-            return Ok(Made { folder: self.cache.place(component, &key), manifest });
+        if let Some(made) = self.find(component.name)? {
+            return Ok(made);
         }
         report(&format!("{} {}: making", component.name, component.version));
         let begun = self.clock.now();
