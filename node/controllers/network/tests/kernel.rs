@@ -10,7 +10,7 @@ use std::time::Duration;
 use corten_base::{Capabilities, Clock, Platform, Rng, Task, spawn};
 use corten_controllers_network::{Dependencies, Folders, Kernel, register};
 use corten_resource::testing::state;
-use corten_resource::{Registry, Resource, RunningRuntime, Runtime, Spec, State};
+use corten_resource::{Change, Registry, Resource, RunningRuntime, Runtime, Spec, State};
 use corten_resources::cluster::{Identity, Member};
 use corten_resources::config::MachineConfig;
 use corten_resources::files::{EtcFileSpec, EtcFileStatus};
@@ -262,6 +262,38 @@ fn configure(state: &State, yaml: &str) {
 
 fn read(folder: &Path, file: &str) -> String {
     std::fs::read_to_string(folder.join(file)).unwrap_or_default()
+}
+
+#[test]
+fn a_restart_of_the_controllers_leaves_the_leased_address_alone() {
+    in_namespaces(|| async {
+        cable();
+        let _server = dhcp_server().await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = state(registry());
+        state.put("", "cmdline", KernelCmdline { cmdline: "ip=eth0:dhcp".into() }).expect("put");
+        let runtime = domain(&state, capabilities(true), folder.path());
+        let leased = "eth0/10.9.0.15/24";
+        wait::<ResolverStatus>(&state, "resolvers", |row| row.is_some_and(|row| row.dns_servers == [SERVER]))
+            .await;
+        wait::<AddressStatus>(&state, leased, |row| row.is_some()).await;
+        runtime.stop().await;
+
+        let mut changes = state.watch::<AddressSpec>();
+        let _second = domain(&state, capabilities(true), folder.path());
+        let layer = "operator/dhcp4/eth0/eth0/10.9.0.15/24";
+        let before =
+            state.get_in::<AddressSpec>(CONFIG_NAMESPACE, layer).expect("the lease").metadata.version;
+        // A later change that arrives shows that the second life has looked at everything once.
+        configure(&state, CONFIG);
+        wait::<AddressStatus>(&state, "eth0/10.8.0.1/24", |row| row.is_some()).await;
+        while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, changes.next()).await {
+            let lost = matches!(&event.change, Change::Destroyed(row) if row.metadata().id == leased);
+            assert!(!lost, "the address was given up for a moment");
+        }
+        let after = state.get_in::<AddressSpec>(CONFIG_NAMESPACE, layer).expect("the lease").metadata.version;
+        assert_eq!(before, after);
+    });
 }
 
 /// Of the links made in software, a bridge is the one that every kernel of a test machine has.
