@@ -60,7 +60,10 @@ impl Folder {
     pub fn watch(path: &Path) -> io::Result<Self> {
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         inotify::add_watch(&fd, path, WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE)?;
-        #[expect(deprecated, reason = "the safe constructor; an `OwnedFd` keeps the promise that others may break")]
+        #[expect(
+            deprecated,
+            reason = "the safe constructor; an `OwnedFd` keeps the promise that others may break"
+        )]
         let events = AsyncFd::with_interest(fd, Interest::READABLE)?;
         Ok(Self { path: path.to_owned(), events, documents: Vec::new() })
     }
