@@ -51,7 +51,8 @@ impl Transform for MaintenanceAuthority {
         }
         let current = view.get::<MaintenanceRoot>(MaintenanceRoot::ID).and_then(|root| root.ca.clone());
         let usable = current.filter(|ca| {
-            corten_pki::Certificate::from_pem(&ca.crt).is_ok_and(|certificate| certificate.is_valid_at(view.now()))
+            corten_pki::Certificate::from_pem(&ca.crt)
+                .is_ok_and(|certificate| certificate.is_valid_at(view.now()))
         });
         let ca = match usable {
             Some(ca) => ca,
@@ -125,7 +126,9 @@ fn kept<S: Signer>() -> Plan<ApiCertificates<S>, Request> {
 }
 
 fn published<S: Signer>(view: &View<ApiCertificates<S>>) -> ApiCertificate {
-    view.get::<ApiCertificate>(ApiCertificate::ID).map(|certificate| certificate.spec.clone()).unwrap_or_default()
+    view.get::<ApiCertificate>(ApiCertificate::ID)
+        .map(|certificate| certificate.spec.clone())
+        .unwrap_or_default()
 }
 
 impl<S: Signer> ApiCertificates<S> {
@@ -145,17 +148,26 @@ impl<S: Signer> ApiCertificates<S> {
         match issued {
             Err(error) => kept().failed(corten_base::chain(&error)),
             Ok((pair, quiet_for)) => {
-                plan.put(ApiCertificate::ID, ApiCertificate {
-                    server: Some(pair),
-                    skip_verifying_client_cert: true,
-                    ..ApiCertificate::default()
-                });
+                plan.put(
+                    ApiCertificate::ID,
+                    ApiCertificate {
+                        server: Some(pair),
+                        skip_verifying_client_cert: true,
+                        ..ApiCertificate::default()
+                    },
+                );
                 plan.again_in(quiet_for)
             }
         }
     }
 
-    fn local(&self, view: &View<Self>, root: &OsRoot, ca: &CertificateAndKey, san: &CertSan) -> Plan<Self, Request> {
+    fn local(
+        &self,
+        view: &View<Self>,
+        root: &OsRoot,
+        ca: &CertificateAndKey,
+        san: &CertSan,
+    ) -> Plan<Self, Request> {
         let current = published(view);
         let issue = || -> Result<(ApiCertificate, Duration), PkiError> {
             let mut issuer = Issuer::new(ca, view.now(), &self.rng)?;
@@ -169,7 +181,9 @@ impl<S: Signer> ApiCertificates<S> {
             Ok((certificate, issuer.quiet_for()))
         };
         match issue() {
-            Err(error) => kept().failed(format!("the machine's CA is unusable: {}", corten_base::chain(&error))),
+            Err(error) => {
+                kept().failed(format!("the machine's CA is unusable: {}", corten_base::chain(&error)))
+            }
             Ok((certificate, quiet_for)) => {
                 let mut plan = Plan::new();
                 plan.put(ApiCertificate::ID, certificate);
@@ -178,12 +192,17 @@ impl<S: Signer> ApiCertificates<S> {
         }
     }
 
-    fn remote(view: &View<Self>, root: &OsRoot, san: &CertSan, signed: Option<&Signed>) -> Plan<Self, Request> {
+    fn remote(
+        view: &View<Self>,
+        root: &OsRoot,
+        san: &CertSan,
+        signed: Option<&Signed>,
+    ) -> Plan<Self, Request> {
         let current = published(view);
-        let from_before = current.server.filter(|_| !current.skip_verifying_client_cert).map(|server| Signed {
-            server,
-            accepted_cas: current.accepted_cas.clone(),
-        });
+        let from_before = current
+            .server
+            .filter(|_| !current.skip_verifying_client_cert)
+            .map(|server| Signed { server, accepted_cas: current.accepted_cas.clone() });
         let fits = |signed: &&Signed| fits(signed, root, san, view);
         let Some(signed) = from_before.as_ref().filter(fits).or(signed.filter(fits)) else {
             return Self::request(view, root, san);
@@ -191,12 +210,15 @@ impl<S: Signer> ApiCertificates<S> {
         let mut accepted = root.accepted_cas.clone();
         accepted.extend(signed.accepted_cas.iter().filter(|ca| !root.accepted_cas.contains(ca)).cloned());
         let mut plan = Plan::new();
-        plan.put(ApiCertificate::ID, ApiCertificate {
-            accepted_cas: accepted,
-            client: None,
-            server: Some(signed.server.clone()),
-            skip_verifying_client_cert: false,
-        });
+        plan.put(
+            ApiCertificate::ID,
+            ApiCertificate {
+                accepted_cas: accepted,
+                client: None,
+                server: Some(signed.server.clone()),
+                skip_verifying_client_cert: false,
+            },
+        );
         plan.again_in(left(&signed.server, view))
     }
 
@@ -204,10 +226,14 @@ impl<S: Signer> ApiCertificates<S> {
         let mut hosts: Vec<String> = view
             .list::<Endpoint>()
             .iter()
-            .flat_map(|endpoint| endpoint.addresses.iter().map(ToString::to_string).chain(endpoint.hosts.iter().cloned()))
+            .flat_map(|endpoint| {
+                endpoint.addresses.iter().map(ToString::to_string).chain(endpoint.hosts.iter().cloned())
+            })
             .collect();
         let config = complete(view.get(MachineConfig::ACTIVE));
-        hosts.extend(config.and_then(|config| config.cluster.endpoint_url.as_ref().map(|url| url.host.clone())));
+        hosts.extend(
+            config.and_then(|config| config.cluster.endpoint_url.as_ref().map(|url| url.host.clone())),
+        );
         let mut seen = std::collections::BTreeSet::new();
         hosts.retain(|host| seen.insert(host.clone()));
         if hosts.is_empty() {
@@ -225,7 +251,8 @@ impl<S: Signer> ApiCertificates<S> {
 }
 
 fn serving(san: &CertSan) -> LeafRequest {
-    LeafRequest::server(Subject::common_name(san.fqdn.clone()), DAY).with_names(san.dns_names.clone(), san.ips.clone())
+    LeafRequest::server(Subject::common_name(san.fqdn.clone()), DAY)
+        .with_names(san.dns_names.clone(), san.ips.clone())
 }
 
 /// Whether a signed certificate is what is wanted now.
@@ -266,19 +293,24 @@ impl Transform for TrustdCertificates {
         let mut plan = Plan::new();
         let Some(root) = view.get::<OsRoot>(OsRoot::ID) else { return plan };
         let Some(ca) = root.issuing_ca.as_ref().filter(|ca| !ca.key.is_empty()) else { return plan };
-        let Some(san) = view.get::<CertSan>(CertSan::API) else { return plan.waiting("names of this machine") };
-        let current = view.get::<TrustdCertificate>(TrustdCertificate::ID).and_then(|current| current.server.clone());
+        let Some(san) = view.get::<CertSan>(CertSan::API) else {
+            return plan.waiting("names of this machine");
+        };
+        let current =
+            view.get::<TrustdCertificate>(TrustdCertificate::ID).and_then(|current| current.server.clone());
         let issued = Issuer::new(ca, view.now(), &self.rng).and_then(|mut issuer| {
             let server = issuer.keep_or_issue(current.as_ref(), &serving(san))?;
             Ok((server, issuer.quiet_for()))
         });
         match issued {
-            Err(error) => plan.failed(format!("the machine's CA is unusable: {}", corten_base::chain(&error))),
+            Err(error) => {
+                plan.failed(format!("the machine's CA is unusable: {}", corten_base::chain(&error)))
+            }
             Ok((server, quiet_for)) => {
-                plan.put(TrustdCertificate::ID, TrustdCertificate {
-                    accepted_cas: root.accepted_cas.clone(),
-                    server: Some(server),
-                });
+                plan.put(
+                    TrustdCertificate::ID,
+                    TrustdCertificate { accepted_cas: root.accepted_cas.clone(), server: Some(server) },
+                );
                 plan.again_in(quiet_for)
             }
         }

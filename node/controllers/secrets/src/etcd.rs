@@ -31,15 +31,22 @@ controller!(EtcdCertificates, "secrets.Etcd",
 impl Transform for EtcdCertificates {
     fn plan(&self, view: &View<Self>) -> Plan<Self> {
         let mut plan = Plan::new();
-        let Some(ca) = view.get::<EtcdRoot>(EtcdRoot::ID).and_then(|root| root.etcd_ca.clone()) else { return plan };
-        let Some(hostname) = view.get::<HostnameStatus>(HostnameStatus::ID) else { return plan.waiting("a hostname") };
+        let Some(ca) = view.get::<EtcdRoot>(EtcdRoot::ID).and_then(|root| root.etcd_ca.clone()) else {
+            return plan;
+        };
+        let Some(hostname) = view.get::<HostnameStatus>(HostnameStatus::ID) else {
+            return plan.waiting("a hostname");
+        };
         let filtered = NodeAddress::filtered(NodeAddress::ACCUMULATIVE, "no-k8s");
         let addresses = view.get::<NodeAddress>(&filtered).or_else(|| view.get(NodeAddress::ACCUMULATIVE));
         let Some(addresses) = addresses else { return plan.waiting("addresses of this machine") };
-        let current = view.get::<EtcdSecrets>(EtcdSecrets::ID).map(|secrets| secrets.spec.clone()).unwrap_or_default();
+        let current =
+            view.get::<EtcdSecrets>(EtcdSecrets::ID).map(|secrets| secrets.spec.clone()).unwrap_or_default();
         let mut issuer = match Issuer::new(&ca, view.now(), &self.rng) {
             Ok(issuer) => issuer,
-            Err(error) => return plan.failed(format!("the CA of etcd is unusable: {}", corten_base::chain(&error))),
+            Err(error) => {
+                return plan.failed(format!("the CA of etcd is unusable: {}", corten_base::chain(&error)));
+            }
         };
         match issue(&mut issuer, &current, hostname, addresses) {
             Err(error) => plan.failed(corten_base::chain(&error)),

@@ -68,7 +68,8 @@ pub fn renewal(certificate: &Certificate) -> SystemTime {
 
 /// Whether a pair is what is wanted, from this CA, and young enough.
 pub fn serves(pair: &CertificateAndKey, wanted: &LeafRequest, ca: &Certificate, now: SystemTime) -> bool {
-    let (Ok(certificate), Ok(key)) = (Certificate::from_pem(&pair.crt), PrivateKey::from_pem(&pair.key)) else {
+    let (Ok(certificate), Ok(key)) = (Certificate::from_pem(&pair.crt), PrivateKey::from_pem(&pair.key))
+    else {
         return false;
     };
     certificate.spki() == key.spki()
@@ -105,10 +106,17 @@ mod tests {
     fn a_certificate_is_kept_until_something_asks_for_another() {
         let (rng, now) = (Rng::seeded(3), SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
         let authority = ca(&rng, now);
-        let wanted = |name: &str| LeafRequest::server(Subject::common_name("kube-apiserver"), YEAR).with_names([name.to_owned()], []);
-        let issue = |ca: &CertificateAndKey, current: Option<&CertificateAndKey>, name: &str, now: SystemTime| {
-            Issuer::new(ca, now, &rng).expect("an issuer").keep_or_issue(current, &wanted(name)).expect("a certificate")
+        let wanted = |name: &str| {
+            LeafRequest::server(Subject::common_name("kube-apiserver"), YEAR)
+                .with_names([name.to_owned()], [])
         };
+        let issue =
+            |ca: &CertificateAndKey, current: Option<&CertificateAndKey>, name: &str, now: SystemTime| {
+                Issuer::new(ca, now, &rng)
+                    .expect("an issuer")
+                    .keep_or_issue(current, &wanted(name))
+                    .expect("a certificate")
+            };
         let first = issue(&authority, None, "a", now);
         assert_eq!(issue(&authority, Some(&first), "a", now + YEAR / 3), first);
         assert_ne!(issue(&authority, Some(&first), "b", now), first, "another name");

@@ -23,13 +23,16 @@ impl Transform for KubeletBootstrap {
             None => cluster.endpoint.clone(),
         };
         let (id, secret) = cluster.token.reveal().split_once('.').unwrap_or_default();
-        plan.put(KubeletSecrets::ID, KubeletSecrets {
-            endpoint,
-            endpoint_tls_server_name: String::new(),
-            accepted_cas: accepted(cluster.ca.as_ref(), &cluster.accepted_cas),
-            bootstrap_token_id: id.to_owned(),
-            bootstrap_token_secret: secret.to_owned(),
-        });
+        plan.put(
+            KubeletSecrets::ID,
+            KubeletSecrets {
+                endpoint,
+                endpoint_tls_server_name: String::new(),
+                accepted_cas: accepted(cluster.ca.as_ref(), &cluster.accepted_cas),
+                bootstrap_token_id: id.to_owned(),
+                bootstrap_token_secret: secret.to_owned(),
+            },
+        );
         plan
     }
 }

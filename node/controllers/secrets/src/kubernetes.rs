@@ -5,12 +5,10 @@
 use corten_base::Rng;
 use corten_pki::{LeafRequest, PkiError, Subject};
 use corten_resource::{Plan, Transform, View, controller};
-use corten_resources::secrets::{
-    CertSan, KubernetesDynamicCerts, KubernetesRoot, KubernetesSecrets,
-};
+use corten_resources::secrets::{CertSan, KubernetesDynamicCerts, KubernetesRoot, KubernetesSecrets};
 
 use crate::issue::{Issuer, YEAR};
-use crate::kubeconfig::{self, Credentials, Kubeconfig};
+use crate::kubeconfig;
 
 /// Certificates of kube-apiserver.
 pub struct DynamicCertificates {
@@ -68,7 +66,9 @@ impl Transform for DynamicCertificates {
     fn plan(&self, view: &View<Self>) -> Plan<Self> {
         let mut plan = Plan::new();
         let Some(root) = view.get::<KubernetesRoot>(KubernetesRoot::ID) else { return plan };
-        let Some(san) = view.get::<CertSan>(CertSan::KUBERNETES) else { return plan.waiting("names of the API server") };
+        let Some(san) = view.get::<CertSan>(CertSan::KUBERNETES) else {
+            return plan.waiting("names of the API server");
+        };
         match self.issue(view, root, san) {
             Err(problem) => plan.failed(corten_base::chain(&problem)),
             Ok(issued) => {
@@ -102,9 +102,12 @@ impl Transform for Kubeconfigs {
         let Some(ca) = root.issuing_ca.as_ref() else { return plan.waiting("the Kubernetes CA") };
         let mut issuer = match Issuer::new(ca, view.now(), &self.rng) {
             Ok(issuer) => issuer,
-            Err(error) => return plan.failed(format!("the Kubernetes CA is unusable: {}", corten_base::chain(&error))),
+            Err(error) => {
+                return plan.failed(format!("the Kubernetes CA is unusable: {}", corten_base::chain(&error)));
+            }
         };
-        let current = view.get::<KubernetesSecrets>(KubernetesSecrets::ID).map(|secrets| secrets.spec.clone());
+        let current =
+            view.get::<KubernetesSecrets>(KubernetesSecrets::ID).map(|secrets| secrets.spec.clone());
         match kubeconfigs(&mut issuer, root, &current.unwrap_or_default()) {
             Err(error) => plan.failed(corten_base::chain(&error)),
             Ok(secrets) => {
@@ -120,20 +123,11 @@ fn kubeconfigs(
     root: &KubernetesRoot,
     current: &KubernetesSecrets,
 ) -> Result<KubernetesSecrets, PkiError> {
-    let ca = kubeconfig::bundle(root);
     let mut one = |current: &str, subject: Subject, server: &str| -> Result<String, PkiError> {
         let user = subject.common_name.clone();
-        let pair = issuer.keep_or_issue(kubeconfig::credentials(current).as_ref(), &LeafRequest::client(subject, YEAR))?;
-        Ok(kubeconfig::render(&Kubeconfig {
-            cluster: &root.name,
-            user: &user,
-            context: &format!("{user}@{}", root.name),
-            namespace: Some("default"),
-            server,
-            server_name: "",
-            ca: &ca,
-            credentials: Credentials { crt: &pair.crt, key: &pair.key },
-        }))
+        let pair = issuer
+            .keep_or_issue(kubeconfig::credentials(current).as_ref(), &LeafRequest::client(subject, YEAR))?;
+        Ok(kubeconfig::render(root, &user, &format!("{user}@{}", root.name), server, &pair))
     };
     let named = |name: &str| Subject::common_name(name).with_organization(name);
     let admin = |name: &str| Subject::common_name(name).with_organization("system:masters");

@@ -26,7 +26,9 @@ impl Transform for Names {
         let mut plan = Plan::new();
         let Some(machine) = Machine::of(view) else { return plan.waiting("addresses of this machine") };
         plan.put(CertSan::MAINTENANCE, machine.clone().finish(MAINTENANCE_NAME));
-        let Some(hostname) = view.get::<HostnameStatus>(HostnameStatus::ID) else { return plan.waiting("a hostname") };
+        let Some(hostname) = view.get::<HostnameStatus>(HostnameStatus::ID) else {
+            return plan.waiting("a hostname");
+        };
         let fqdn = hostname.fqdn();
         let machine = machine.with([hostname.hostname.clone(), fqdn.clone()], []);
         if let Some(root) = view.get::<OsRoot>(OsRoot::ID) {
@@ -42,7 +44,8 @@ impl Transform for Names {
 
 fn kubernetes(machine: Machine, root: &KubernetesRoot) -> Machine {
     let (ips, names) = split(&root.cert_sans);
-    let services = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"].map(str::to_owned);
+    let services =
+        ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"].map(str::to_owned);
     machine
         .with(services, [IpAddr::V6(Ipv6Addr::LOCALHOST)])
         .with([format!("kubernetes.default.svc.{}", root.dns_domain)], root.api_server_ips.clone())
@@ -64,7 +67,11 @@ impl Machine {
         Some(Self { ips: addresses.ips().into_iter().chain([loopback]).collect(), names: BTreeSet::new() })
     }
 
-    fn with(mut self, names: impl IntoIterator<Item = String>, ips: impl IntoIterator<Item = IpAddr>) -> Self {
+    fn with(
+        mut self,
+        names: impl IntoIterator<Item = String>,
+        ips: impl IntoIterator<Item = IpAddr>,
+    ) -> Self {
         self.names.extend(names.into_iter().filter(|name| !name.is_empty()));
         self.ips.extend(ips);
         self

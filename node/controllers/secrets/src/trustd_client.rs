@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use corten_api::securityapi::security_service_client::SecurityServiceClient;
 use corten_api::securityapi::CertificateRequest as Call;
+use corten_api::securityapi::security_service_client::SecurityServiceClient;
 use corten_base::{Rng, Secret};
 use corten_pki::{CertificateRequest, PrivateKey, RequestTemplate, Subject};
 use corten_resources::secrets::{CertSan, Certificate, CertificateAndKey};
@@ -91,7 +91,8 @@ async fn ask(host: &str, request: &Request, csr: &str) -> anyhow::Result<(Vec<u8
     });
     let channel = Endpoint::from_static("http://trustd").connect_with_connector(connector).await?;
     let mut call = tonic::Request::new(Call { csr: csr.as_bytes().to_vec() });
-    call.metadata_mut().insert("token", request.token.reveal().parse().context("the machine's token is unusable")?);
+    call.metadata_mut()
+        .insert("token", request.token.reveal().parse().context("the machine's token is unusable")?);
     let answer = SecurityServiceClient::new(channel).certificate(call).await?.into_inner();
     let accepted = corten_pki::Certificate::bundle_from_pem(&answer.ca)?;
     corten_pki::Certificate::from_pem(&answer.crt)?;
@@ -99,7 +100,10 @@ async fn ask(host: &str, request: &Request, csr: &str) -> anyhow::Result<(Vec<u8
     Ok((answer.crt, accepted))
 }
 
-async fn connect(host: &str, cas: &[Certificate]) -> anyhow::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+async fn connect(
+    host: &str,
+    cas: &[Certificate],
+) -> anyhow::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     for ca in cas {
         roots.add(corten_pki::Certificate::from_pem(&ca.crt)?.to_rustls())?;

@@ -1,0 +1,9 @@
+//! Membership: who this machine is, which cluster it is of, who else is in it.
+//!
+//!     STATE ──▶ Identity          MachineConfig ──▶ Info, DiscoveryConfig
+//!     own facts, Nodes of Kubernetes ──▶ Affiliates (cluster-raw) ──▶ Affiliates (cluster) ──▶ Members ──▶ Endpoints/discovery
+
+pub mod affiliates;
+pub mod identity;
+pub mod info;
+pub mod members;

@@ -1,0 +1,156 @@
+//! Renders the control plane's pods once what they need is there, in the order in which they can work.
+//!
+//!     intents, file versions, etcd's health ──▶ kube-apiserver ──▶ (ready) ──▶ kube-controller-manager, kube-scheduler
+//!
+//! Order matters for the start: a controller manager without an API server gives up after half a minute, and all components starting at once
+//! take the longest. Once started, a pod stays: a moment of bad health must not take the control plane down.
+
+use corten_resource::{Plan, Resource, Transform, View, controller};
+use corten_resources::kubernetes::{
+    ApiServerConfig, ApiServerStatus, ConfigStatus, ControllerManagerConfig, SchedulerConfig, SecretStatus,
+    StaticPod,
+};
+use corten_resources::secrets::KubernetesRoot;
+use corten_resources::service::Service;
+
+use super::pods::{Component, Versions, pod};
+use super::{API_SERVER, CONTROLLER_MANAGER, SCHEDULER, api_server, controller_manager, scheduler};
+use crate::arguments::Refused;
+use crate::etcd;
+
+/// See the module.
+pub struct ControlPlanePods;
+
+controller!(ControlPlanePods, "k8s.ControlPlaneStaticPods",
+    inputs: [
+        strong ApiServerConfig, strong ControllerManagerConfig, strong SchedulerConfig,
+        strong ConfigStatus, strong SecretStatus, strong KubernetesRoot, weak ApiServerStatus, weak Service, weak StaticPod,
+    ],
+    outputs: [shared StaticPod, shared ApiServerConfig, shared ControllerManagerConfig, shared SchedulerConfig]);
+
+/// Everything a pod is rendered from.
+struct Inputs<'a> {
+    api_server: &'a Resource<ApiServerConfig>,
+    controller_manager: &'a Resource<ControllerManagerConfig>,
+    scheduler: &'a Resource<SchedulerConfig>,
+    root: &'a KubernetesRoot,
+    secrets: &'a str,
+    config_files: &'a str,
+}
+
+impl<'a> Inputs<'a> {
+    fn of(view: &'a View<ControlPlanePods>) -> Option<Self> {
+        Some(Self {
+            api_server: view.get(ApiServerConfig::ID)?,
+            controller_manager: view.get(ControllerManagerConfig::ID)?,
+            scheduler: view.get(SchedulerConfig::ID)?,
+            root: &view.get::<KubernetesRoot>(KubernetesRoot::ID)?.spec,
+            secrets: &view.get::<SecretStatus>(SecretStatus::ID).filter(|status| status.ready)?.spec.version,
+            config_files: &view
+                .get::<ConfigStatus>(ConfigStatus::ID)
+                .filter(|status| status.ready)?
+                .spec
+                .version,
+        })
+    }
+
+    fn versions(&self, config: u64) -> Versions {
+        Versions {
+            config: config.to_string(),
+            secrets: self.secrets.to_owned(),
+            config_files: self.config_files.to_owned(),
+        }
+    }
+}
+
+impl Transform for ControlPlanePods {
+    fn plan(&self, view: &View<Self>) -> Plan<Self> {
+        let mut plan = Plan::new();
+        let Some(inputs) = Inputs::of(view) else {
+            return plan.waiting("configuration and files of the control plane");
+        };
+        let is_started = |name: &str| view.get::<StaticPod>(name).is_some();
+        let etcd_healthy = view.get::<Service>(etcd::SERVICE).is_some_and(|service| service.healthy);
+        if !etcd_healthy && !is_started(API_SERVER) {
+            return plan.waiting("etcd to be healthy");
+        }
+        if let Err(refused) = put_api_server(&mut plan, &inputs) {
+            return plan.failed(refused.to_string());
+        }
+        let is_ready = view.get::<ApiServerStatus>(ApiServerStatus::ID).is_some_and(|status| status.ready);
+        let mut waits = false;
+        for (name, is_enabled, put) in [
+            (CONTROLLER_MANAGER, inputs.controller_manager.enabled, put_controller_manager as Put),
+            (SCHEDULER, inputs.scheduler.enabled, put_scheduler as Put),
+        ] {
+            if !is_enabled {
+                continue;
+            }
+            if !is_ready && !is_started(name) {
+                waits = true;
+            } else if let Err(refused) = put(&mut plan, &inputs) {
+                return plan.failed(refused.to_string());
+            }
+        }
+        if waits { plan.waiting("kube-apiserver to be ready") } else { plan }
+    }
+}
+
+type Put = fn(&mut Plan<ControlPlanePods>, &Inputs<'_>) -> Result<(), Refused>;
+
+fn put_api_server(plan: &mut Plan<ControlPlanePods>, inputs: &Inputs<'_>) -> Result<(), Refused> {
+    let config = &inputs.api_server.spec;
+    let command = api_server::arguments(config, inputs.root)?;
+    plan.put(ApiServerConfig::FINAL_ID, ApiServerConfig { args: command.clone(), ..config.clone() });
+    let object = pod(&Component {
+        name: API_SERVER,
+        image: &config.image,
+        command,
+        environment: &config.environment_variables,
+        volumes: &config.extra_volumes,
+        resources: &config.resources,
+        port: config.local_port,
+        versions: inputs.versions(inputs.api_server.metadata.version),
+    });
+    plan.put(API_SERVER, StaticPod { pod: object });
+    Ok(())
+}
+
+fn put_controller_manager(plan: &mut Plan<ControlPlanePods>, inputs: &Inputs<'_>) -> Result<(), Refused> {
+    let config = &inputs.controller_manager.spec;
+    let command = controller_manager::arguments(config)?;
+    plan.put(
+        ControllerManagerConfig::FINAL_ID,
+        ControllerManagerConfig { args: command.clone(), ..config.clone() },
+    );
+    let object = pod(&Component {
+        name: CONTROLLER_MANAGER,
+        image: &config.image,
+        command,
+        environment: &config.environment_variables,
+        volumes: &config.extra_volumes,
+        resources: &config.resources,
+        port: 10_257,
+        versions: inputs.versions(inputs.controller_manager.metadata.version),
+    });
+    plan.put(CONTROLLER_MANAGER, StaticPod { pod: object });
+    Ok(())
+}
+
+fn put_scheduler(plan: &mut Plan<ControlPlanePods>, inputs: &Inputs<'_>) -> Result<(), Refused> {
+    let config = &inputs.scheduler.spec;
+    let command = scheduler::arguments(config)?;
+    plan.put(SchedulerConfig::FINAL_ID, SchedulerConfig { args: command.clone(), ..config.clone() });
+    let object = pod(&Component {
+        name: SCHEDULER,
+        image: &config.image,
+        command,
+        environment: &config.environment_variables,
+        volumes: &config.extra_volumes,
+        resources: &config.resources,
+        port: 10_259,
+        versions: inputs.versions(inputs.scheduler.metadata.version),
+    });
+    plan.put(SCHEDULER, StaticPod { pod: object });
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! Says that etcd should run, and how it comes into its cluster.
+//!
+//! ```text
+//! data on disk ──────────────────▶ run            (a reboot)
+//! BootstrapIntent ───────────────▶ run as new     (somebody asked for it)
+//! other control planes answer ───▶ join as learner, run
+//! none of them ──────────────────▶ Waiting for bootstrap
+//! ```
+//!
+//! What was decided is kept for the whole boot ([`EtcdEntry`]): the command line must not change because the data folder filled meanwhile.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use corten_base::Secret;
+use corten_base::paths::ETCD_UID;
+use corten_resource::{Driver, Plan, View, controller};
+use corten_resources::etcd::{EntryKind, EntryMember, EtcdEntry, EtcdPkiStatus, EtcdSpec};
+use corten_resources::kubernetes::Endpoint;
+use corten_resources::secrets::{EtcdRoot, EtcdSecrets};
+use corten_resources::service::{
+    BootstrapIntent, ContainerMount, ContainerRun, HealthCheck, HealthProbe, Restart, Runner, Service,
+    ServiceDirectory, ServiceSpec,
+};
+use corten_resources::time::TimeStatus;
+
+use super::arguments::{Entry, arguments, peer_urls, url};
+use super::{CLIENT_PORT, DATA_FOLDER, HEALTH_PORT, PKI_FOLDER, SERVICE};
+use crate::control_plane::readiness;
+use crate::files::Disk;
+
+/// How often other control planes are tried.
+const JOIN_RETRY: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub struct EtcdService {
+    disk: Disk,
+    /// Members that the cluster named when this machine joined.
+    joined: Option<Vec<EntryMember>>,
+}
+
+impl EtcdService {
+    /// A controller that looks for data on `disk`.
+    #[must_use]
+    pub fn new(disk: Disk) -> Self {
+        Self { disk, joined: None }
+    }
+}
+
+controller!(EtcdService, "etcd.Service",
+    inputs: [
+        strong EtcdSpec, strong EtcdPkiStatus, strong EtcdRoot, strong EtcdSecrets, weak Endpoint, weak BootstrapIntent,
+        weak EtcdEntry, weak Service, weak ServiceSpec, weak TimeStatus,
+    ],
+    outputs: [shared ServiceSpec, exclusive EtcdEntry]);
+
+/// What is known about this machine's membership.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    has_data: bool,
+    joined: Option<Vec<EntryMember>>,
+}
+
+/// Ask the cluster at these addresses to take this machine in.
+#[derive(Clone, Debug)]
+pub struct Join {
+    endpoints: Vec<String>,
+    identity: corten_etcd::Identity,
+    name: String,
+    peer_urls: Vec<String>,
+}
+
+impl Driver for EtcdService {
+    type Observed = Seen;
+    type Op = Join;
+
+    async fn observe(&mut self, _: &View<Self>) -> anyhow::Result<Seen> {
+        let has_data = match std::fs::read_dir(self.disk.path(DATA_FOLDER).join("member")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            entries => entries?.next().is_some(),
+        };
+        Ok(Seen { has_data, joined: self.joined.clone() })
+    }
+
+    fn plan(&self, view: &View<Self>, seen: &Seen) -> Plan<Self, Join> {
+        let mut plan = Plan::new();
+        let Some(spec) = view.get::<EtcdSpec>(EtcdSpec::ID) else { return plan };
+        let entry = decide(view, seen);
+        let mut waits = readiness::reasons(view.get(SERVICE), view.get("cri"), view.get(TimeStatus::ID));
+        let pki = view.get::<EtcdPkiStatus>(EtcdPkiStatus::ID).filter(|pki| pki.ready);
+        if pki.is_none() && !waits.is_empty() {
+            waits.push("etcd PKI".to_owned());
+        }
+        let mut outcome = None;
+        if entry.is_none() {
+            waits.insert(0, "bootstrap".to_owned());
+            match joining(view, spec) {
+                Some(join) => {
+                    plan.op(join);
+                }
+                None => outcome = Some("bootstrap, or another control plane"),
+            }
+        }
+        let revision = pki.map(|pki| pki.version.clone()).unwrap_or_default();
+        match service(spec, entry.as_ref(), revision, waits) {
+            Err(refused) => return plan.failed(refused.to_string()),
+            Ok(service) => {
+                plan.put(SERVICE, service);
+            }
+        }
+        if let Some(entry) = entry {
+            plan.put(EtcdEntry::ID, entry);
+        }
+        match outcome {
+            Some(what) => plan.waiting(what).again_in(JOIN_RETRY),
+            None => plan,
+        }
+    }
+
+    async fn apply(&mut self, op: Join) -> anyhow::Result<()> {
+        self.joined = Some(join(&op).await?);
+        Ok(())
+    }
+}
+
+/// How etcd comes into its cluster, once that is known.
+fn decide(view: &View<EtcdService>, seen: &Seen) -> Option<EtcdEntry> {
+    if let Some(entry) = view.get::<EtcdEntry>(EtcdEntry::ID) {
+        return Some(entry.spec.clone());
+    }
+    if seen.has_data {
+        return Some(EtcdEntry { kind: EntryKind::Present, members: Vec::new() });
+    }
+    if view.get::<BootstrapIntent>(BootstrapIntent::ID).is_some() {
+        return Some(EtcdEntry { kind: EntryKind::New, members: Vec::new() });
+    }
+    seen.joined.clone().map(|members| EtcdEntry { kind: EntryKind::Join, members })
+}
+
+/// The request to join, when other control planes are known.
+fn joining(view: &View<EtcdService>, spec: &EtcdSpec) -> Option<Join> {
+    let own: BTreeSet<IpAddr> = spec.advertised_addresses.iter().copied().collect();
+    let others: BTreeSet<IpAddr> = view
+        .list::<Endpoint>()
+        .iter()
+        .flat_map(|endpoint| endpoint.addresses.iter().copied())
+        .filter(|address| !own.contains(address))
+        .collect();
+    let identity = identity(view.get(EtcdRoot::ID)?, view.get::<EtcdSecrets>(EtcdSecrets::ID)?)?;
+    (!others.is_empty()).then(|| Join {
+        endpoints: others.into_iter().map(|address| url(address, CLIENT_PORT)).collect(),
+        identity,
+        name: spec.name.clone(),
+        peer_urls: peer_urls(spec),
+    })
+}
+
+/// Who this machine's own tools are to etcd.
+#[must_use]
+pub fn identity(root: &EtcdRoot, secrets: &EtcdSecrets) -> Option<corten_etcd::Identity> {
+    let admin = secrets.etcd_admin.as_ref()?;
+    Some(corten_etcd::Identity {
+        ca: root.etcd_ca.as_ref()?.crt.clone(),
+        certificate: admin.crt.clone(),
+        key: Secret::new(admin.key.clone()),
+    })
+}
+
+/// Joins as a learner. What was left of an earlier life of this machine goes first: its data are gone, so it can never answer again.
+async fn join(op: &Join) -> anyhow::Result<Vec<EntryMember>> {
+    let config = corten_etcd::Config { endpoints: op.endpoints.clone(), identity: op.identity.clone() };
+    let client = corten_etcd::Client::new(&config)?;
+    for member in client.members().await? {
+        let is_own = member.name == op.name || member.peer_urls.iter().any(|url| op.peer_urls.contains(url));
+        if is_own {
+            client.remove_member(member.id).await?;
+        }
+    }
+    let (own, all) = client.add_learner(&op.peer_urls).await?;
+    let mut members = Vec::new();
+    for member in all {
+        let name = if member.id == own.id { op.name.clone() } else { member.name };
+        // A member without a name has not started yet; etcd could not match it in its list.
+        if !name.is_empty() {
+            members.extend(member.peer_urls.into_iter().map(|url| EntryMember { name: name.clone(), url }));
+        }
+    }
+    Ok(members)
+}
+
+fn service(
+    spec: &EtcdSpec,
+    entry: Option<&EtcdEntry>,
+    revision: String,
+    waiting_for: Vec<String>,
+) -> Result<ServiceSpec, crate::arguments::Refused> {
+    let members =
+        || entry.iter().flat_map(|entry| &entry.members).map(|m| (m.name.clone(), m.url.clone())).collect();
+    let way = match entry.map(|entry| entry.kind) {
+        Some(EntryKind::Join) => Entry::Join(members()),
+        Some(EntryKind::New) => Entry::New,
+        Some(EntryKind::Present) | None => Entry::Present,
+    };
+    let bind = |path: &str, mode: &str| ContainerMount {
+        destination: path.to_owned(),
+        kind: "bind".to_owned(),
+        source: path.to_owned(),
+        options: vec!["rbind".to_owned(), mode.to_owned()],
+    };
+    let container = ContainerRun {
+        namespace: "system".to_owned(),
+        image: spec.image.clone(),
+        args: arguments(spec, &way)?,
+        mounts: vec![bind(DATA_FOLDER, "rw"), bind(PKI_FOLDER, "ro")],
+        uid: ETCD_UID,
+        gid: ETCD_UID,
+        cgroup: "/podruntime/etcd".to_owned(),
+        oom_score_adjust: -998,
+        directories: vec![ServiceDirectory {
+            path: DATA_FOLDER.to_owned(),
+            mode: 0o700,
+            uid: ETCD_UID,
+            gid: ETCD_UID,
+        }],
+        ..ContainerRun::default()
+    };
+    Ok(ServiceSpec {
+        runner: Runner::Container,
+        container,
+        waiting_for,
+        health: HealthCheck {
+            probe: HealthProbe::Http,
+            target: format!("http://127.0.0.1:{HEALTH_PORT}/readyz"),
+            initial_delay: Duration::from_millis(250),
+            period: Duration::from_secs(5),
+            timeout: Duration::from_secs(3),
+        },
+        restart: Restart::Always,
+        revision,
+        control: true,
+        ..ServiceSpec::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use corten_resource::testing::resource;
+
+    use super::*;
+
+    fn spec() -> corten_resource::AnyResource {
+        resource(
+            EtcdSpec::ID,
+            EtcdSpec {
+                name: "cp-1".into(),
+                advertised_addresses: vec!["10.5.0.2".parse().expect("an address")],
+                ..EtcdSpec::default()
+            },
+        )
+    }
+
+    fn plan(more: Vec<corten_resource::AnyResource>, seen: &Seen) -> Plan<EtcdService, Join> {
+        let all = std::iter::once(spec()).chain(more);
+        EtcdService::new(Disk::machine()).plan(&View::of(all, SystemTime::UNIX_EPOCH), seen)
+    }
+
+    fn healthy() -> Vec<corten_resource::AnyResource> {
+        vec![
+            resource("cri", Service { running: true, healthy: true, unknown: false }),
+            resource(EtcdPkiStatus::ID, EtcdPkiStatus { ready: true, version: "1".into() }),
+        ]
+    }
+
+    #[test]
+    fn waits_for_bootstrap_on_an_empty_machine() {
+        let plan = plan(healthy(), &Seen::default());
+        let service = plan.output::<ServiceSpec>(SERVICE).expect("a specification");
+        assert_eq!(service.waiting_for, ["bootstrap"]);
+        assert!(plan.output::<EtcdEntry>(EtcdEntry::ID).is_none() && plan.ops().is_empty());
+    }
+
+    #[test]
+    fn an_intent_starts_a_new_cluster_and_data_start_what_they_are() {
+        let mut inputs = healthy();
+        inputs.push(resource(BootstrapIntent::ID, BootstrapIntent::default()));
+        let first = plan(inputs.clone(), &Seen::default());
+        assert_eq!(
+            first.output::<ServiceSpec>(SERVICE).expect("a specification").waiting_for,
+            Vec::<String>::new()
+        );
+        assert_eq!(first.output::<EtcdEntry>(EtcdEntry::ID).map(|entry| entry.kind), Some(EntryKind::New));
+        let later = plan(healthy(), &Seen { has_data: true, joined: None });
+        assert_eq!(
+            later.output::<EtcdEntry>(EtcdEntry::ID).map(|entry| entry.kind),
+            Some(EntryKind::Present)
+        );
+    }
+
+    #[test]
+    fn the_command_line_stays_when_the_data_folder_fills() {
+        let mut inputs = healthy();
+        let members = vec![EntryMember { name: "a".into(), url: "https://10.5.0.1:2380".into() }];
+        inputs.push(resource(EtcdEntry::ID, EtcdEntry { kind: EntryKind::Join, members }));
+        let before = plan(inputs.clone(), &Seen::default());
+        let after = plan(inputs, &Seen { has_data: true, joined: None });
+        assert_eq!(before.output::<ServiceSpec>(SERVICE), after.output::<ServiceSpec>(SERVICE));
+    }
+
+    #[test]
+    fn other_control_planes_are_asked_to_take_us_in() {
+        let pem = || Some(corten_resources::secrets::CertificateAndKey::default());
+        let mut inputs = healthy();
+        inputs.push(resource(EtcdRoot::ID, EtcdRoot { etcd_ca: pem() }));
+        inputs.push(resource(EtcdSecrets::ID, EtcdSecrets { etcd_admin: pem(), ..EtcdSecrets::default() }));
+        let addresses = ["10.5.0.1", "10.5.0.2"].iter().map(|ip| ip.parse().expect("an address")).collect();
+        inputs.push(resource(Endpoint::API_SERVER, Endpoint { addresses, hosts: Vec::new() }));
+        let plan = plan(inputs, &Seen::default());
+        assert_eq!(plan.ops()[0].endpoints, ["https://10.5.0.1:2379"]);
+        assert_eq!(plan.ops()[0].peer_urls, ["https://10.5.0.2:2380"]);
+    }
+}

@@ -1,0 +1,86 @@
+//! Renders the bootstrap manifests and takes in the user's.
+//!
+//!     BootstrapManifestsConfig, KubernetesRoot, ExtraManifestsConfig ──▶ Manifests (ids sort in the order of application)
+
+use corten_config::yaml;
+use corten_resource::{Object, Plan, Transform, View, controller};
+use corten_resources::kubernetes::{
+    BootstrapManifestsConfig, ExtraManifest, ExtraManifestsConfig, Manifest, SingleManifest,
+};
+use corten_resources::secrets::KubernetesRoot;
+
+use super::{Rendered, coredns, flannel, proxy, rbac};
+
+/// See the module.
+pub struct ManifestRendering;
+
+controller!(ManifestRendering, "k8s.Manifest",
+    inputs: [strong BootstrapManifestsConfig, strong KubernetesRoot, strong ExtraManifestsConfig],
+    outputs: [exclusive Manifest]);
+
+impl Transform for ManifestRendering {
+    fn plan(&self, view: &View<Self>) -> Plan<Self> {
+        let mut plan = Plan::new();
+        let config = view.get::<BootstrapManifestsConfig>(BootstrapManifestsConfig::ID);
+        let Some((config, root)) = config.zip(view.get::<KubernetesRoot>(KubernetesRoot::ID)) else {
+            return plan.waiting("configuration and secrets of Kubernetes");
+        };
+        for (id, objects) in bootstrap(config, root) {
+            plan.put(id, manifest(objects));
+        }
+        let mut unusable = Vec::new();
+        let extra = view.get::<ExtraManifestsConfig>(ExtraManifestsConfig::ID);
+        for given in extra.iter().flat_map(|extra| &extra.extra_manifests) {
+            match inline(given) {
+                Ok(objects) => {
+                    plan.put(format!("{}-{}", given.priority, given.name), manifest(objects));
+                }
+                Err(reason) => unusable.push(format!("{}: {reason}", given.name)),
+            }
+        }
+        if unusable.is_empty() {
+            plan
+        } else {
+            plan.failed(format!("manifests left out: {}", unusable.join("; ")))
+        }
+    }
+}
+
+fn manifest(objects: Vec<Object>) -> Manifest {
+    Manifest { items: objects.into_iter().map(|object| SingleManifest { object }).collect() }
+}
+
+/// All bootstrap manifests that the configuration asks for.
+#[must_use]
+pub fn bootstrap(config: &BootstrapManifestsConfig, root: &KubernetesRoot) -> Vec<Rendered> {
+    let mut all = rbac::joining(root);
+    if config.flannel_enabled {
+        all.push(flannel::manifest(config));
+    }
+    if config.proxy_enabled {
+        all.push(proxy::manifest(config));
+    }
+    if config.core_dns_enabled {
+        all.extend(coredns::manifests(config));
+    }
+    all.push(rbac::kubeconfig(config));
+    all.push(rbac::nodes());
+    all
+}
+
+/// The objects of a manifest that stands in the configuration. One that must be fetched is refused: this machine fetches nothing but images.
+fn inline(given: &ExtraManifest) -> Result<Vec<Object>, String> {
+    if !given.url.is_empty() {
+        return Err("manifests by URL are not supported; give it in line".into());
+    }
+    let documents = yaml::parse(&given.inline_manifest).map_err(|problem| problem.to_string())?;
+    let mut objects = Vec::new();
+    for document in documents {
+        match document {
+            serde_json::Value::Object(object) => objects.push(object),
+            serde_json::Value::Null => {}
+            _ => return Err("a document is not an object".into()),
+        }
+    }
+    Ok(objects)
+}

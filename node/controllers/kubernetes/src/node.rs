@@ -1,0 +1,28 @@
+//! This machine as a Node: its name and addresses, what it owns on the object, and what the API server says of it.
+//!
+//!     HostnameStatus ──▶ Nodename          NodeAddress ──▶ NodeIp
+//!     machine configuration ──▶ Node{Label,Annotation,Taint}Specs, NodeCordonedSpec ──▶ the Node ──▶ NodeStatus
+
+pub mod apply;
+pub mod identity;
+pub mod intent;
+pub mod ownership;
+pub mod pods;
+pub mod status;
+
+use std::collections::BTreeMap;
+
+use corten_config::view::MachineView;
+
+/// Label and taint of control planes.
+pub const CONTROL_PLANE_KEY: &str = "node-role.kubernetes.io/control-plane";
+
+/// Taints of this machine's node, the control plane's included.
+#[must_use]
+pub fn taints(config: &MachineView) -> BTreeMap<String, String> {
+    let mut all = config.machine.node_taints.clone();
+    if config.is_control_plane() && !config.cluster.schedule_on_control_planes {
+        all.entry(CONTROL_PLANE_KEY.to_owned()).or_insert_with(|| "NoSchedule".to_owned());
+    }
+    all
+}
