@@ -1,12 +1,14 @@
 //! `cargo xtask image FLAVOUR`: builds everything of a flavour into `target/image/FLAVOUR`.
 //!
-//!     rootfs/            the root as a folder (container machines)
-//!     images/            OCI layout with all images, also as images.oci.tar; images.spdx.json
-//!     root.sqsh          the root as one file                       cloud and metal from here on
-//!     vmlinuz, initramfs.cpio, cmdline       for PXE and for QEMU's -kernel
-//!     corten.efi         unified kernel image
-//!     disk.raw           disk with EFI, META and, unless refused, IMAGECACHE
-//!     sbom.spdx.json     bill of materials
+//! ```text
+//! rootfs/            the root as a folder (container machines)
+//! images/            OCI layout with all images, also as images.oci.tar; images.spdx.json
+//! root.sqsh          the root as one file                       cloud and metal from here on
+//! vmlinuz, initramfs.cpio, cmdline       for PXE and for QEMU's -kernel
+//! corten.efi         unified kernel image
+//! disk.raw           disk with EFI, META and, unless refused, IMAGECACHE
+//! sbom.spdx.json     bill of materials
+//! ```
 //!
 //! Options: `--init PATH` and `--machined PATH` (else both are built, static), `--platform NAME`,
 //! `--argument KERNEL-ARGUMENT` (repeat), `--kubernetes VERSION` (repeat: more versions in the image

@@ -1,2 +1,42 @@
-//! The one front door for developers.
-fn main() {}
+//! `cargo xtask`: the one front door for developers.
+
+mod image;
+mod kit;
+
+use std::process::ExitCode;
+
+/// A command: its name, what it is for, and what runs it.
+struct Command {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> anyhow::Result<()>,
+}
+
+const COMMANDS: &[Command] = &[
+    Command { name: "kit", about: "make third-party parts that are not in the cache yet", run: kit::run },
+    Command { name: "image", about: "build a root, OCI images, UKI and disk of one flavour", run: image::run },
+];
+
+fn main() -> ExitCode {
+    if let Some(code) = corten_harness::dispatch(std::env::args_os()) {
+        return code;
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = arguments.split_first() else { return usage() };
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else { return usage() };
+    match (command.run)(rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: cargo xtask COMMAND [--help]\n");
+    for command in COMMANDS {
+        eprintln!("  {:<8} {}", command.name, command.about);
+    }
+    ExitCode::from(2)
+}

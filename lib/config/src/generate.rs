@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use corten_base::{Rng, Secret};
+use corten_pki::Identity;
 
 use crate::node::Node;
 use crate::secrets::{key_node, pair_node};
@@ -252,9 +253,15 @@ pub fn talosconfig(
     rng: &Rng,
 ) -> Result<Secret<String>, SecretsError> {
     let identity = secrets.client(&["os:admin"], TALOSCONFIG_LIFETIME, now, rng)?;
+    Ok(talosconfig_of(cluster_name, endpoints, &secrets.talos.crt, &identity))
+}
+
+/// Writes a talosconfig with one context around a client certificate; `ca` is PEM.
+#[must_use]
+pub fn talosconfig_of(cluster_name: &str, endpoints: &[String], ca: &[u8], identity: &Identity) -> Secret<String> {
     let context = [
         ("endpoints", texts(endpoints)),
-        ("ca", Node::string(values::to_base64(&secrets.talos.crt))),
+        ("ca", Node::string(values::to_base64(ca))),
         ("crt", Node::string(values::to_base64(identity.certificate.to_pem()))),
         ("key", Node::string(values::to_base64(identity.key.to_pem().reveal()))),
     ];
@@ -262,7 +269,7 @@ pub fn talosconfig(
         ("context", Node::string(cluster_name)),
         ("contexts", Node::map([(cluster_name, Node::map(context))])),
     ];
-    Ok(Secret::new(write::document(&Node::map(root))))
+    Secret::new(write::document(&Node::map(root)))
 }
 
 #[cfg(test)]

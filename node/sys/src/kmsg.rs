@@ -86,6 +86,12 @@ impl Reader {
     }
 }
 
+impl std::os::fd::AsRawFd for Reader {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
 impl AsFd for Reader {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

@@ -1,0 +1,250 @@
+//! `machine.MachineService`: one door per method; what happens behind it stands in the file of its group.
+
+use corten_api::common::Data;
+use corten_api::machine::machine_service_server::MachineService;
+#[allow(clippy::wildcard_imports, reason = "every message of the service appears below")]
+use corten_api::machine::*;
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use super::stream::{self, Reply};
+use super::unimplemented::not_yet;
+use super::{Parts, dmesg, events, files, kubernetes, power, services, storage, system, workloads};
+
+/// The service over the machine's parts.
+#[derive(Clone)]
+pub struct Machine(pub Parts);
+
+#[async_trait]
+impl MachineService for Machine {
+    async fn apply_configuration(&self, request: Request<ApplyConfigurationRequest>) -> Result<Response<ApplyConfigurationResponse>, Status> {
+        self.0.configuration.apply(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn bootstrap(&self, request: Request<BootstrapRequest>) -> Result<Response<BootstrapResponse>, Status> {
+        kubernetes::bootstrap(&self.0, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn containers(&self, request: Request<ContainersRequest>) -> Result<Response<ContainersResponse>, Status> {
+        workloads::containers(request.get_ref()).await.map(Response::new)
+    }
+
+    async fn cpu_freq_stats(&self, _: Request<()>) -> Result<Response<CpuFreqStatsResponse>, Status> {
+        Ok(system::cpu_freq()).map(Response::new)
+    }
+
+    async fn cpu_info(&self, _: Request<()>) -> Result<Response<CpuInfoResponse>, Status> {
+        system::cpu_info().map(Response::new)
+    }
+
+    async fn disk_stats(&self, _: Request<()>) -> Result<Response<DiskStatsResponse>, Status> {
+        system::disk_stats().map(Response::new)
+    }
+
+    async fn etcd_member_list(&self, request: Request<EtcdMemberListRequest>) -> Result<Response<EtcdMemberListResponse>, Status> {
+        Err(not_yet("machine.MachineService/EtcdMemberList"))
+    }
+
+    async fn etcd_remove_member_by_id(&self, request: Request<EtcdRemoveMemberByIdRequest>) -> Result<Response<EtcdRemoveMemberByIdResponse>, Status> {
+        Err(not_yet("machine.MachineService/EtcdRemoveMemberByID"))
+    }
+
+    async fn etcd_leave_cluster(&self, _: Request<EtcdLeaveClusterRequest>) -> Result<Response<EtcdLeaveClusterResponse>, Status> {
+        Err(not_yet("machine.MachineService/EtcdLeaveCluster"))
+    }
+
+    async fn etcd_forfeit_leadership(&self, _: Request<EtcdForfeitLeadershipRequest>) -> Result<Response<EtcdForfeitLeadershipResponse>, Status> {
+        Err(not_yet("machine.MachineService/EtcdForfeitLeadership"))
+    }
+
+    async fn etcd_alarm_list(&self, _: Request<()>) -> Result<Response<EtcdAlarmListResponse>, Status> {
+        Err(not_yet("machine.MachineService/EtcdAlarmList"))
+    }
+
+    async fn etcd_alarm_disarm(&self, _: Request<()>) -> Result<Response<EtcdAlarmDisarmResponse>, Status> {
+        Err(not_yet("machine.MachineService/EtcdAlarmDisarm"))
+    }
+
+    async fn etcd_defragment(&self, _: Request<()>) -> Result<Response<EtcdDefragmentResponse>, Status> {
+        Err(not_yet("machine.MachineService/EtcdDefragment"))
+    }
+
+    async fn etcd_status(&self, _: Request<()>) -> Result<Response<EtcdStatusResponse>, Status> {
+        Err(not_yet("machine.MachineService/EtcdStatus"))
+    }
+
+    async fn etcd_downgrade_validate(&self, _: Request<EtcdDowngradeValidateRequest>) -> Result<Response<EtcdDowngradeValidateResponse>, Status> {
+        Err(not_yet("machine.MachineService/EtcdDowngradeValidate"))
+    }
+
+    async fn etcd_downgrade_enable(&self, _: Request<EtcdDowngradeEnableRequest>) -> Result<Response<EtcdDowngradeEnableResponse>, Status> {
+        Err(not_yet("machine.MachineService/EtcdDowngradeEnable"))
+    }
+
+    async fn etcd_downgrade_cancel(&self, _: Request<()>) -> Result<Response<EtcdDowngradeCancelResponse>, Status> {
+        Err(not_yet("machine.MachineService/EtcdDowngradeCancel"))
+    }
+
+    async fn hostname(&self, _: Request<()>) -> Result<Response<HostnameResponse>, Status> {
+        Ok(system::hostname()).map(Response::new)
+    }
+
+    async fn load_avg(&self, _: Request<()>) -> Result<Response<LoadAvgResponse>, Status> {
+        system::load_avg().map(Response::new)
+    }
+
+    async fn logs_containers(&self, _: Request<()>) -> Result<Response<LogsContainersResponse>, Status> {
+        Ok(services::logs_containers()).map(Response::new)
+    }
+
+    async fn memory(&self, _: Request<()>) -> Result<Response<MemoryResponse>, Status> {
+        system::memory().map(Response::new)
+    }
+
+    async fn mounts(&self, _: Request<()>) -> Result<Response<MountsResponse>, Status> {
+        system::mounts().await.map(Response::new)
+    }
+
+    async fn network_device_stats(&self, _: Request<()>) -> Result<Response<NetworkDeviceStatsResponse>, Status> {
+        system::network_device_stats().map(Response::new)
+    }
+
+    async fn processes(&self, _: Request<()>) -> Result<Response<ProcessesResponse>, Status> {
+        system::processes().await.map(Response::new)
+    }
+
+    async fn reboot(&self, request: Request<RebootRequest>) -> Result<Response<RebootResponse>, Status> {
+        power::reboot(&self.0, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn restart(&self, request: Request<RestartRequest>) -> Result<Response<RestartResponse>, Status> {
+        workloads::restart(request.get_ref()).await.map(Response::new)
+    }
+
+    async fn rollback(&self, _: Request<RollbackRequest>) -> Result<Response<RollbackResponse>, Status> {
+        Err(not_yet("machine.MachineService/Rollback"))
+    }
+
+    async fn reset(&self, _: Request<ResetRequest>) -> Result<Response<ResetResponse>, Status> {
+        Err(not_yet("machine.MachineService/Reset"))
+    }
+
+    async fn service_list(&self, _: Request<()>) -> Result<Response<ServiceListResponse>, Status> {
+        Ok(services::list(&self.0)).map(Response::new)
+    }
+
+    async fn service_restart(&self, request: Request<ServiceRestartRequest>) -> Result<Response<ServiceRestartResponse>, Status> {
+        services::restart(&self.0, &request.get_ref().id).map(Response::new)
+    }
+
+    async fn service_start(&self, request: Request<ServiceStartRequest>) -> Result<Response<ServiceStartResponse>, Status> {
+        services::start(&self.0, &request.get_ref().id).map(Response::new)
+    }
+
+    async fn service_stop(&self, request: Request<ServiceStopRequest>) -> Result<Response<ServiceStopResponse>, Status> {
+        services::stop(&self.0, &request.get_ref().id).map(Response::new)
+    }
+
+    async fn shutdown(&self, request: Request<ShutdownRequest>) -> Result<Response<ShutdownResponse>, Status> {
+        power::shutdown(&self.0, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn stats(&self, request: Request<StatsRequest>) -> Result<Response<StatsResponse>, Status> {
+        workloads::stats(request.get_ref()).await.map(Response::new)
+    }
+
+    async fn system_stat(&self, _: Request<()>) -> Result<Response<SystemStatResponse>, Status> {
+        system::system_stat().map(Response::new)
+    }
+
+    async fn upgrade(&self, _: Request<UpgradeRequest>) -> Result<Response<UpgradeResponse>, Status> {
+        Err(not_yet("machine.MachineService/Upgrade"))
+    }
+
+    async fn version(&self, _: Request<()>) -> Result<Response<VersionResponse>, Status> {
+        Ok(system::version(&self.0)).map(Response::new)
+    }
+
+    async fn generate_client_configuration(&self, request: Request<GenerateClientConfigurationRequest>) -> Result<Response<GenerateClientConfigurationResponse>, Status> {
+        kubernetes::client_configuration(&self.0, request.get_ref()).map(Response::new)
+    }
+
+    async fn netstat(&self, _: Request<NetstatRequest>) -> Result<Response<NetstatResponse>, Status> {
+        Err(not_yet("machine.MachineService/Netstat"))
+    }
+
+    async fn meta_write(&self, request: Request<MetaWriteRequest>) -> Result<Response<MetaWriteResponse>, Status> {
+        storage::meta_write(&self.0, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn meta_delete(&self, request: Request<MetaDeleteRequest>) -> Result<Response<MetaDeleteResponse>, Status> {
+        storage::meta_delete(&self.0, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn image_pull(&self, request: Request<ImagePullRequest>) -> Result<Response<ImagePullResponse>, Status> {
+        workloads::image_pull(request.get_ref()).await.map(Response::new)
+    }
+
+    type CopyStream = Reply<Data>;
+    async fn copy(&self, request: Request<CopyRequest>) -> Result<Response<Self::CopyStream>, Status> {
+        let root = request.into_inner().root_path;
+        Ok(Response::new(stream::from_blocking(move |sender| files::copy(sender, &root))))
+    }
+
+    type DmesgStream = Reply<Data>;
+    async fn dmesg(&self, request: Request<DmesgRequest>) -> Result<Response<Self::DmesgStream>, Status> {
+        let DmesgRequest { follow, tail } = request.into_inner();
+        let clock = self.0.clock.clone();
+        Ok(Response::new(stream::from_task(move |sender| dmesg::send(sender, clock, follow, tail))))
+    }
+
+    type EventsStream = Reply<Event>;
+    async fn events(&self, request: Request<EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+        let events = self.0.events.clone();
+        Ok(Response::new(stream::from_task(move |sender| events::send(sender, events, request.into_inner()))))
+    }
+
+    type EtcdSnapshotStream = Reply<Data>;
+    async fn etcd_snapshot(&self, _: Request<EtcdSnapshotRequest>) -> Result<Response<Self::EtcdSnapshotStream>, Status> {
+        Err(not_yet("machine.MachineService/EtcdSnapshot"))
+    }
+
+    type KubeconfigStream = Reply<Data>;
+    async fn kubeconfig(&self, _: Request<()>) -> Result<Response<Self::KubeconfigStream>, Status> {
+        kubernetes::kubeconfig(&self.0).await.map(Response::new)
+    }
+
+    type ListStream = Reply<FileInfo>;
+    async fn list(&self, request: Request<ListRequest>) -> Result<Response<Self::ListStream>, Status> {
+        Ok(Response::new(stream::from_blocking(move |sender| files::list(sender, request.get_ref()))))
+    }
+
+    type DiskUsageStream = Reply<DiskUsageInfo>;
+    async fn disk_usage(&self, request: Request<DiskUsageRequest>) -> Result<Response<Self::DiskUsageStream>, Status> {
+        Ok(Response::new(stream::from_blocking(move |sender| files::disk_usage(sender, request.get_ref()))))
+    }
+
+    type LogsStream = Reply<Data>;
+    async fn logs(&self, request: Request<LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        services::logs(request.into_inner()).await.map(Response::new)
+    }
+
+    type ReadStream = Reply<Data>;
+    async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        let path = request.into_inner().path;
+        Ok(Response::new(stream::from_blocking(move |sender| files::read(sender, &path))))
+    }
+
+    type PacketCaptureStream = Reply<Data>;
+    async fn packet_capture(&self, _: Request<PacketCaptureRequest>) -> Result<Response<Self::PacketCaptureStream>, Status> {
+        Err(not_yet("machine.MachineService/PacketCapture"))
+    }
+
+    type ImageListStream = Reply<ImageListResponse>;
+    async fn image_list(&self, request: Request<ImageListRequest>) -> Result<Response<Self::ImageListStream>, Status> {
+        workloads::image_list(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn etcd_recover(&self, request: Request<Streaming<Data>>) -> Result<Response<EtcdRecoverResponse>, Status> {
+        Err(not_yet("machine.MachineService/EtcdRecover"))
+    }
+}

@@ -1,0 +1,129 @@
+//! machined's sockets: the whole API, and the resources that apid and trustd may see.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use corten_api::MESSAGE_BYTES_MAX;
+use corten_api::cluster::cluster_service_server::ClusterServiceServer;
+use corten_api::inspect::inspect_service_server::InspectServiceServer;
+use corten_api::machine::{
+    debug_service_server::DebugServiceServer, image_service_server::ImageServiceServer,
+    lifecycle_service_server::LifecycleServiceServer, lvm_service_server::LvmServiceServer,
+    machine_service_server::MachineServiceServer, md_service_server::MdServiceServer,
+    storage_service_server::StorageServiceServer as MachineStorageServer,
+};
+use corten_api::roles::Roles;
+use corten_api::storage::storage_service_server::StorageServiceServer;
+use corten_api::time::time_service_server::TimeServiceServer;
+use corten_base::paths;
+use corten_cosi::{Policy, Restricted};
+use corten_resource::{Registry, State, Store};
+use corten_resources::network::{HostnameStatus, NodeAddress};
+use corten_resources::runtime::ApiServiceConfig;
+use corten_resources::secrets::{ApiCertificate, OsRoot, TrustdCertificate};
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+use super::health::Cluster;
+use super::inspect::Inspect;
+use super::local::{Authorize, Caller};
+use super::machine::Machine;
+use super::storage::Storage;
+use super::time::Clock;
+use super::unimplemented::NotYet;
+use super::workloads::Images;
+use super::{Mode, Parts};
+
+/// Serves the machine API on its socket for ever.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub async fn machine(parts: Parts) -> anyhow::Result<()> {
+    let store: Arc<dyn Store> = Arc::new(parts.state.store().clone());
+    let policy = Arc::new(Policy::new(parts.state.registry()));
+    let registry = parts.state.registry().clone();
+    let cosi = corten_cosi::service(registry, move |extensions| {
+        let roles = extensions.get::<Caller>().map_or(Roles::NONE, |caller| caller.0);
+        Arc::new(Restricted::new(store.clone(), policy.clone(), roles))
+    });
+    let listener = listen(paths::MACHINED_SOCKET, paths::APID_UID)?;
+    let limit = MESSAGE_BYTES_MAX;
+    let machine = MachineServiceServer::new(Machine(parts.clone()));
+    let storage = Storage(parts.clone());
+    Server::builder()
+        .layer(Authorize { mode: Mode::new(parts.state.clone()) })
+        .add_service(cosi)
+        .add_service(machine.max_decoding_message_size(limit).max_encoding_message_size(limit))
+        .add_service(ImageServiceServer::new(Images))
+        .add_service(LifecycleServiceServer::new(NotYet))
+        .add_service(DebugServiceServer::new(NotYet))
+        .add_service(LvmServiceServer::new(NotYet))
+        .add_service(MdServiceServer::new(NotYet))
+        .add_service(MachineStorageServer::new(storage.clone()))
+        .add_service(StorageServiceServer::new(storage))
+        .add_service(TimeServiceServer::new(Clock(parts.clone())))
+        .add_service(InspectServiceServer::new(Inspect(parts.clone())))
+        .add_service(ClusterServiceServer::new(Cluster(parts)))
+        .serve_with_incoming(UnixListenerStream::new(listener))
+        .await
+        .context("the machine API ended")
+}
+
+/// Serves apid the resources it may see.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub async fn apid(state: State) -> anyhow::Result<()> {
+    let mut visible = Registry::new();
+    visible.register::<ApiServiceConfig>().register::<ApiCertificate>();
+    visible.register::<NodeAddress>().register::<HostnameStatus>();
+    resources(state, visible, paths::APID_SOCKET, paths::APID_UID).await
+}
+
+/// Serves trustd the resources it may see.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub async fn trustd(state: State) -> anyhow::Result<()> {
+    let mut visible = Registry::new();
+    visible.register::<OsRoot>().register::<TrustdCertificate>();
+    resources(state, visible, paths::TRUSTD_SOCKET, paths::TRUSTD_UID).await
+}
+
+/// The socket's owner reads exactly the types of `visible`, secrets included.
+async fn resources(state: State, visible: Registry, socket: &str, uid: u32) -> anyhow::Result<()> {
+    let policy = Arc::new(Policy::new(&visible));
+    let store: Arc<dyn Store> = Arc::new(state.store().clone());
+    let service = corten_cosi::service(visible, move |_| {
+        Arc::new(Restricted::new(store.clone(), policy.clone(), Roles::ADMIN))
+    });
+    let listener = listen(socket, uid)?;
+    Server::builder()
+        .add_service(service)
+        .serve_with_incoming(UnixListenerStream::new(listener))
+        .await
+        .with_context(|| format!("{socket} ended"))
+}
+
+/// A socket that root and one user may connect to. A stale one of a machined before us is replaced.
+fn listen(path: &str, uid: u32) -> anyhow::Result<UnixListener> {
+    let make = || {
+        if let Some(folder) = Path::new(path).parent() {
+            fs::create_dir_all(folder)?;
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+        }
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        chown(path, Some(uid), Some(uid))?;
+        Ok(listener)
+    };
+    make().with_context(|| format!("cannot listen on {path}"))
+}

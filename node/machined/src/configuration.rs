@@ -1,0 +1,221 @@
+//! The machine configuration: where it comes from, how a new one is accepted, where it is kept.
+//!
+//!     STATE, kernel arguments, platform, API ──▶ check ──▶ generation on disk ──▶ MachineConfig
+//!
+//! Bytes are kept exactly as they were given. A configuration that fails any check changes nothing.
+
+pub mod generations;
+mod reply;
+pub mod sources;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use corten_api::machine::apply_configuration_request::Mode;
+use corten_api::machine::{ApplyConfigurationRequest, ApplyConfigurationResponse};
+use corten_base::{Platform, Task, spawn};
+use corten_config::{Config, Target};
+use corten_resource::State;
+use corten_resources::block::{VolumeMountStatus, VolumeStatus};
+use corten_resources::config::MachineConfig;
+use parking_lot::Mutex;
+use tonic::Status;
+
+use self::generations::Generations;
+
+const OWNER: &str = "configuration";
+/// Time a tried configuration stays when the client does not say.
+const TRY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time STATE has to be made before the first configuration is refused.
+const STATE_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// Keeper of the configuration.
+#[derive(Clone)]
+pub struct Configuration(Arc<Inner>);
+
+struct Inner {
+    state: State,
+    generations: Generations,
+    platform: Platform,
+    /// One change at a time.
+    busy: tokio::sync::Mutex<()>,
+    /// Takes a tried configuration back.
+    revert: Mutex<Option<Task>>,
+}
+
+impl Configuration {
+    /// A keeper that has loaded nothing yet.
+    #[must_use]
+    pub fn new(state: State, generations: Generations, platform: Platform) -> Self {
+        let busy = tokio::sync::Mutex::new(());
+        Self(Arc::new(Inner { state, generations, platform, busy, revert: Mutex::new(None) }))
+    }
+
+    /// Activates the configuration on STATE; tells whether there was one.
+    ///
+    /// # Errors
+    /// When STATE cannot be read or holds a configuration that this version does not understand.
+    pub fn load(&self) -> anyhow::Result<bool> {
+        let Some(bytes) = self.0.generations.current()? else { return Ok(false) };
+        let config = Config::parse(&bytes)?;
+        if config.is_complete() {
+            self.activate(&config)?;
+        }
+        Ok(config.is_complete())
+    }
+
+    /// Takes a configuration that was found on the way up, as if an administrator had applied it.
+    ///
+    /// # Errors
+    /// When it is not valid or cannot be kept.
+    pub async fn adopt(&self, bytes: &[u8]) -> anyhow::Result<()> {
+        let _busy = self.0.busy.lock().await;
+        let config = Config::check(bytes, self.target())?;
+        self.activate(&config)?;
+        self.persist(&config).await?;
+        Ok(())
+    }
+
+    /// Answers `ApplyConfiguration`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with every problem; `FailedPrecondition` while another change is under way.
+    pub async fn apply(&self, request: ApplyConfigurationRequest) -> Result<ApplyConfigurationResponse, Status> {
+        let busy = || Status::failed_precondition("another configuration is being applied; try again when it is done");
+        let _busy = self.0.busy.try_lock().map_err(|_| busy())?;
+        let before = self.active();
+        let mode = effective_mode(request.mode(), before.is_some())?;
+        let config = Config::check(&request.data, self.target())
+            .map_err(|problems| Status::invalid_argument(problems.to_string()))?;
+        if !config.is_complete() {
+            return Err(Status::invalid_argument(
+                "the configuration has no v1alpha1 document (version, machine, cluster); a machine needs one to run",
+            ));
+        }
+        if request.dry_run {
+            return Ok(reply::dry_run(mode, before.as_ref(), &config));
+        }
+        self.carry_out(mode, &config, before, request.try_mode_timeout).await.map_err(|error| {
+            Status::internal(format!("the configuration was not applied: {}", corten_base::chain(error.as_ref())))
+        })?;
+        Ok(reply::applied(mode, &config))
+    }
+
+    async fn carry_out(
+        &self,
+        mode: Mode,
+        config: &Config,
+        before: Option<Config>,
+        timeout: Option<prost_types::Duration>,
+    ) -> anyhow::Result<()> {
+        if mode != Mode::Try {
+            self.0.revert.lock().take();
+        }
+        match mode {
+            Mode::Staged => {
+                self.persist(config).await?;
+                self.put(MachineConfig::PERSISTENT, config)?;
+            }
+            Mode::Try => {
+                self.activate(config)?;
+                self.revert_later(before, timeout);
+            }
+            Mode::NoReboot | Mode::Auto | Mode::Reboot => {
+                let first = before.is_none();
+                if first {
+                    self.activate(config)?;
+                }
+                if let Err(error) = self.persist(config).await {
+                    if first {
+                        self.0.state.remove::<MachineConfig>(OWNER, MachineConfig::ACTIVE)?;
+                    }
+                    return Err(error);
+                }
+                self.activate(config)?;
+                self.0.state.remove::<MachineConfig>(OWNER, MachineConfig::PERSISTENT)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The configuration in effect.
+    #[must_use]
+    pub fn active(&self) -> Option<Config> {
+        let resource = self.0.state.get::<MachineConfig>(MachineConfig::ACTIVE)?;
+        corten_config::load_cached(&resource.spec.yaml).ok()
+    }
+
+    fn activate(&self, config: &Config) -> anyhow::Result<()> {
+        self.put(MachineConfig::ACTIVE, config)
+    }
+
+    fn put(&self, id: &str, config: &Config) -> anyhow::Result<()> {
+        let spec = MachineConfig { yaml: config.text().as_bytes().to_vec() };
+        self.0.state.put(OWNER, id, spec)?;
+        Ok(())
+    }
+
+    /// Writes a generation; on the first configuration STATE is made first.
+    async fn persist(&self, config: &Config) -> anyhow::Result<()> {
+        let mounted = self.0.state.wait_for::<VolumeMountStatus>(VolumeStatus::STATE, |status| status.is_some());
+        if tokio::time::timeout(STATE_TIMEOUT, mounted).await.is_err() {
+            let why = self.0.state.get::<VolumeStatus>(VolumeStatus::STATE).map(|volume| volume.spec.error_message.clone());
+            anyhow::bail!("the STATE volume is not available: {}", why.unwrap_or_else(|| "no system disk".to_owned()));
+        }
+        self.0.generations.commit(config.text().as_bytes())?;
+        Ok(())
+    }
+
+    fn revert_later(&self, before: Option<Config>, timeout: Option<prost_types::Duration>) {
+        let delay = timeout.and_then(|timeout| Duration::try_from(timeout).ok()).filter(|delay| !delay.is_zero());
+        let keeper = self.clone();
+        let task = spawn("revert configuration", async move {
+            tokio::time::sleep(delay.unwrap_or(TRY_TIMEOUT)).await;
+            let reverted = match before {
+                Some(before) => keeper.activate(&before),
+                None => keeper.0.state.remove::<MachineConfig>(OWNER, MachineConfig::ACTIVE).map_err(Into::into),
+            };
+            match reverted {
+                Ok(()) => tracing::info!("the tried configuration was taken back"),
+                Err(error) => tracing::error!("the tried configuration stays: {}", corten_base::chain(error.as_ref())),
+            }
+        });
+        *self.0.revert.lock() = Some(task);
+    }
+
+    const fn target_of(platform: Platform) -> Target {
+        match platform {
+            Platform::Container => Target::Container,
+            Platform::Metal | Platform::NoCloud => Target::Installed,
+        }
+    }
+
+    fn target(&self) -> Target {
+        Self::target_of(self.0.platform)
+    }
+}
+
+/// The mode that is carried out for the one that was asked for.
+fn effective_mode(mode: Mode, configured: bool) -> Result<Mode, Status> {
+    match mode {
+        Mode::Reboot if configured => Err(Status::unimplemented(
+            "apply mode `reboot` was removed: apply with `auto` and reboot the machine afterwards",
+        )),
+        Mode::Reboot | Mode::Auto => Ok(Mode::NoReboot),
+        other => Ok(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_never_reboots_and_reboot_is_gone_outside_maintenance() {
+        assert_eq!(effective_mode(Mode::Auto, true).expect("accepted"), Mode::NoReboot);
+        assert_eq!(effective_mode(Mode::Reboot, false).expect("accepted"), Mode::NoReboot);
+        assert_eq!(effective_mode(Mode::Try, true).expect("accepted"), Mode::Try);
+        let refused = effective_mode(Mode::Reboot, true).expect_err("refused");
+        assert_eq!(refused.code(), tonic::Code::Unimplemented);
+    }
+}

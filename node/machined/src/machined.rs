@@ -1,0 +1,140 @@
+//! machined: puts the parts together and runs them on one thread.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use corten_base::{Clock, Platform, Rng, chain, log, paths, spawn};
+use corten_controllers_network as network;
+use corten_resource::{Runtime, State, StateOptions};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::api::{Parts, serve};
+use crate::configuration::Configuration;
+use crate::configuration::generations::Generations;
+use crate::events::Events;
+use crate::sequencer::tasks::Machine;
+use crate::sequencer::{self, Engine};
+use crate::services::backend::container::Containers;
+use crate::services::backend::process::Processes;
+use crate::services::{Backends, Services};
+use crate::{logs, wire_events};
+
+/// Threads for kernel calls that may block.
+const BLOCKING_THREADS_MAX: usize = 8;
+
+/// Runs machined until init ends it.
+pub fn main() -> ExitCode {
+    log::init(false);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build();
+    let result = runtime.context("cannot start the event loop").and_then(|runtime| runtime.block_on(run()));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("machined ends: {}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<()> {
+    let (clock, rng, platform) = (Clock::system(), Rng::kernel(), platform()?);
+    let options = StateOptions { journal: Some(paths::JOURNAL.into()), clock: clock.clone(), rng: rng.clone() };
+    let state = State::open(corten_resources::registry(), options).context("cannot open the resource journal")?;
+    let events = Events::new(clock.clone(), &rng);
+
+    let (init, init_events, driver) = corten_supervisor::Client::new(paths::INIT_SOCKET);
+    let _init = spawn("init connection", driver);
+    let processes = Processes::new(init.clone(), init_events);
+    let notices = processes.subscribe();
+    let backends = Backends::new(processes, Containers::new()?);
+    let services = Services::new(state.clone(), events.clone(), backends, clock.clone(), rng.clone());
+    let configuration =
+        Configuration::new(state.clone(), Generations::below(Path::new(paths::STATE)), platform);
+
+    let runtime = controllers(&state, platform, &clock, &rng, &init)?;
+    let runtime = runtime.start().context("the controllers do not fit together")?;
+    let (sequencer, requests) = sequencer::channel();
+    let machine = Machine {
+        state: state.clone(),
+        configuration: configuration.clone(),
+        services: services.clone(),
+        events: events.clone(),
+        init: init.clone(),
+        capabilities: platform.capabilities(),
+    };
+    let engine =
+        Engine::new(requests, Arc::new(machine), events.clone(), state.clone(), platform.capabilities());
+    let parts = Parts {
+        state: state.clone(),
+        configuration,
+        services: services.clone(),
+        sequencer: sequencer.clone(),
+        events: events.clone(),
+        graph: runtime.graph().edges().into(),
+        platform,
+        clock,
+        rng,
+    };
+
+    let _tasks = [
+        spawn("services", services.run()),
+        spawn("sequencer", engine.run()),
+        spawn("machine status events", wire_events::follow_machine_status(state.clone(), events)),
+        spawn("log bounds", logs::bound()),
+        spawn("power requests", crate::power::follow(init, notices, sequencer)),
+    ];
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = serve::machine(parts) => result,
+        result = serve::apid(state.clone()) => result,
+        result = serve::trustd(state) => result,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// Every controller of every domain.
+fn controllers(
+    state: &State,
+    platform: Platform,
+    clock: &Clock,
+    rng: &Rng,
+    init: &corten_supervisor::Client,
+) -> anyhow::Result<Runtime> {
+    let capabilities = platform.capabilities();
+    let mut runtime = Runtime::with_rng(state.clone(), clock.clone(), rng.clone());
+    let machine = corten_controllers_runtime::Machine {
+        platform,
+        capabilities,
+        restrict_oom_score: !crate::services::backend::container::has_capability("CAP_SYS_RESOURCE"),
+    };
+    corten_controllers_runtime::register(&mut runtime, machine);
+    let _ = init;
+    corten_controllers_block::register(&mut runtime, capabilities);
+    let dependencies = network::Dependencies {
+        kernel: network::Kernel::connect().context("cannot talk to the kernel's network")?,
+        capabilities,
+        clock: clock.clone(),
+        rng: rng.clone(),
+        folders: network::Folders::default(),
+    };
+    network::register(&mut runtime, dependencies);
+    corten_controllers_secrets::register(&mut runtime, rng);
+    Ok(runtime)
+}
+
+/// The platform that init or the kernel's arguments name.
+fn platform() -> anyhow::Result<Platform> {
+    if let Ok(name) = std::env::var("CORTEN_PLATFORM") {
+        return Platform::from_name(&name).with_context(|| format!("CORTEN_PLATFORM={name} is not a platform"));
+    }
+    let cmdline = std::fs::read_to_string("/proc/cmdline").context("cannot read the kernel's arguments")?;
+    let name = cmdline.split_whitespace().filter_map(|word| word.strip_prefix("talos.platform=")).next_back();
+    let name = name.context("the kernel argument talos.platform is missing")?;
+    Platform::from_name(name)
+        .with_context(|| format!("talos.platform={name} is not supported; use metal or nocloud"))
+}

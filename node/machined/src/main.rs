@@ -1,0 +1,32 @@
+//! The machine's programs in one file: machined, apid, trustd and dataplane, told apart by name.
+//!
+//! They share text pages; each runs one thread.
+
+mod api;
+mod configuration;
+mod events;
+mod logs;
+mod machined;
+mod power;
+mod sequencer;
+mod services;
+mod wire_events;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args();
+    let invoked = arguments.next().unwrap_or_default();
+    let name = Path::new(&invoked).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    match name {
+        "machined" => machined::main(),
+        "apid" => corten_apid::main(),
+        "trustd" => corten_trustd::main(),
+        "dataplane" => corten_dataplane::run(),
+        other => {
+            eprintln!("{other} is none of machined, apid, trustd, dataplane; this program is started by init");
+            ExitCode::from(2)
+        }
+    }
+}

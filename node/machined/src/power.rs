@@ -1,0 +1,28 @@
+//! The power button, ctrl-alt-del and a launcher's signal become sequences.
+
+use corten_supervisor::{Client, Event, Notice, PowerAction};
+use tokio::sync::broadcast;
+
+use crate::sequencer::Sequencer;
+use crate::sequencer::plan::{Haste, Sequence};
+
+/// Answers init's power requests for ever.
+pub async fn follow(init: Client, mut notices: broadcast::Receiver<Notice>, sequencer: Sequencer) {
+    loop {
+        let action = match notices.recv().await {
+            Ok(Notice::Event(Event::PowerRequested { action })) => action,
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => continue,
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        let sequence = match action {
+            PowerAction::Reboot => Sequence::Reboot,
+            PowerAction::PowerOff | PowerAction::Halt => Sequence::Shutdown,
+        };
+        // A machine that is busy with something else is left to init, which goes on by itself.
+        if sequencer.request(sequence, Haste::Orderly, "").await.is_ok()
+            && let Err(error) = init.accept_power().await
+        {
+            tracing::warn!("init was not told: {}", corten_base::chain(&error));
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Sequences, phases and tasks as data (names as clients and their `--wait` logic know them).
+//!
+//! Phases run one after another, the tasks of a phase at once. What a machine cannot do because of its
+//! capabilities is left out here, so that no task asks where it runs.
+
+use corten_base::Capabilities;
+
+/// A course of action of the whole machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sequence {
+    /// From the start of machined to a loaded configuration.
+    Initialize,
+    /// From a configuration to all services.
+    Boot,
+    /// Down and up again.
+    Reboot,
+    /// Down.
+    Shutdown,
+}
+
+impl Sequence {
+    /// Name in events.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Initialize => "initialize",
+            Self::Boot => "boot",
+            Self::Reboot => "reboot",
+            Self::Shutdown => "shutdown",
+        }
+    }
+
+    /// The sequence with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Initialize, Self::Boot, Self::Reboot, Self::Shutdown].into_iter().find(|s| s.name() == name)
+    }
+
+    /// Whether `next` may take over while this one runs.
+    #[must_use]
+    pub const fn gives_way_to(self, next: Self) -> bool {
+        match self {
+            Self::Initialize | Self::Boot | Self::Reboot => matches!(next, Self::Reboot),
+            Self::Shutdown => false,
+        }
+    }
+}
+
+/// One step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// The kernel was started with the hardening arguments.
+    EnforceKsppRequirements,
+    /// The machine API answers on its socket.
+    StartMachined,
+    /// Devices are handled.
+    StartUdevd,
+    /// The machine API answers on the network.
+    StartApid,
+    /// META is read.
+    ReloadMeta,
+    /// A configuration is found, or applied over the API.
+    LoadConfig,
+    /// Enough memory.
+    MemorySizeCheck,
+    /// Enough disk.
+    DiskSizeCheck,
+    /// EPHEMERAL is mounted.
+    MountEphemeralPartition,
+    /// Files of the configuration are written.
+    WriteUserFiles,
+    /// Every service of the configuration is up.
+    StartAllServices,
+    /// The node takes no new pods and its pods move elsewhere.
+    CordonAndDrainNode,
+    /// Pods are stopped.
+    StopAllPods,
+    /// No service may start any more.
+    DenyNewServices,
+    /// Services that use EPHEMERAL are stopped.
+    StopServicesForUpgrade,
+    /// Mounts that kubelet made are gone.
+    UnmountPodMounts,
+    /// EPHEMERAL and STATE are unmounted.
+    UnmountSystem,
+    /// Everything is stopped.
+    StopAllServices,
+    /// init restarts the machine.
+    Reboot,
+    /// init switches the machine off.
+    Shutdown,
+}
+
+impl Task {
+    /// Name in events.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EnforceKsppRequirements => "enforceKSPPRequirements",
+            Self::StartMachined => "startMachined",
+            Self::StartUdevd => "startUdevd",
+            Self::StartApid => "startApid",
+            Self::ReloadMeta => "reloadMeta",
+            Self::LoadConfig => "loadConfig",
+            Self::MemorySizeCheck => "memorySizeCheck",
+            Self::DiskSizeCheck => "diskSizeCheck",
+            Self::MountEphemeralPartition => "mountEphemeralPartition",
+            Self::WriteUserFiles => "writeUserFiles",
+            Self::StartAllServices => "startAllServices",
+            Self::CordonAndDrainNode => "cordonAndDrainNode",
+            Self::StopAllPods => "stopAllPods",
+            Self::DenyNewServices => "denyNewServices",
+            Self::StopServicesForUpgrade => "stopServicesForUpgrade",
+            Self::UnmountPodMounts => "unmountPodMounts",
+            Self::UnmountSystem => "unmountSystem",
+            Self::StopAllServices => "stopAllServices",
+            Self::Reboot => "reboot",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Tasks that run at once, under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phase {
+    /// Name in events.
+    pub name: &'static str,
+    /// What it does.
+    pub tasks: Vec<Task>,
+}
+
+/// How a sequence was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Haste {
+    /// With everything in order.
+    #[default]
+    Orderly,
+    /// Leaving out what depends on others (drain), or, for a reboot, everything.
+    Forced,
+}
+
+/// The phases of a sequence on a machine with these capabilities.
+#[must_use]
+pub fn phases(sequence: Sequence, haste: Haste, machine: Capabilities) -> Vec<Phase> {
+    match sequence {
+        Sequence::Initialize => initialize(machine),
+        Sequence::Boot => boot(machine),
+        Sequence::Reboot if haste == Haste::Forced => vec![phase("reboot", &[Task::Reboot])],
+        Sequence::Reboot => going_down(None, phase("reboot", &[Task::Reboot])),
+        Sequence::Shutdown => {
+            let drain = (haste == Haste::Orderly).then(|| phase("drain", &[Task::CordonAndDrainNode]));
+            going_down(drain, phase("shutdown", &[Task::Shutdown]))
+        }
+    }
+}
+
+fn initialize(machine: Capabilities) -> Vec<Phase> {
+    let mut phases = Vec::new();
+    if machine.global_sysctls {
+        phases.push(phase("systemRequirements", &[Task::EnforceKsppRequirements]));
+    }
+    if machine.udev {
+        phases.push(phase("earlyServices", &[Task::StartMachined, Task::StartUdevd, Task::StartApid]));
+    } else {
+        phases.push(phase("machined", &[Task::StartMachined, Task::StartApid]));
+    }
+    phases.push(phase("meta", &[Task::ReloadMeta]));
+    phases.push(phase("config", &[Task::LoadConfig]));
+    phases
+}
+
+fn boot(machine: Capabilities) -> Vec<Phase> {
+    let mut phases = vec![phase("memorySizeCheck", &[Task::MemorySizeCheck])];
+    if machine.disks {
+        phases.push(phase("diskSizeCheck", &[Task::DiskSizeCheck]));
+    }
+    phases.push(phase("ephemeral", &[Task::MountEphemeralPartition]));
+    phases.push(phase("userSetup", &[Task::WriteUserFiles]));
+    phases.push(phase("startEverything", &[Task::StartAllServices]));
+    phases
+}
+
+fn going_down(first: Option<Phase>, last: Phase) -> Vec<Phase> {
+    let stop = [
+        phase("cleanup", &[Task::StopAllPods]),
+        phase("denyNewServices", &[Task::DenyNewServices]),
+        phase("stopServices", &[Task::StopServicesForUpgrade]),
+        phase("umount", &[Task::UnmountPodMounts]),
+        phase("unmountSystem", &[Task::UnmountSystem]),
+        phase("stopEverything", &[Task::StopAllServices]),
+    ];
+    first.into_iter().chain(stop).chain([last]).collect()
+}
+
+fn phase(name: &'static str, tasks: &[Task]) -> Phase {
+    Phase { name, tasks: tasks.to_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use corten_base::Platform;
+
+    use super::*;
+
+    fn names(sequence: Sequence, haste: Haste, platform: Platform) -> Vec<&'static str> {
+        phases(sequence, haste, platform.capabilities()).into_iter().map(|phase| phase.name).collect()
+    }
+
+    #[test]
+    fn a_container_machine_leaves_out_what_belongs_to_its_host() {
+        assert_eq!(
+            names(Sequence::Initialize, Haste::Orderly, Platform::Container),
+            ["machined", "meta", "config"]
+        );
+        assert_eq!(
+            names(Sequence::Initialize, Haste::Orderly, Platform::Metal),
+            ["systemRequirements", "earlyServices", "meta", "config"]
+        );
+    }
+
+    #[test]
+    fn a_forced_reboot_only_reboots_and_a_forced_shutdown_does_not_drain() {
+        assert_eq!(names(Sequence::Reboot, Haste::Forced, Platform::Metal), ["reboot"]);
+        let shutdown = names(Sequence::Shutdown, Haste::Forced, Platform::Metal);
+        assert!(!shutdown.contains(&"drain"));
+        assert_eq!(shutdown.last(), Some(&"shutdown"));
+    }
+
+    #[test]
+    fn clients_find_the_task_they_wait_for() {
+        for sequence in [Sequence::Reboot, Sequence::Shutdown] {
+            let phases = phases(sequence, Haste::Orderly, Platform::Metal.capabilities());
+            assert!(phases.iter().any(|phase| phase.tasks.contains(&Task::StopAllServices)));
+        }
+    }
+
+    #[test]
+    fn only_a_reboot_takes_over() {
+        assert!(Sequence::Boot.gives_way_to(Sequence::Reboot));
+        assert!(!Sequence::Boot.gives_way_to(Sequence::Shutdown));
+        assert!(!Sequence::Shutdown.gives_way_to(Sequence::Reboot));
+        assert_eq!(Sequence::from_name("boot"), Some(Sequence::Boot));
+    }
+}

@@ -1,0 +1,298 @@
+//! What the tasks do. Each may be run twice: a new machined repeats the phase its predecessor was in.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use corten_api::machine::task_event;
+use corten_base::{Capabilities, paths};
+use corten_config::view::FileOp;
+use corten_containerd::Client;
+use corten_resource::State;
+use corten_resources::block::{SystemDisk, VolumeMountRequest, VolumeMountStatus, VolumePhase, VolumeStatus};
+use corten_resources::config::MachineConfig;
+use corten_resources::runtime::{MaintenanceServiceRequest, MetaLoaded};
+use corten_resources::service::ServiceSpec;
+use corten_supervisor::PowerAction;
+use corten_sys::mount::{Mounts, Unmount};
+
+use super::plan::{Haste, Task};
+use super::{Execute, publish_task};
+use crate::configuration::Configuration;
+use crate::configuration::sources;
+use crate::events::Events;
+use crate::services::gate::Openness;
+use crate::services::{ServiceState, Services};
+
+const OWNER: &str = "sequencer";
+/// Below this Kubernetes is no pleasure; below it the boot goes on with a warning.
+const MEMORY_BYTES_MIN: u64 = 1800 * 1024 * 1024;
+/// Smallest system disk on which images and logs fit.
+const DISK_BYTES_MIN: u64 = 5 * 1024 * 1024 * 1024;
+const EARLY_SERVICE_TIMEOUT: Duration = Duration::from_secs(120);
+const VOLUME_TIMEOUT: Duration = Duration::from_secs(300);
+const BOOT_TIMEOUT: Duration = Duration::from_secs(70 * 60);
+const POD_STOP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The machine as the tasks see it.
+pub struct Machine {
+    /// Resources.
+    pub state: State,
+    /// Keeper of the configuration.
+    pub configuration: Configuration,
+    /// Service manager.
+    pub services: Services,
+    /// Event log.
+    pub events: Events,
+    /// Connection to init.
+    pub init: corten_supervisor::Client,
+    /// What the machine allows.
+    pub capabilities: Capabilities,
+}
+
+impl Execute for Machine {
+    async fn execute(&self, task: Task, _: Haste, actor: &str) -> anyhow::Result<()> {
+        match task {
+            Task::EnforceKsppRequirements => enforce_kspp(),
+            Task::StartMachined => {
+                self.services.builtin("machined");
+                Ok(())
+            }
+            Task::StartUdevd => self.wait_for_service("udevd", EARLY_SERVICE_TIMEOUT).await,
+            Task::StartApid => self.wait_for_service("apid", EARLY_SERVICE_TIMEOUT).await,
+            Task::ReloadMeta => self.reload_meta().await,
+            Task::LoadConfig => self.load_config(actor).await,
+            Task::MemorySizeCheck => {
+                check_memory();
+                Ok(())
+            }
+            Task::DiskSizeCheck => {
+                self.check_disk();
+                Ok(())
+            }
+            Task::MountEphemeralPartition => self.mount(VolumeStatus::EPHEMERAL).await,
+            Task::WriteUserFiles => self.write_user_files(),
+            Task::StartAllServices => self.start_all_services().await,
+            Task::CordonAndDrainNode => self.cordon_and_drain().await,
+            Task::StopAllPods => self.stop_all_pods().await,
+            Task::DenyNewServices => {
+                self.services.set_gate(Openness::Going);
+                Ok(())
+            }
+            Task::StopServicesForUpgrade => self.stop_services(&["kubelet", "etcd", "cri", "trustd"]).await,
+            Task::UnmountPodMounts => unmount_below("/var/lib/kubelet/pods"),
+            Task::UnmountSystem => self.unmount_system().await,
+            // apid and machined stay: init ends them, after the client saw this event.
+            Task::StopAllServices => Ok(()),
+            Task::Reboot => Ok(self.init.power(PowerAction::Reboot).await?),
+            Task::Shutdown => Ok(self.init.power(PowerAction::PowerOff).await?),
+        }
+    }
+}
+
+fn enforce_kspp() -> anyhow::Result<()> {
+    let cmdline = fs::read_to_string("/proc/cmdline")?;
+    let words: Vec<&str> = cmdline.split_whitespace().collect();
+    let missing: Vec<&str> = ["slab_nomerge", "pti=on"]
+        .into_iter()
+        .filter(|wanted| !words.iter().any(|word| word == wanted || word.strip_suffix('=') == Some(wanted)))
+        .collect();
+    ensure!(missing.is_empty(), "the kernel was started without {}; boot the image's own UKI", missing.join(" and "));
+    Ok(())
+}
+
+fn check_memory() {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = crate::api::proc::meminfo(&text).memtotal * 1024;
+    if total < MEMORY_BYTES_MIN {
+        tracing::warn!(total, minimum = MEMORY_BYTES_MIN, "the machine has less memory than Kubernetes needs");
+    }
+}
+
+impl Machine {
+    async fn wait_for_service(&self, id: &str, timeout: Duration) -> anyhow::Result<()> {
+        let up = self.services.wait_until(|list| {
+            list.iter().any(|(name, record)| name == id && record.state == ServiceState::Running && is_healthy(record))
+        });
+        let Err(_) = tokio::time::timeout(timeout, up).await else { return Ok(()) };
+        let list = self.services.list();
+        let last = list.iter().find(|(name, _)| name == id).map_or("it is not specified", |(_, record)| record.last_message());
+        bail!("service {id} is not up after {timeout:?}: {last}")
+    }
+
+    async fn reload_meta(&self) -> anyhow::Result<()> {
+        let loaded = self.state.wait_for::<MetaLoaded>("meta-loaded", |meta| meta.is_some_and(|meta| meta.done));
+        tokio::time::timeout(VOLUME_TIMEOUT, loaded).await.context("META was not found on any disk")?;
+        Ok(())
+    }
+
+    /// Finds the configuration, or waits in maintenance until somebody applies one.
+    async fn load_config(&self, actor: &str) -> anyhow::Result<()> {
+        if self.state_exists().await? {
+            self.mount(VolumeStatus::STATE).await?;
+            if self.configuration.load()? {
+                return Ok(());
+            }
+        }
+        self.request_mount(VolumeStatus::STATE)?;
+        if let Some(found) = sources::find(self.capabilities).await? {
+            tracing::info!(source = found.source, "a machine configuration was found");
+            return self.configuration.adopt(&found.bytes).await;
+        }
+        self.state.put(OWNER, "maintenance", MaintenanceServiceRequest {})?;
+        publish_task(&self.events, actor, "runningMaintenance", task_event::Action::Start);
+        self.state.wait_for::<MachineConfig>(MachineConfig::ACTIVE, |config| config.is_some()).await;
+        publish_task(&self.events, actor, "runningMaintenance", task_event::Action::Stop);
+        self.state.remove::<MaintenanceServiceRequest>(OWNER, "maintenance")?;
+        Ok(())
+    }
+
+    /// Whether there is a STATE volume from an earlier boot.
+    async fn state_exists(&self) -> anyhow::Result<bool> {
+        let known = |volume: Option<&VolumeStatus>| {
+            volume.is_some_and(|volume| {
+                !matches!(volume.phase, VolumePhase::Waiting | VolumePhase::Located | VolumePhase::Prepared)
+            })
+        };
+        let volume = self.state.wait_for::<VolumeStatus>(VolumeStatus::STATE, known);
+        let volume = tokio::time::timeout(VOLUME_TIMEOUT, volume).await.context("disks were not probed in time")?;
+        match volume.spec.phase {
+            VolumePhase::Ready | VolumePhase::Provisioned => Ok(true),
+            VolumePhase::Failed => bail!("the STATE volume failed: {}", volume.spec.error_message),
+            _ => Ok(false),
+        }
+    }
+
+    fn request_mount(&self, volume: &str) -> anyhow::Result<()> {
+        let request = VolumeMountRequest {
+            volume_id: volume.to_owned(),
+            requester: OWNER.to_owned(),
+            secure: true,
+            ..VolumeMountRequest::default()
+        };
+        self.state.put(OWNER, &format!("{OWNER}-{volume}"), request)?;
+        Ok(())
+    }
+
+    async fn mount(&self, volume: &str) -> anyhow::Result<()> {
+        self.request_mount(volume)?;
+        let mounted = self.state.wait_for::<VolumeMountStatus>(volume, |status| status.is_some());
+        if tokio::time::timeout(VOLUME_TIMEOUT, mounted).await.is_err() {
+            let status = self.state.get::<VolumeStatus>(volume);
+            let why = status.map_or_else(|| "nothing is known of it".to_owned(), |status| status.spec.error_message.clone());
+            bail!("the volume {volume} was not mounted within {VOLUME_TIMEOUT:?}: {why}");
+        }
+        Ok(())
+    }
+
+    fn check_disk(&self) {
+        let Some(disk) = self.state.get::<SystemDisk>(SystemDisk::ID) else { return };
+        let size = self.state.get::<corten_resources::block::Disk>(&disk.spec.disk_id).map_or(0, |disk| disk.spec.size);
+        if size < DISK_BYTES_MIN {
+            tracing::warn!(disk = disk.spec.disk_id, size, minimum = DISK_BYTES_MIN, "the system disk is small");
+        }
+    }
+
+    fn write_user_files(&self) -> anyhow::Result<()> {
+        let Some(config) = self.configuration.active() else { return Ok(()) };
+        for file in &config.view().machine.files {
+            let path = Path::new(&file.path);
+            ensure!(path.starts_with(paths::EPHEMERAL), "machine.files: {} is not below /var", file.path);
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            let written = match file.op {
+                FileOp::Create if path.exists() => Ok(()),
+                FileOp::Append => append(path, file.content.as_bytes()),
+                FileOp::Create | FileOp::Overwrite => fs::write(path, &file.content),
+            };
+            written.with_context(|| format!("machine.files: cannot write {}", file.path))?;
+            fs::set_permissions(path, fs::Permissions::from_mode(file.permissions))?;
+        }
+        Ok(())
+    }
+
+    /// Lets every service start and waits until those of the configuration are up.
+    async fn start_all_services(&self) -> anyhow::Result<()> {
+        self.services.set_gate(Openness::All);
+        let up = self.services.wait_until(|list| {
+            let specified = self.state.list::<ServiceSpec>();
+            let awaited = specified.iter().map(|spec| spec.metadata.id.as_str());
+            awaited.into_iter().all(|id| {
+                list.iter().any(|(name, record)| {
+                    name == id && record.state == ServiceState::Running && is_healthy(record)
+                })
+            })
+        });
+        tokio::time::timeout(BOOT_TIMEOUT, up).await.context("services did not come up in time")
+    }
+
+    async fn cordon_and_drain(&self) -> anyhow::Result<()> {
+        if self.state.get::<ServiceSpec>("kubelet").is_none() {
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    /// Stops kubelet first, which would start the pods again.
+    async fn stop_all_pods(&self) -> anyhow::Result<()> {
+        self.stop_services(&["kubelet"]).await?;
+        if !Path::new(paths::CRI_SOCKET).exists() {
+            return Ok(());
+        }
+        let cri = Client::lazy(paths::CRI_SOCKET).cri();
+        let stop = async {
+            for sandbox in cri.sandboxes().await? {
+                cri.stop_sandbox(&sandbox.id).await?;
+            }
+            Ok::<_, corten_containerd::Error>(())
+        };
+        match tokio::time::timeout(POD_STOP_TIMEOUT, stop).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("pods were not stopped: {}", corten_base::chain(&error)),
+            Err(_) => tracing::warn!("pods were not stopped within {POD_STOP_TIMEOUT:?}"),
+        }
+        Ok(())
+    }
+
+    async fn stop_services(&self, ids: &[&str]) -> anyhow::Result<()> {
+        for id in ids {
+            self.services.stop(id).await;
+        }
+        Ok(())
+    }
+
+    async fn unmount_system(&self) -> anyhow::Result<()> {
+        for volume in [VolumeStatus::EPHEMERAL, VolumeStatus::STATE] {
+            self.state.remove::<VolumeMountRequest>(OWNER, &format!("{OWNER}-{volume}"))?;
+        }
+        Ok(())
+    }
+}
+
+fn is_healthy(record: &crate::services::Record) -> bool {
+    // A service without checks never says that it is healthy.
+    record.healthy != Some(false) && (record.healthy == Some(true) || record.state == ServiceState::Running)
+}
+
+fn append(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    fs::OpenOptions::new().append(true).create(true).open(path)?.write_all(bytes)
+}
+
+fn unmount_below(folder: &str) -> anyhow::Result<()> {
+    let mut targets: Vec<_> = corten_sys::mountinfo::read(Path::new("/proc/self/mountinfo"))?
+        .into_iter()
+        .map(|entry| entry.target)
+        .filter(|target| target.starts_with(folder))
+        .collect();
+    targets.sort();
+    for target in targets.iter().rev() {
+        if let Err(error) = corten_sys::Kernel.unmount(target, Unmount::Lazy) {
+            tracing::warn!(target = %target.display(), "not unmounted: {}", corten_base::chain(&error));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! Who really runs a service: init, or the Kubernetes containerd.
+
+pub mod container;
+pub mod process;
+
+use std::time::Duration;
+
+use corten_resources::service::{Runner, ServiceSpec};
+
+use self::container::Containers;
+use self::process::Processes;
+
+/// Both backends.
+#[derive(Clone)]
+pub struct Backends {
+    processes: Processes,
+    containers: Containers,
+}
+
+impl Backends {
+    /// The two backends of a machine.
+    #[must_use]
+    pub const fn new(processes: Processes, containers: Containers) -> Self {
+        Self { processes, containers }
+    }
+
+    /// The backend for a kind of service.
+    pub(super) fn of(&self, runner: Runner) -> Backend {
+        match runner {
+            Runner::Process => Backend::Process(self.processes.clone()),
+            Runner::Container => Backend::Container(self.containers.clone()),
+        }
+    }
+}
+
+/// One backend.
+pub(super) enum Backend {
+    Process(Processes),
+    Container(Containers),
+}
+
+impl Backend {
+    /// Makes the service run with this revision: leaves a running one alone, replaces another one.
+    pub(super) async fn ensure(&self, id: &str, spec: &ServiceSpec, revision: &str) -> anyhow::Result<Instance> {
+        Ok(match self {
+            Self::Process(backend) => Instance::Process(backend.ensure(id, &spec.process, spec.restart, revision).await?),
+            Self::Container(backend) => Instance::Container(backend.ensure(id, &spec.container, revision).await?),
+        })
+    }
+
+    /// Ends the service; one that does not run is fine.
+    pub(super) async fn stop(&self, id: &str, grace: Duration) -> anyhow::Result<()> {
+        match self {
+            Self::Process(backend) => backend.stop(id, grace).await,
+            Self::Container(backend) => backend.stop(id, grace).await,
+        }
+    }
+}
+
+/// A running service.
+pub(super) enum Instance {
+    Process(process::Instance),
+    Container(container::Instance),
+}
+
+/// What happened to a running service.
+pub(super) enum Change {
+    /// It ended by itself.
+    Exited {
+        /// How, in one sentence.
+        how: String,
+        /// The backend starts it again on its own.
+        restarts_itself: bool,
+    },
+}
+
+impl Instance {
+    /// One sentence for the history.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Process(instance) => instance.describe(),
+            Self::Container(instance) => instance.describe(),
+        }
+    }
+
+    /// Waits for the next change. Cancel safe.
+    pub(super) async fn next(&mut self) -> Change {
+        match self {
+            Self::Process(instance) => instance.next().await,
+            Self::Container(instance) => instance.next().await,
+        }
+    }
+}

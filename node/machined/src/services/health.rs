@@ -1,0 +1,78 @@
+//! Health checks of services.
+
+use std::time::Duration;
+
+use corten_resources::service::{HealthCheck, HealthProbe};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
+
+const PERIOD: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_millis(500);
+/// Period until the first success: a service that comes up is seen within this time.
+const EAGER_PERIOD: Duration = Duration::from_millis(250);
+
+/// The checks of one run of a service.
+pub(super) struct Checks {
+    check: HealthCheck,
+    next_at: Instant,
+    succeeded: bool,
+}
+
+impl Checks {
+    pub(super) fn new(check: HealthCheck) -> Self {
+        let first = check.initial_delay.min(EAGER_PERIOD);
+        Self { check, next_at: Instant::now() + first, succeeded: false }
+    }
+
+    /// Waits for the next check and makes it; never returns for a service without checks. Cancel safe.
+    pub(super) async fn next(&mut self) -> Result<(), String> {
+        if self.check.probe == HealthProbe::None {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep_until(self.next_at).await;
+        let timeout = if self.check.timeout.is_zero() { TIMEOUT } else { self.check.timeout };
+        let result = match tokio::time::timeout(timeout, probe(&self.check)).await {
+            Ok(result) => result,
+            Err(_) => Err(format!("no answer from {} within {timeout:?}", self.check.target)),
+        };
+        self.succeeded |= result.is_ok();
+        let period = if self.check.period.is_zero() { PERIOD } else { self.check.period };
+        self.next_at = Instant::now() + if self.succeeded { period } else { EAGER_PERIOD };
+        result
+    }
+}
+
+async fn probe(check: &HealthCheck) -> Result<(), String> {
+    let said = |error: std::io::Error| format!("{}: {error}", check.target);
+    match check.probe {
+        HealthProbe::None => Ok(()),
+        HealthProbe::Tcp => TcpStream::connect(&check.target).await.map(drop).map_err(said),
+        HealthProbe::Unix => UnixStream::connect(&check.target).await.map(drop).map_err(said),
+        HealthProbe::Http => http_ok(&check.target).await,
+        HealthProbe::Containerd => corten_containerd::Client::connect(&check.target)
+            .await
+            .map_err(|error| corten_base::chain(&error))?
+            .healthy()
+            .await
+            .map_err(|error| corten_base::chain(&error))?
+            .then_some(())
+            .ok_or_else(|| "containerd says that it is not serving".to_owned()),
+    }
+}
+
+/// A GET that must answer 200; only the status line is read.
+async fn http_ok(url: &str) -> Result<(), String> {
+    let rest = url.strip_prefix("http://").ok_or_else(|| format!("{url} is not an http:// URL"))?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let said = |error: std::io::Error| format!("{url}: {error}");
+    let mut stream = TcpStream::connect(host).await.map_err(said)?;
+    let request = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.map_err(said)?;
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.map_err(said)?;
+    if head.starts_with(b"HTTP/1.") && head.ends_with(b" 200") {
+        return Ok(());
+    }
+    Err(format!("{url} answered {}", String::from_utf8_lossy(&head[9..])))
+}
