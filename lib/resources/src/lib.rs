@@ -6,6 +6,7 @@
 pub mod block;
 pub mod cluster;
 pub mod config;
+pub mod cri;
 pub mod etcd;
 pub mod files;
 pub mod hardware;

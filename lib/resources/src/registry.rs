@@ -2,7 +2,7 @@
 
 use corten_resource::Registry;
 
-use crate::{block, cluster, config, etcd, files, hardware, kubernetes, network, runtime, secrets, service, time};
+use crate::{block, cluster, config, cri, etcd, files, hardware, kubernetes, network, runtime, secrets, service, time};
 
 macro_rules! types {
     ($($module:ident :: $name:ident,)*) => {
@@ -58,6 +58,7 @@ types! {
     cluster::DiscoveryConfig,
     config::MachineConfig,
     config::MachineType,
+    cri::ImageCacheConfig,
     etcd::EtcdConfig,
     etcd::EtcdSpec,
     etcd::EtcdPkiStatus,

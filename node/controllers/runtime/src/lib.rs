@@ -12,6 +12,7 @@
 mod api_service;
 mod cri_files;
 mod facts;
+mod image_cache;
 mod kernel_modules;
 mod kernel_modules_load;
 mod kernel_params;
@@ -47,6 +48,7 @@ pub fn register(runtime: &mut Runtime, machine: Machine) {
     runtime.register(cri_files::CriFiles::new(machine.restrict_oom_score));
     runtime.register(facts::SystemFacts::new(machine.platform));
     runtime.register(system_information::SmbiosTables);
+    runtime.register(image_cache::ImageCacheVolume::new(machine.capabilities.disks));
     if machine.capabilities.modules {
         runtime.register_transform(kernel_modules::KernelModulesFromConfig);
         runtime.register(kernel_modules_load::KernelModulesLoad::new());

@@ -56,6 +56,12 @@ pub fn enter(spec: &ContainerSpec, groups: &HostGroups) -> Result<()> {
     tree.protect_parameters(&make_folder(spec.folder.join("sysctl"))?)?;
     for bind in &spec.binds {
         let target = bind.machine.to_string_lossy();
+        // What is missing on a fresh tmpfs is made; what is missing in the root fails at the mount.
+        let _ = if bind.host.is_dir() {
+            fs::create_dir_all(tree.at(&target))
+        } else {
+            File::create(tree.at(&target)).map(drop)
+        };
         tree.bind(&bind.host, &target)?;
         if bind.read_only {
             Kernel.remount_bind(&tree.at(&target), MountFlags::RDONLY)?;
