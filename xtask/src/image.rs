@@ -12,7 +12,7 @@
 //!
 //! Options: `--init PATH` and `--machined PATH` (else both are built, static), `--platform NAME`,
 //! `--argument KERNEL-ARGUMENT` (repeat), `--kubernetes VERSION` (repeat: more versions in the image
-//! cache), `--no-image-cache`, `--only rootfs|images`, `--quick` (compress less).
+//! cache), `--no-image-cache`, `--only rootfs|images|boot` (boot takes the images that are there), `--quick` (compress less).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -64,11 +64,11 @@ pub fn run(args: &[String]) -> Result<()> {
     let out = kit::repository().join("target/image").join(wanted.profile.flavour.name());
     fs::create_dir_all(&out)?;
     let components = kit::open()?.make(&needed(&wanted)?)?;
-    let part = |name: &str| wanted.only.as_deref().is_none_or(|only| only == name);
-    if part("images") {
+    let part = |names: &[&str]| wanted.only.as_deref().is_none_or(|only| names.contains(&only));
+    if part(&["images"]) {
         write_images(&wanted, &components, &out)?;
     }
-    if part("rootfs") {
+    if part(&["rootfs", "boot"]) {
         build_own(&wanted)?;
         let scratch = fresh(&out.join("scratch"))?;
         let mut planned = root::plan(&wanted.profile, &parts(&wanted, &components)?, &scratch)?;
@@ -77,7 +77,7 @@ pub fn run(args: &[String]) -> Result<()> {
         fs::write(out.join("sbom.spdx.json"), bill)?;
         check(&planned)?;
         planned.tree.write_folder(&fresh(&out.join("rootfs"))?)?;
-        if wanted.only.is_none() && wanted.profile.flavour != Flavour::Container {
+        if part(&["boot"]) && wanted.profile.flavour != Flavour::Container {
             boot_images(&wanted, &components, &planned, &out)?;
         }
         fs::remove_dir_all(scratch)?;
@@ -108,13 +108,19 @@ fn parse(args: &[String]) -> Result<Wanted> {
             "--platform" => wanted.profile.platform = value()?,
             "--argument" => wanted.profile.extra_arguments.push(value()?),
             "--kubernetes" => wanted.more_kubernetes.push(value()?),
-            "--only" => wanted.only = Some(value()?),
+            "--only" => wanted.only = Some(one_of(value()?, &["rootfs", "images", "boot"])?),
             "--no-image-cache" => wanted.image_cache = false,
             "--quick" => wanted.effort = Effort::Quick,
             other => bail!("`{other}` is not an option"),
         }
     }
     Ok(wanted)
+}
+
+/// Refuses words that are not known.
+fn one_of(word: String, known: &[&str]) -> Result<String> {
+    ensure!(known.contains(&word.as_str()), "`{word}` is none of {}", known.join(", "));
+    Ok(word)
 }
 
 /// Names of the components to make.

@@ -48,42 +48,42 @@ impl Kernel {
         })
     }
 
-    /// The modules that the rules allow.
-    #[must_use]
-    pub fn allowed(&self, rules: &str) -> BTreeSet<String> {
-        self.files.iter().filter(|path| allows(rules, path)).cloned().collect()
-    }
-
-    /// Puts modules with their indexes into a tree; `scratch` is an empty folder on the same host.
+    /// Puts the modules that the rules allow, with all they depend on and with their indexes, into
+    /// a tree; `scratch` is an empty folder on the same host.
     ///
     /// # Errors
     /// When depmod fails.
-    pub fn install(
-        &self,
-        tree: &mut Tree,
-        modules: &BTreeSet<String>,
-        tools: &Path,
-        scratch: &Path,
-    ) -> Result<()> {
+    pub fn install(&self, tree: &mut Tree, rules: &str, tools: &Path, scratch: &Path) -> Result<()> {
+        let everything = self.depmod(&self.files, tools, &scratch.join("all"))?;
+        let dependencies = parse_dependencies(&fs::read_to_string(everything.join("modules.dep"))?);
+        let chosen = with_dependencies(&dependencies, |path| allows(rules, path));
+        let indexes = self.depmod(&chosen, tools, &scratch.join("chosen"))?;
         let base = format!("usr/lib/modules/{}", self.release);
-        let stage = scratch.join("lib/modules").join(&self.release);
-        for path in modules {
+        for path in &chosen {
             tree.copy(&format!("{base}/{path}"), 0o644, self.folder.join(path));
-            stage_file(&self.folder.join(path), &stage.join(path))?;
         }
-        for name in GIVEN {
-            stage_file(&self.folder.join(name), &stage.join(name))?;
-        }
-        let mut depmod = Tool::new(tools, "usr/bin/kmod", "depmod");
-        depmod.command().arg("-b").arg(scratch).arg(&self.release);
-        depmod.run()?;
-        for name in names(&stage)? {
+        for name in names(&indexes)? {
             if name.starts_with("modules.") {
-                let bytes = fs::read(stage.join(&name)).with_context(|| format!("reading `{name}`"))?;
+                let bytes = fs::read(indexes.join(&name)).with_context(|| format!("reading `{name}`"))?;
                 tree.file(&format!("{base}/{name}"), 0o644, bytes);
             }
         }
         Ok(())
+    }
+
+    /// Makes the indexes of these modules below `stage` and returns their folder.
+    fn depmod(&self, modules: &BTreeSet<String>, tools: &Path, stage: &Path) -> Result<PathBuf> {
+        let folder = stage.join("lib/modules").join(&self.release);
+        for path in modules {
+            stage_file(&self.folder.join(path), &folder.join(path))?;
+        }
+        for name in GIVEN {
+            stage_file(&self.folder.join(name), &folder.join(name))?;
+        }
+        let mut depmod = Tool::new(tools, "usr/bin/kmod", "depmod");
+        depmod.command().arg("-b").arg(stage).arg(&self.release);
+        depmod.run()?;
+        Ok(folder)
     }
 
     /// A module's file on this host.
@@ -153,6 +153,15 @@ fn parse_dependencies(text: &str) -> BTreeMap<String, Vec<String>> {
     text.lines().filter_map(line).collect()
 }
 
+/// The modules that are wanted and all they depend on.
+fn with_dependencies(
+    dependencies: &BTreeMap<String, Vec<String>>,
+    wanted: impl Fn(&str) -> bool,
+) -> BTreeSet<String> {
+    let chosen = dependencies.iter().filter(|(path, _)| wanted(path));
+    chosen.flat_map(|(path, needs)| needs.iter().chain([path])).cloned().collect()
+}
+
 /// Name that the kernel gives to the module in this file.
 fn module_name(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
@@ -211,5 +220,7 @@ mod tests {
         let parsed = parse_dependencies("a.ko: b.ko c.ko\nb.ko:\n");
         assert_eq!(parsed["a.ko"], ["b.ko", "c.ko"]);
         assert!(parsed["b.ko"].is_empty());
+        let chosen = with_dependencies(&parsed, |path| path == "a.ko");
+        assert_eq!(chosen.len(), 3, "a module brings what it depends on");
     }
 }

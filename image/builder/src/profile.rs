@@ -46,7 +46,7 @@ impl Flavour {
         match self {
             Self::Container => 0,
             Self::Cloud => 90 << 20,
-            Self::Metal => 180 << 20,
+            Self::Metal => 125 << 20,
         }
     }
 
@@ -56,7 +56,7 @@ impl Flavour {
         match self {
             Self::Container => 0,
             Self::Cloud => 75 << 20,
-            Self::Metal => 160 << 20,
+            Self::Metal => 110 << 20,
         }
     }
 
@@ -129,7 +129,7 @@ const CONSOLES: &[&str] = &["console=tty0", "console=ttyS0"];
 
 /// What the kernel self-protection project asks for on the command line.
 const HARDENING: &[&str] =
-    &["slab_nomerge=", "pti=on", "init_on_alloc=1", "module.sig_enforce=1", "proc_mem.force_override=never"];
+    &["slab_nomerge=", "pti=on", "module.sig_enforce=1", "proc_mem.force_override=never"];
 
 const COMMON: &[&str] = &["consoleblank=0", "printk.devkmsg=on", "quiet", "panic=10"];
 

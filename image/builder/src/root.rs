@@ -156,7 +156,7 @@ pub fn plan(profile: &Profile, parts: &Parts, scratch: &Path) -> Result<Root> {
     let mut kernel = None;
     if let Some(package) = &parts.kernel {
         let found = Kernel::find(package)?;
-        found.install(&mut tree, &found.allowed(profile.flavour.modules()), &parts.tools, scratch)?;
+        found.install(&mut tree, profile.flavour.modules(), &parts.tools, scratch)?;
         kernel = Some(found);
     }
     if profile.flavour == Flavour::Container {

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -145,7 +146,12 @@ func readLease(path string) (*lease, error) {
 		case "FLANNEL_NETWORK", "FLANNEL_IPV6_NETWORK":
 			found.networks = append(found.networks, strings.Split(value, ",")...)
 		case "FLANNEL_SUBNET", "FLANNEL_IPV6_SUBNET":
-			found.subnets = append(found.subnets, value)
+			// flanneld writes the gateway's address with the length of the subnet.
+			_, subnet, err := net.ParseCIDR(value)
+			if err != nil {
+				return nil, fmt.Errorf("reading %s: %w", key, err)
+			}
+			found.subnets = append(found.subnets, subnet.String())
 		case "FLANNEL_MTU":
 			if found.mtu, err = strconv.Atoi(value); err != nil {
 				return nil, fmt.Errorf("reading %s: %w", key, err)
