@@ -53,8 +53,11 @@ impl Log {
         match &mut self.kernel {
             Some(kernel) => {
                 let _ = kernel.write(severity as u8, &line);
-                // The kernel's own console filter may be set to quiet; errors are for whoever stands there.
-                if let (Some(console), true) = (&mut self.console, severity <= Severity::Error) {
+                // Errors are for whoever stands at the console, also where the kernel keeps quiet.
+                if severity <= Severity::Error
+                    && !kernel_shows(severity)
+                    && let Some(console) = &mut self.console
+                {
                     let _ = writeln!(console, "{line}");
                 }
             }
@@ -73,6 +76,13 @@ impl Log {
     pub fn failure(&mut self, what: &str, error: &dyn Error) {
         self.write(Severity::Error, &format!("{what}: {}", chain(error)));
     }
+}
+
+/// Whether the kernel prints messages of this severity on its console itself.
+fn kernel_shows(severity: Severity) -> bool {
+    let Ok(levels) = std::fs::read_to_string("/proc/sys/kernel/printk") else { return false };
+    let first = levels.split_whitespace().next().and_then(|level| level.parse::<u8>().ok());
+    first.is_some_and(|console| (severity as u8) < console)
 }
 
 /// An error with its causes, in one line.

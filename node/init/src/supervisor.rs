@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use corten_supervisor::{CONTROL_SOCKET, ExitStatus, Listener, PowerAction, ProcessSpec, Restart, StdioSpec};
 use corten_sys::cgroup::Cgroups;
-use corten_sys::clock;
 use corten_sys::process::{WaitStatus, next_exited, reap};
 use corten_sys::signal::{self, SignalFd, number};
+use corten_sys::{acpi, clock};
 use rustix::event::{Timespec, epoll};
 
 use crate::launch::Stored;
@@ -25,6 +25,7 @@ pub const MACHINED: &str = "machined";
 const PEERS_MAX: usize = 16;
 const SIGNALS_TOKEN: u64 = 0;
 const LISTENER_TOKEN: u64 = 1;
+const ACPI_TOKEN: u64 = 2;
 const FIRST_PEER_TOKEN: u64 = 16;
 
 /// What is known about the end of the machine.
@@ -52,6 +53,8 @@ pub struct Supervisor {
     epoll: OwnedFd,
     signals: SignalFd,
     listener: Listener,
+    /// The machine's buttons, where it has any.
+    acpi: Option<acpi::Events>,
     next_token: u64,
 }
 
@@ -60,7 +63,7 @@ pub fn run(place: Place) -> Result<PowerAction, String> {
     let mut log = Log::open(place);
     let cgroups = early::prepare(place, &mut log);
     // Only now is there a kernel log to write to on every kind of machine.
-    let mut supervisor = Supervisor::new(Log::open(place), cgroups)?;
+    let mut supervisor = Supervisor::new(place, cgroups)?;
     let now = now();
     // A specification written here is valid and the table is empty.
     if let Err(refusal) = supervisor.table.insert(MACHINED, machined(), now) {
@@ -70,7 +73,7 @@ pub fn run(place: Place) -> Result<PowerAction, String> {
 }
 
 impl Supervisor {
-    fn new(log: Log, cgroups: Option<Cgroups>) -> Result<Self, String> {
+    fn new(place: Place, cgroups: Option<Cgroups>) -> Result<Self, String> {
         let signals = SignalFd::open(&[
             number::CHILD,
             number::TERMINATE,
@@ -84,8 +87,13 @@ impl Supervisor {
             epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| format!("cannot poll: {error}"))?;
         watch(&epoll, &signals, SIGNALS_TOKEN)?;
         watch(&epoll, &listener, LISTENER_TOKEN)?;
+        // A container has its launcher for a button, and some machines have none.
+        let acpi = if place == Place::OwnKernel { acpi::Events::open().ok() } else { None };
+        if let Some(acpi) = &acpi {
+            watch(&epoll, acpi, ACPI_TOKEN)?;
+        }
         Ok(Self {
-            log,
+            log: Log::open(place),
             table: Table::default(),
             stored: Stored::new(),
             cgroups,
@@ -94,6 +102,7 @@ impl Supervisor {
             epoll,
             signals,
             listener,
+            acpi,
             next_token: FIRST_PEER_TOKEN,
         })
     }
@@ -112,6 +121,7 @@ impl Supervisor {
                 match token {
                     SIGNALS_TOKEN => self.take_signals(now)?,
                     LISTENER_TOKEN => self.accept(),
+                    ACPI_TOKEN => self.take_buttons(now)?,
                     token => self.take_requests(token, now),
                 }
             }
@@ -147,6 +157,17 @@ impl Supervisor {
         }
         // One SIGCHLD may stand for many exits, and an exit may come with another signal's wakeup.
         self.reap_all(now)
+    }
+
+    fn take_buttons(&mut self, now: Now) -> Result<(), String> {
+        while let Some(acpi) = &self.acpi
+            && let Some(event) = acpi.next_event().map_err(|error| chain(&error))?
+        {
+            if event.is_power_button() {
+                self.request_power(PowerAction::PowerOff, now);
+            }
+        }
+        Ok(())
     }
 
     /// Reaps children and the orphans that became ours. Each is looked at before its id is given back.

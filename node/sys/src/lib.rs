@@ -13,6 +13,7 @@
 #![expect(unsafe_code, reason = "this crate exists to keep all unsafe code in one place")]
 #![deny(clippy::undocumented_unsafe_blocks)]
 
+pub mod acpi;
 pub mod block;
 pub mod cgroup;
 pub mod clock;

@@ -3,10 +3,9 @@
 //! A lab is made by the launcher of its first machine and removed by that of its last. Who is in it stands in a folder,
 //! one file a launcher, under a lock; a launcher that died without leaving is recognized as dead.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,6 +15,8 @@ use corten_sys::network::Links;
 use corten_sys::procfs;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+
+use crate::launcher::become_program;
 
 const BRIDGE: &str = "br0";
 const FOLDER: &str = "/run/corten-labs";
@@ -77,32 +78,11 @@ impl Lab {
     }
 }
 
-/// The `enter` role: moves into a network namespace and becomes a program (with an absolute path, or found in PATH).
+/// The `enter` role: moves into a network namespace and becomes a program.
 pub(crate) fn enter_main(arguments: &[OsString]) -> Result<()> {
-    let [network, program, rest @ ..] = arguments else { bail!("usage: NETWORK PROGRAM ARGUMENT…") };
+    let [network, program @ ..] = arguments else { bail!("usage: NETWORK PROGRAM ARGUMENT…") };
     enter_network(NamedNetwork::open(&network.to_string_lossy())?)?;
-    let path =
-        find_program(Path::new(program)).with_context(|| format!("no program {}", program.display()))?;
-    let c_string = |text: &OsStr| CString::new(text.as_bytes()).context("an argument contains a NUL byte");
-    let arguments: Vec<CString> =
-        std::iter::once(program).chain(rest).map(|text| c_string(text)).collect::<Result<_>>()?;
-    let environment = std::env::vars_os().map(|(name, value)| {
-        let mut entry = name;
-        entry.push("=");
-        entry.push(value);
-        c_string(&entry)
-    });
-    let environment: Vec<CString> = environment.collect::<Result<_>>()?;
-    let error = corten_sys::process::exec(&c_string(path.as_os_str())?, &arguments, &environment);
-    Err(error).with_context(|| format!("cannot execute {}", path.display()))
-}
-
-fn find_program(program: &Path) -> Option<PathBuf> {
-    if program.components().count() > 1 {
-        return Some(program.to_owned());
-    }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
+    become_program(program)
 }
 
 /// A launcher's place in a lab. This process is inside the lab's network from [`Membership::join`] on.

@@ -1,8 +1,10 @@
 //! What the launchers of all kinds of machines have in common: how they are started, and what they wait for.
 
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -98,15 +100,56 @@ impl Launcher {
     }
 }
 
+/// The `bound` role: becomes a program that is killed when its parent, a launcher, ends in whatever way.
+pub(crate) fn bound_main(arguments: &[OsString]) -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .context("cannot bind the machine to its launcher")?;
+    become_program(arguments)
+}
+
+/// A command that runs `program` in the `bound` role.
+pub(crate) fn bound(program: &Command) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
+    command.args([crate::ROLE_ARGUMENT, "bound"]).arg(program.get_program()).args(program.get_args());
+    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    Ok(command)
+}
+
+/// Becomes a program (with a path, or found in PATH) with this environment.
+pub(crate) fn become_program(arguments: &[OsString]) -> Result<()> {
+    let [program, ..] = arguments else { bail!("usage: PROGRAM ARGUMENT…") };
+    let path =
+        find_program(Path::new(program)).with_context(|| format!("no program {}", program.display()))?;
+    let c_string = |text: &OsStr| CString::new(text.as_bytes()).context("an argument contains a NUL byte");
+    let arguments: Vec<CString> = arguments.iter().map(|text| c_string(text)).collect::<Result<_>>()?;
+    let environment = std::env::vars_os().map(|(name, value)| {
+        let mut entry = name;
+        entry.push("=");
+        entry.push(value);
+        c_string(&entry)
+    });
+    let environment: Vec<CString> = environment.collect::<Result<_>>()?;
+    let error = corten_sys::process::exec(&c_string(path.as_os_str())?, &arguments, &environment);
+    Err(error).with_context(|| format!("cannot execute {}", path.display()))
+}
+
+fn find_program(program: &Path) -> Option<PathBuf> {
+    if program.components().count() > 1 {
+        return Some(program.to_owned());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
+}
+
 /// What wakes a launcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
     /// The machine's process ended.
     Ended,
-    /// Someone asked for the end of the machine.
+    /// Someone asked the machine to power off.
     Stop,
-    /// The owner is gone: nobody is there to be patient for.
-    OwnerGone,
+    /// Someone wants the machine gone at once, or its owner is gone and nobody is there to be patient for.
+    Cut,
     /// The deadline has passed.
     Deadline,
 }
@@ -145,8 +188,12 @@ impl Ears {
             let ready: Vec<bool> = polled.iter().map(|one| !one.revents().is_empty()).collect();
             match ready.as_slice() {
                 [true, ..] => return Ok(Wake::Ended),
-                [_, true, ..] if self.signals.next_signal()?.is_some() => return Ok(Wake::Stop),
-                [_, _, true] => return Ok(Wake::OwnerGone),
+                [_, true, ..] => match self.signals.next_signal()? {
+                    Some(number::HANGUP) => return Ok(Wake::Cut),
+                    Some(_) => return Ok(Wake::Stop),
+                    None => {}
+                },
+                [_, _, true] => return Ok(Wake::Cut),
                 _ => {}
             }
         }

@@ -68,6 +68,7 @@ pub fn dispatch(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCod
         "qemu" => qemu::launcher_main(&rest),
         "forward" => forward::forward_main(&rest),
         "enter" => lab::enter_main(&rest),
+        "bound" => launcher::bound_main(&rest),
         _ => return None,
     };
     Some(match result {

@@ -123,12 +123,14 @@ pub(crate) fn stop_launcher(pid: u32, start_ticks: u64, grace: Duration) -> Resu
     if is_gone().is_some() {
         return Ok(());
     }
-    signal::send(pid, number::TERMINATE)?;
-    if wait_for("the launcher", grace, String::new, is_gone).is_ok() {
-        return Ok(());
+    if !grace.is_zero() {
+        signal::send(pid, number::TERMINATE)?;
+        if wait_for("the launcher", grace, String::new, is_gone).is_ok() {
+            return Ok(());
+        }
     }
-    // Once more means at once.
-    signal::send(pid, number::TERMINATE)?;
+    // Another signal, not the same once more: equal ones that are pending become one.
+    signal::send(pid, number::HANGUP)?;
     wait_for("the launcher to clean up", CLEANUP_MAX, String::new, is_gone).or_else(|_| {
         signal::send(pid, number::KILL)?;
         Ok(())

@@ -154,12 +154,11 @@ fn hold(machine: &Forked, ears: &mut Ears) -> Result<bool> {
     loop {
         match ears.wait(pidfd, deadline)? {
             Wake::Ended => return Ok(deadline.is_some()),
-            // The first time it is the power button; whoever asks again has lost patience.
-            Wake::Stop if deadline.is_none() => {
-                deadline = Some(Instant::now() + POWER_OFF_MAX);
+            Wake::Stop => {
+                deadline.get_or_insert(Instant::now() + POWER_OFF_MAX);
                 tolerate_gone(send_to_pidfd(pidfd, number::TERMINATE))?;
             }
-            Wake::Stop | Wake::OwnerGone | Wake::Deadline => {
+            Wake::Cut | Wake::Deadline => {
                 tolerate_gone(send_to_pidfd(pidfd, number::KILL))?;
                 ears.wait_for_end(pidfd)?;
                 return Ok(true);

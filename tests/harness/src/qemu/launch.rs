@@ -12,7 +12,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::command::arguments;
 use super::{Firmware, LAUNCHER_SOCKET, QMP_SOCKET, QemuSpec, Qmp, SPEC_FILE};
-use crate::launcher::{Ears, Wake};
+use crate::launcher::{Ears, Wake, bound};
 use crate::registry::Registry;
 use crate::status::{Phase, Status};
 use crate::wait::wait_for;
@@ -54,8 +54,7 @@ fn launch(spec: &QemuSpec, status: &mut Status) -> Result<String> {
         let _ = fs::remove_file(spec.folder.join(socket));
     }
     let mut command = spec.program.command();
-    let mut child = command
-        .args(arguments(spec, &variables))
+    let mut child = bound(command.args(arguments(spec, &variables)))?
         .stdin(Stdio::null())
         .spawn()
         .context("cannot start QEMU")?;
@@ -87,11 +86,11 @@ fn hold(spec: &QemuSpec, child: &Child, ears: &mut Ears) -> Result<()> {
     let mut deadline = None;
     loop {
         match ears.wait(pidfd.as_fd(), deadline)? {
-            Wake::Stop if deadline.is_none() => {
-                deadline = Some(Instant::now() + POWER_OFF_MAX);
+            Wake::Stop => {
+                deadline.get_or_insert(Instant::now() + POWER_OFF_MAX);
                 Qmp::connect(&spec.folder.join(LAUNCHER_SOCKET))?.press_power_button()?;
             }
-            Wake::Ended | Wake::Stop | Wake::OwnerGone | Wake::Deadline => return Ok(()),
+            Wake::Ended | Wake::Cut | Wake::Deadline => return Ok(()),
         }
     }
 }
