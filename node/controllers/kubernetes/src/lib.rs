@@ -13,6 +13,8 @@ mod api;
 mod arguments;
 mod configuration;
 mod files;
+#[cfg(test)]
+mod golden;
 mod images;
 mod machine;
 mod subnets;

@@ -58,7 +58,7 @@ pub fn arguments(config: &ControllerManagerConfig) -> Result<Vec<String>, Refuse
         .with_some("node-cidr-mask-size-ipv4", if dual { v4 } else { None })
         .with_some("node-cidr-mask-size-ipv6", if dual { v6 } else { None })
         .with("profiling", "false")
-        .with("root-ca-file", secret("ca.crt"))
+        .with("root-ca-file", secret("ca-bundle.crt"))
         .with("service-account-private-key-file", secret("service-account.key"))
         .with("service-cluster-ip-range", config.service_cidrs.join(","))
         .with("tls-min-version", "VersionTLS13")

@@ -44,7 +44,9 @@ pub fn files(inputs: &Inputs<'_>) -> Result<Vec<File>, Incomplete> {
     let account =
         inputs.root.service_account.as_ref().ok_or(Incomplete::Missing("the service account key"))?;
     all.extend([
-        file(CONTROLLER_MANAGER, "ca.crt", bundle(&inputs.root.accepted_cas, &issuing.crt)),
+        // Signing takes one certificate, trusting takes them all.
+        file(CONTROLLER_MANAGER, "ca.crt", issuing.crt.clone()),
+        file(CONTROLLER_MANAGER, "ca-bundle.crt", bundle(&inputs.root.accepted_cas, &issuing.crt)),
         file(CONTROLLER_MANAGER, "ca.key", issuing.key.clone()),
         file(CONTROLLER_MANAGER, "service-account.key", account.key.clone()),
         file(

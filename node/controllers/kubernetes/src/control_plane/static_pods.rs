@@ -154,3 +154,93 @@ fn put_scheduler(plan: &mut Plan<ControlPlanePods>, inputs: &Inputs<'_>) -> Resu
     plan.put(SCHEDULER, StaticPod { pod: object });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use corten_resource::AnyResource;
+    use corten_resource::testing::resource;
+
+    use super::*;
+
+    fn inputs() -> Vec<AnyResource> {
+        let image = |name: &str| format!("registry.k8s.io/{name}:v1.36.3");
+        let root = KubernetesRoot { secretbox_encryption_secret: "key".into(), ..KubernetesRoot::default() };
+        vec![
+            resource(
+                ApiServerConfig::ID,
+                ApiServerConfig {
+                    image: image(API_SERVER),
+                    control_plane_endpoint: "https://10.5.0.2:6443".into(),
+                    etcd_servers: vec!["https://127.0.0.1:2379".into()],
+                    local_port: 6443,
+                    service_cidrs: vec!["10.96.0.0/12".into()],
+                    advertised_address: "$(POD_IP)".into(),
+                    use_authentication_config: true,
+                    ..ApiServerConfig::default()
+                },
+            ),
+            resource(
+                ControllerManagerConfig::ID,
+                ControllerManagerConfig {
+                    enabled: true,
+                    image: image(CONTROLLER_MANAGER),
+                    pod_cidrs: vec!["10.244.0.0/16".into()],
+                    service_cidrs: vec!["10.96.0.0/12".into()],
+                    ..ControllerManagerConfig::default()
+                },
+            ),
+            resource(
+                SchedulerConfig::ID,
+                SchedulerConfig { enabled: true, image: image(SCHEDULER), ..SchedulerConfig::default() },
+            ),
+            resource(ConfigStatus::ID, ConfigStatus { ready: true, version: "c1".into() }),
+            resource(SecretStatus::ID, SecretStatus { ready: true, version: "s1".into() }),
+            resource(KubernetesRoot::ID, root),
+        ]
+    }
+
+    fn etcd_is(healthy: bool) -> AnyResource {
+        resource(etcd::SERVICE, Service { running: true, healthy, unknown: false })
+    }
+
+    fn api_server_is(ready: bool) -> AnyResource {
+        resource(ApiServerStatus::ID, ApiServerStatus { ready })
+    }
+
+    fn pods(more: Vec<AnyResource>) -> Vec<String> {
+        let plan = ControlPlanePods.plan(&View::of(inputs().into_iter().chain(more), SystemTime::UNIX_EPOCH));
+        plan.outputs::<StaticPod>().iter().map(|pod| pod.id().to_owned()).collect()
+    }
+
+    #[test]
+    fn components_start_in_the_order_in_which_they_can_work() {
+        assert_eq!(pods(vec![etcd_is(false)]), Vec::<String>::new());
+        assert_eq!(pods(vec![etcd_is(true)]), [API_SERVER]);
+        assert_eq!(pods(vec![etcd_is(true), api_server_is(false)]), [API_SERVER]);
+        assert_eq!(
+            pods(vec![etcd_is(true), api_server_is(true)]),
+            [API_SERVER, CONTROLLER_MANAGER, SCHEDULER]
+        );
+    }
+
+    #[test]
+    fn what_was_started_stays() {
+        let started = |name: &str| resource(name, StaticPod::default());
+        let all = [API_SERVER, CONTROLLER_MANAGER, SCHEDULER];
+        let mut present: Vec<AnyResource> = all.iter().map(|name| started(name)).collect();
+        present.extend([etcd_is(false), api_server_is(false)]);
+        assert_eq!(pods(present), all);
+    }
+
+    #[test]
+    fn pods_are_rendered_as_in_the_golden_files() {
+        let more = [etcd_is(true), api_server_is(true)];
+        let plan = ControlPlanePods.plan(&View::of(inputs().into_iter().chain(more), SystemTime::UNIX_EPOCH));
+        for pod in plan.outputs::<StaticPod>() {
+            let text = serde_json::to_string_pretty(&pod.pod).expect("JSON") + "\n";
+            crate::golden::check(&format!("{}.json", pod.id()), &text);
+        }
+    }
+}

@@ -12,6 +12,7 @@ use corten_resources::service::{
 use serde_json::Value;
 
 use super::{BOOTSTRAP_KUBECONFIG, CA_FILE, CONFIG_FILE, CREDENTIAL_PROVIDER_CONFIG, PKI_FOLDER};
+use crate::control_plane::{API_SERVER, api_server, user_of};
 use crate::files::{self, File, Owner};
 
 /// The files that the kubelet reads, except its own identity.
@@ -122,11 +123,14 @@ fn extra_mount(mount: &Mount) -> ContainerMount {
 fn directories() -> Vec<ServiceDirectory> {
     let folder =
         |path: &str, mode: u32| ServiceDirectory { path: path.into(), mode, ..ServiceDirectory::default() };
+    let audit = user_of(API_SERVER);
     vec![
         folder("/var/lib/kubelet", 0o700),
         folder(PKI_FOLDER, 0o700),
         folder("/var/lib/kubelet/volumeplugins", 0o700),
         folder("/var/log/containers", 0o755),
         folder("/var/log/pods", 0o755),
+        // The audit log is written by kube-apiserver, which is nobody in particular.
+        ServiceDirectory { path: api_server::AUDIT_LOG_FOLDER.into(), mode: 0o700, uid: audit, gid: audit },
     ]
 }

@@ -202,13 +202,10 @@ fn overlay(ours: &mut Value, users: &Value) {
 mod tests {
     use super::*;
 
+    const NODE_IPS: &[IpAddr] = &[IpAddr::V4(std::net::Ipv4Addr::new(10, 5, 0, 2))];
+
     fn inputs(machine: Machine) -> Inputs<'static> {
-        Inputs {
-            nodename: "talos-1",
-            node_ips: &[IpAddr::V4(std::net::Ipv4Addr::new(10, 5, 0, 2))],
-            control_plane: true,
-            machine,
-        }
+        Inputs { nodename: "talos-1", node_ips: NODE_IPS, control_plane: true, machine }
     }
 
     fn own() -> Machine {

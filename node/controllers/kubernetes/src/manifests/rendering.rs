@@ -84,3 +84,67 @@ fn inline(given: &ExtraManifest) -> Result<Vec<Object>, String> {
     }
     Ok(objects)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> BootstrapManifestsConfig {
+        let pod_cidrs = vec!["10.244.0.0/16".to_owned()];
+        BootstrapManifestsConfig {
+            server: "https://127.0.0.1:7445".into(),
+            cluster_domain: "cluster.local".into(),
+            proxy_enabled: true,
+            proxy_image: "registry.k8s.io/kube-proxy:v1.36.3".into(),
+            proxy_args: proxy::arguments(&pod_cidrs, "nftables", &std::collections::BTreeMap::new()),
+            core_dns_enabled: true,
+            core_dns_image: "registry.k8s.io/coredns/coredns:v1.14.7".into(),
+            dns_service_ip: "10.96.0.10".into(),
+            flannel_enabled: true,
+            flannel_image: "ghcr.io/siderolabs/flannel:v0.26.7".into(),
+            flannel_kube_service_host: "127.0.0.1".into(),
+            flannel_kube_service_port: "7445".into(),
+            flannel_backend_type: "vxlan".into(),
+            flannel_backend_port: 4789,
+            pod_cidrs,
+            ..BootstrapManifestsConfig::default()
+        }
+    }
+
+    #[test]
+    fn manifests_are_rendered_as_in_the_golden_file() {
+        let root = KubernetesRoot {
+            bootstrap_token_id: "abcdef".into(),
+            bootstrap_token_secret: "0123456789abcdef".into(),
+            ..KubernetesRoot::default()
+        };
+        let all: Vec<(&str, Vec<Object>)> = bootstrap(&config(), &root);
+        let text = serde_json::to_string_pretty(&all).expect("JSON") + "\n";
+        crate::golden::check("manifests.json", &text);
+    }
+
+    #[test]
+    fn what_is_off_is_left_out() {
+        let ids = |config: &BootstrapManifestsConfig| -> Vec<&str> {
+            bootstrap(config, &KubernetesRoot::default()).into_iter().map(|(id, _)| id).collect()
+        };
+        let off = BootstrapManifestsConfig {
+            flannel_enabled: false,
+            proxy_enabled: false,
+            core_dns_enabled: false,
+            ..config()
+        };
+        assert!(ids(&config()).contains(&"05-flannel"));
+        assert!(!ids(&off).iter().any(|id| ["05-flannel", "10-kube-proxy", "11-core-dns"].contains(id)));
+    }
+
+    #[test]
+    fn inline_manifests_may_hold_several_documents() {
+        let given = ExtraManifest {
+            inline_manifest: "kind: A\n---\n---\nkind: B\n".into(),
+            ..ExtraManifest::default()
+        };
+        assert_eq!(inline(&given).map(|objects| objects.len()), Ok(2));
+        assert!(inline(&ExtraManifest { url: "https://x".into(), ..ExtraManifest::default() }).is_err());
+    }
+}

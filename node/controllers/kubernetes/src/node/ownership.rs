@@ -235,12 +235,12 @@ mod tests {
         let mut node = json!({ "metadata": {}, "spec": { "unschedulable": true } });
         assert_eq!(patch(&node, &Wish::default()), None);
         node["spec"] = json!({});
-        apply(
-            &mut node,
-            &patch(&node.clone(), &Wish { cordoned: true, ..Wish::default() }).expect("a change"),
-        );
+        let cordoned = Wish { cordoned: true, ..Wish::default() };
+        let change = patch(&node, &cordoned).expect("a change");
+        apply(&mut node, &change);
         assert_eq!(node["spec"]["unschedulable"], true);
-        apply(&mut node, &patch(&node.clone(), &Wish::default()).expect("a change"));
+        let change = patch(&node, &Wish::default()).expect("a change");
+        apply(&mut node, &change);
         assert!(node["spec"].get("unschedulable").is_none());
     }
 
