@@ -1,0 +1,278 @@
+//! A machine under test, of either kind, reached at ports of the host's loopback.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use corten_harness::qemu::{Program, find_uefi};
+use corten_harness::{
+    Bind, ContainerMachine, ContainerSpec, Forward, LabSpec, Lifetime, Phase, QemuMachine, QemuSpec,
+};
+
+/// Port of the machine API.
+pub const API_PORT: u16 = 50_000;
+/// Port of the Kubernetes API.
+pub const KUBERNETES_PORT: u16 = 6443;
+/// The address that a QEMU machine gets from its network.
+const QEMU_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+
+/// Kind of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Namespaces on this kernel.
+    Container,
+    /// An emulated computer.
+    Qemu,
+}
+
+impl Mode {
+    /// Name on the command line and in figures.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Qemu => "qemu",
+        }
+    }
+
+    /// Folder of the image that such a machine is made from, below `target/image`.
+    #[must_use]
+    pub const fn flavour(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Qemu => "cloud",
+        }
+    }
+
+    /// How much longer than on bare metal everything may take.
+    #[must_use]
+    pub const fn pace(self) -> u32 {
+        match self {
+            Self::Container => 1,
+            Self::Qemu => 6,
+        }
+    }
+}
+
+/// A machine to be.
+#[derive(Clone, Debug)]
+pub struct MachineOptions {
+    /// Kind.
+    pub mode: Mode,
+    /// Name: lower-case letters, digits and dashes, at most 13.
+    pub name: String,
+    /// Folder with the image, as `cargo xtask image` leaves it.
+    pub image: PathBuf,
+    /// Folder of the machine itself; what is in it outlives the machine.
+    pub folder: PathBuf,
+    /// Port of the host that leads to the machine API.
+    pub api_port: u16,
+    /// Port of the host that leads to the Kubernetes API.
+    pub kubernetes_port: u16,
+    /// Third byte of a container machine's network.
+    pub subnet: u8,
+    /// Folders with unpacked QEMU packages, tried before the host.
+    pub qemu: Vec<PathBuf>,
+    /// Memory of a QEMU machine.
+    pub memory_mib: u32,
+    /// CPUs of a QEMU machine.
+    pub cpus: u32,
+    /// Size of a QEMU machine's disk.
+    pub disk_gib: u64,
+    /// Whether KVM is used.
+    pub kvm: bool,
+    /// How long the machine may live.
+    pub lifetime: Lifetime,
+    /// Where it is registered.
+    pub registry: Option<PathBuf>,
+}
+
+impl MachineOptions {
+    /// A machine with 2 CPUs, 2 GiB and an 8 GiB disk, owned by this program.
+    #[must_use]
+    pub fn new(mode: Mode, name: &str, image: PathBuf, folder: PathBuf) -> Self {
+        Self {
+            mode,
+            name: name.to_owned(),
+            image,
+            folder,
+            api_port: 52_000,
+            kubernetes_port: 52_443,
+            subnet: 40,
+            qemu: Vec::new(),
+            memory_mib: 2048,
+            cpus: 2,
+            disk_gib: 8,
+            kvm: false,
+            lifetime: Lifetime::Owned,
+            registry: None,
+        }
+    }
+
+    /// The machine's own address.
+    #[must_use]
+    pub fn address(&self) -> Ipv4Addr {
+        match self.mode {
+            Mode::Container => self.lab().address(2),
+            Mode::Qemu => QEMU_ADDRESS,
+        }
+    }
+
+    /// The machine's disk, if it has one.
+    #[must_use]
+    pub fn disk(&self) -> PathBuf {
+        self.folder.join("disk.raw")
+    }
+
+    fn lab(&self) -> LabSpec {
+        let mut lab = LabSpec::new(self.name.clone());
+        lab.gateway = Ipv4Addr::new(10, 5, self.subnet, 1);
+        lab
+    }
+
+    fn forwards(&self) -> Vec<Forward> {
+        vec![
+            Forward { host_port: self.api_port, machine_port: API_PORT },
+            Forward { host_port: self.kubernetes_port, machine_port: KUBERNETES_PORT },
+        ]
+    }
+
+    /// Switches the machine on. Its folder decides whether this is the first boot.
+    pub fn start(&self) -> Result<Machine> {
+        std::fs::create_dir_all(&self.folder)
+            .with_context(|| format!("cannot make {}", self.folder.display()))?;
+        match self.mode {
+            Mode::Container => self.start_container(),
+            Mode::Qemu => self.start_qemu(),
+        }
+    }
+
+    fn start_container(&self) -> Result<Machine> {
+        let rootfs = self.image.join("rootfs");
+        ensure!(
+            rootfs.is_dir(),
+            "there is no image in {}: run `cargo xtask image container`",
+            self.image.display()
+        );
+        let mut spec = ContainerSpec::new(self.name.clone(), rootfs, &self.folder, self.lab());
+        spec.forwards = self.forwards();
+        spec.lifetime = self.lifetime;
+        spec.registry = self.registry.clone();
+        let images = self.image.join("images");
+        if images.is_dir() {
+            let machine = corten_base::paths::IMAGE_CACHE.into();
+            spec.binds.push(Bind { host: images.canonicalize()?, machine, read_only: true });
+        }
+        Ok(Machine::Container(ContainerMachine::start(spec)?))
+    }
+
+    fn start_qemu(&self) -> Result<Machine> {
+        if !self.disk().exists() {
+            write_disk(&self.image.join("disk.raw"), &self.disk(), self.disk_gib)?;
+        }
+        let program = Program::find(&self.qemu)?;
+        let host = Path::new("/").to_owned();
+        let firmware = self.qemu.iter().chain([&host]).find_map(|root| find_uefi(root).ok());
+        let firmware = firmware.context("there is no UEFI firmware (Debian's package ovmf)")?;
+        let mut spec = QemuSpec::new(self.name.clone(), program, &self.folder, firmware);
+        spec.disks = vec![self.disk()];
+        (spec.memory_mib, spec.cpus, spec.kvm) = (self.memory_mib, self.cpus, self.kvm);
+        spec.forwards = self.forwards();
+        spec.lifetime = self.lifetime;
+        spec.registry = self.registry.clone();
+        Ok(Machine::Qemu(QemuMachine::start(spec)?))
+    }
+}
+
+/// Writes an image to a fresh disk. What is zero in the image takes no room.
+fn write_disk(image: &Path, disk: &Path, gib: u64) -> Result<()> {
+    ensure!(image.is_file(), "there is no {}: run `cargo xtask image cloud`", image.display());
+    copy_sparse(image, disk).with_context(|| format!("cannot copy the image to {}", disk.display()))?;
+    let file = std::fs::OpenOptions::new().write(true).open(disk)?;
+    let size = (gib << 30).max(file.metadata()?.len());
+    file.set_len(size).with_context(|| format!("cannot make {} larger", disk.display()))
+}
+
+/// Copies a file and leaves out blocks of zeros.
+pub fn copy_sparse(from: &Path, to: &Path) -> std::io::Result<()> {
+    use std::io::{Read, Seek, SeekFrom, Write};
+    const BLOCK: usize = 1 << 20;
+    let mut source = std::fs::File::open(from)?;
+    let mut target = std::fs::File::create(to)?;
+    let mut block = vec![0; BLOCK];
+    loop {
+        let count = source.read(&mut block)?;
+        let Some(data) = block.get(..count).filter(|data| !data.is_empty()) else { break };
+        if data.iter().all(|byte| *byte == 0) {
+            target.seek(SeekFrom::Current(i64::try_from(count).unwrap_or(i64::MAX)))?;
+        } else {
+            target.write_all(data)?;
+        }
+    }
+    target.set_len(source.metadata()?.len())
+}
+
+/// A running machine.
+#[derive(Debug)]
+pub enum Machine {
+    /// Namespaces on this kernel.
+    Container(ContainerMachine),
+    /// An emulated computer.
+    Qemu(QemuMachine),
+}
+
+impl Machine {
+    /// Fails if the machine runs no more.
+    pub fn check(&self) -> Result<()> {
+        let status = match self {
+            Self::Container(machine) => machine.status()?,
+            Self::Qemu(machine) => machine.status()?,
+        };
+        match status.phase {
+            Phase::Running | Phase::Starting => Ok(()),
+            Phase::Ended | Phase::Failed => bail!("the machine has ended: {}", status.message),
+        }
+    }
+
+    /// Logs that tell what happened.
+    #[must_use]
+    pub fn evidence(&self) -> String {
+        match self {
+            Self::Container(machine) => machine.evidence(),
+            Self::Qemu(machine) => machine.evidence(),
+        }
+    }
+
+    /// How often it has booted, where the launcher can tell.
+    pub fn boots(&self) -> Result<u32> {
+        match self {
+            Self::Container(machine) => Ok(machine.status()?.boots),
+            Self::Qemu(machine) => Ok(machine.status()?.boots),
+        }
+    }
+
+    /// The container machine that this is.
+    pub fn container(&self) -> Result<&ContainerMachine> {
+        match self {
+            Self::Container(machine) => Ok(machine),
+            Self::Qemu(_) => bail!("this needs a container machine"),
+        }
+    }
+
+    /// Presses the power button, and takes the machine away after `grace` in any case.
+    pub fn stop(self, grace: Duration) -> Result<()> {
+        match self {
+            Self::Container(machine) => machine.stop(grace),
+            Self::Qemu(machine) => machine.stop(grace),
+        }
+    }
+
+    /// Cuts the power.
+    pub fn cut_power(self) -> Result<()> {
+        match self {
+            Self::Container(machine) => machine.cut_power(),
+            Self::Qemu(machine) => machine.cut_power(),
+        }
+    }
+}
