@@ -2,6 +2,7 @@
 
 mod image;
 mod kit;
+mod up;
 
 use std::process::ExitCode;
 
@@ -13,6 +14,8 @@ struct Command {
 }
 
 const COMMANDS: &[Command] = &[
+    Command { name: "up", about: "start a machine that becomes a Kubernetes node", run: up::run },
+    Command { name: "down", about: "take the machines away", run: up::down },
     Command { name: "kit", about: "make third-party parts that are not in the cache yet", run: kit::run },
     Command { name: "image", about: "build a root, OCI images, UKI and disk of one flavour", run: image::run },
 ];

@@ -3,6 +3,7 @@
 //!     machine.sock ──▶ authorize (local.rs, role table) ──▶ one file per group of methods ──▶ Parts
 
 pub mod dmesg;
+pub mod etcd;
 pub mod events;
 pub mod files;
 pub mod health;
@@ -13,6 +14,7 @@ pub mod machine;
 pub mod power;
 pub mod proc;
 pub mod processes;
+pub mod recover;
 pub mod serve;
 pub mod services;
 pub mod storage;

@@ -124,6 +124,8 @@ fn controllers(
     };
     network::register(&mut runtime, dependencies);
     corten_controllers_secrets::register(&mut runtime, rng);
+    let kubernetes = corten_controllers_kubernetes::Dependencies::machine(capabilities);
+    corten_controllers_kubernetes::register(&mut runtime, &kubernetes);
     Ok(runtime)
 }
 
@@ -137,4 +139,19 @@ fn platform() -> anyhow::Result<Platform> {
     let name = name.context("the kernel argument talos.platform is missing")?;
     Platform::from_name(name)
         .with_context(|| format!("talos.platform={name} is not supported; use metal or nocloud"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_controllers_of_every_platform_fit_together() {
+        for platform in [Platform::Container, Platform::Metal, Platform::NoCloud] {
+            let state = State::new(corten_resources::registry());
+            let (init, _, _) = corten_supervisor::Client::new(paths::INIT_SOCKET);
+            let runtime = controllers(&state, platform, &Clock::system(), &Rng::kernel(), &init);
+            runtime.expect("controllers").check().expect("they fit together");
+        }
+    }
 }

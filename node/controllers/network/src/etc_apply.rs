@@ -30,7 +30,7 @@ pub struct EtcApply {
 
 controller!(EtcApply, "files.EtcApply",
     inputs: [strong EtcFileSpec],
-    outputs: [exclusive EtcFileStatus]);
+    outputs: [shared EtcFileStatus]);
 
 impl EtcApply {
     /// A controller that renders into `rendered` and binds over files in `etc`.

@@ -24,7 +24,8 @@ use tonic::Status;
 use super::Parts;
 use super::stream::{self, Reply, data};
 
-const OWNER: &str = "api";
+/// Owner of what the API puts among the resources.
+pub(super) const OWNER: &str = "api";
 const ETCD_DATA: &str = "/var/lib/etcd";
 const TIME_TIMEOUT: Duration = Duration::from_secs(5);
 const FILE_MODE: u32 = 0o600;

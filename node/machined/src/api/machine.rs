@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::stream::{self, Reply};
 use super::unimplemented::not_yet;
-use super::{Parts, dmesg, events, files, kubernetes, power, services, storage, system, workloads};
+use super::{Parts, dmesg, etcd, events, files, kubernetes, power, recover, services, storage, system, workloads};
 
 /// The service over the machine's parts.
 #[derive(Clone)]
@@ -41,35 +41,35 @@ impl MachineService for Machine {
     }
 
     async fn etcd_member_list(&self, request: Request<EtcdMemberListRequest>) -> Result<Response<EtcdMemberListResponse>, Status> {
-        Err(not_yet("machine.MachineService/EtcdMemberList"))
+        etcd::member_list(&self.0, request.into_inner()).await.map(Response::new)
     }
 
     async fn etcd_remove_member_by_id(&self, request: Request<EtcdRemoveMemberByIdRequest>) -> Result<Response<EtcdRemoveMemberByIdResponse>, Status> {
-        Err(not_yet("machine.MachineService/EtcdRemoveMemberByID"))
+        etcd::remove_member(&self.0, request.get_ref().member_id).await.map(Response::new)
     }
 
     async fn etcd_leave_cluster(&self, _: Request<EtcdLeaveClusterRequest>) -> Result<Response<EtcdLeaveClusterResponse>, Status> {
-        Err(not_yet("machine.MachineService/EtcdLeaveCluster"))
+        etcd::leave(&self.0).await.map(Response::new)
     }
 
     async fn etcd_forfeit_leadership(&self, _: Request<EtcdForfeitLeadershipRequest>) -> Result<Response<EtcdForfeitLeadershipResponse>, Status> {
-        Err(not_yet("machine.MachineService/EtcdForfeitLeadership"))
+        etcd::forfeit_leadership(&self.0).await.map(Response::new)
     }
 
     async fn etcd_alarm_list(&self, _: Request<()>) -> Result<Response<EtcdAlarmListResponse>, Status> {
-        Err(not_yet("machine.MachineService/EtcdAlarmList"))
+        etcd::alarm_list(&self.0).await.map(Response::new)
     }
 
     async fn etcd_alarm_disarm(&self, _: Request<()>) -> Result<Response<EtcdAlarmDisarmResponse>, Status> {
-        Err(not_yet("machine.MachineService/EtcdAlarmDisarm"))
+        etcd::alarm_disarm(&self.0).await.map(Response::new)
     }
 
     async fn etcd_defragment(&self, _: Request<()>) -> Result<Response<EtcdDefragmentResponse>, Status> {
-        Err(not_yet("machine.MachineService/EtcdDefragment"))
+        etcd::defragment(&self.0).await.map(Response::new)
     }
 
     async fn etcd_status(&self, _: Request<()>) -> Result<Response<EtcdStatusResponse>, Status> {
-        Err(not_yet("machine.MachineService/EtcdStatus"))
+        etcd::status(&self.0).await.map(Response::new)
     }
 
     async fn etcd_downgrade_validate(&self, _: Request<EtcdDowngradeValidateRequest>) -> Result<Response<EtcdDowngradeValidateResponse>, Status> {
@@ -205,7 +205,7 @@ impl MachineService for Machine {
 
     type EtcdSnapshotStream = Reply<Data>;
     async fn etcd_snapshot(&self, _: Request<EtcdSnapshotRequest>) -> Result<Response<Self::EtcdSnapshotStream>, Status> {
-        Err(not_yet("machine.MachineService/EtcdSnapshot"))
+        etcd::snapshot(&self.0).await.map(Response::new)
     }
 
     type KubeconfigStream = Reply<Data>;
@@ -245,6 +245,6 @@ impl MachineService for Machine {
     }
 
     async fn etcd_recover(&self, request: Request<Streaming<Data>>) -> Result<Response<EtcdRecoverResponse>, Status> {
-        Err(not_yet("machine.MachineService/EtcdRecover"))
+        recover::receive(&self.0, request.into_inner()).await.map(Response::new)
     }
 }
