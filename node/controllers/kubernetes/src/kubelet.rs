@@ -17,6 +17,8 @@ pub const CONFIG_FILE: &str = "/etc/kubernetes/kubelet.yaml";
 pub const BOOTSTRAP_KUBECONFIG: &str = "/etc/kubernetes/bootstrap-kubeconfig";
 /// Kubeconfig with the kubelet's own certificate.
 pub const KUBECONFIG: &str = "/etc/kubernetes/kubeconfig-kubelet";
+/// Resolver configuration that pods without one of their own get.
+pub const RESOLV_CONF: &str = "/etc/kubernetes/resolv.conf";
 /// CAs of clients and of the API server.
 pub const CA_FILE: &str = "/etc/kubernetes/pki/ca.crt";
 /// Configuration of credential providers.

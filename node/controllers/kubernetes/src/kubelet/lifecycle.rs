@@ -8,14 +8,15 @@
 use corten_base::Rng;
 use corten_resource::{Driver, Plan, View, controller};
 use corten_resources::kubernetes::{KubeletSpec, KubeletStatus};
-use corten_resources::secrets::{KubeletSecrets, KubernetesRoot};
+use corten_resources::network::{HostDnsConfig, ResolverStatus};
+use corten_resources::secrets::{CertificateAndKey, KubeletSecrets, KubernetesRoot};
 use corten_resources::service::{Service, ServiceSpec};
 use corten_resources::time::TimeStatus;
 
 use super::identity::{self, Identity};
 use super::{SERVICE, service};
 use crate::control_plane::readiness;
-use crate::files::{self, Change, Disk, Observed};
+use crate::files::{self, Change, Disk, File, Observed};
 
 /// See the module.
 pub struct KubeletService {
@@ -33,7 +34,7 @@ impl KubeletService {
 
 controller!(KubeletService, "k8s.KubeletService",
     inputs: [
-        strong KubeletSpec, strong KubeletSecrets, weak KubernetesRoot, weak TimeStatus, weak Service, weak ServiceSpec,
+        strong KubeletSpec, strong KubeletSecrets, weak KubernetesRoot, weak HostDnsConfig, weak ResolverStatus, weak TimeStatus, weak Service, weak ServiceSpec,
     ],
     outputs: [shared ServiceSpec, exclusive KubeletStatus]);
 
@@ -60,9 +61,8 @@ impl Driver for KubeletService {
         let Some(inputs) = Inputs::of(view) else {
             return Ok(Seen { files: Observed::new(), identity: None });
         };
-        let wanted = service::files(inputs.spec, inputs.secrets);
-        let kubeconfig = identity::kubeconfig(&inputs.secrets.endpoint);
-        let paths = wanted.iter().chain([&kubeconfig]).map(|file| file.path.as_str());
+        let wanted = wanted(view, &inputs);
+        let paths = wanted.iter().map(|file| file.path.as_str());
         Ok(Seen { files: self.disk.observe_files(paths)?, identity: identity::read(&self.disk)? })
     }
 
@@ -72,13 +72,8 @@ impl Driver for KubeletService {
             plan.keep::<ServiceSpec>().keep::<KubeletStatus>();
             return plan.waiting("the kubelet's specification and secrets");
         };
-        let mut wanted = service::files(inputs.spec, inputs.secrets);
-        let revision = wanted.clone();
-        let issuing =
-            view.get::<KubernetesRoot>(KubernetesRoot::ID).and_then(|root| root.issuing_ca.as_ref());
         let mut is_complete = true;
-        if let Some(ca) = issuing.filter(|ca| !ca.key.is_empty()) {
-            wanted.push(identity::kubeconfig(&inputs.secrets.endpoint));
+        if let Some(ca) = issuing(view) {
             let name = &inputs.spec.expected_nodename;
             if !seen.identity.as_ref().is_some_and(|identity| identity.serves(name, ca, view.now())) {
                 let ca = ca.clone();
@@ -86,6 +81,7 @@ impl Driver for KubeletService {
                 is_complete = false;
             }
         }
+        let wanted = wanted(view, &inputs);
         let changes = files::changes(&wanted, &seen.files);
         is_complete &= changes.is_empty();
         for change in changes {
@@ -93,7 +89,10 @@ impl Driver for KubeletService {
         }
         if is_complete {
             let waits = readiness::reasons(view.get(SERVICE), view.get("cri"), view.get(TimeStatus::ID));
-            plan.put(SERVICE, service::service(inputs.spec, &revision, waits));
+            plan.put(
+                SERVICE,
+                service::service(inputs.spec, &service::files(inputs.spec, inputs.secrets), waits),
+            );
         } else {
             plan.keep::<ServiceSpec>();
         }
@@ -109,6 +108,31 @@ impl Driver for KubeletService {
             Step::Identity(wanted) => identity::write(&self.disk, &wanted, &self.rng),
         }
     }
+}
+
+/// The CA of the cluster, where this machine can issue.
+fn issuing(view: &View<KubeletService>) -> Option<&CertificateAndKey> {
+    let ca = view.get::<KubernetesRoot>(KubernetesRoot::ID)?.spec.issuing_ca.as_ref()?;
+    Some(ca).filter(|ca| !ca.key.is_empty())
+}
+
+/// Every file that is ours; on workers the kubelet writes its kubeconfig itself.
+fn wanted(view: &View<KubeletService>, inputs: &Inputs<'_>) -> Vec<File> {
+    let mut all = service::files(inputs.spec, inputs.secrets);
+    all.push(resolv_conf(view));
+    if issuing(view).is_some() {
+        all.push(identity::kubeconfig(&inputs.secrets.endpoint));
+    }
+    all
+}
+
+/// Not part of the revision: the kubelet reads it for each pod.
+fn resolv_conf(view: &View<KubeletService>) -> File {
+    let host = view.get::<HostDnsConfig>(HostDnsConfig::ID).map(|host| &host.spec);
+    service::resolv_conf(
+        host,
+        view.get::<ResolverStatus>(ResolverStatus::ID).map(|resolvers| &resolvers.spec),
+    )
 }
 
 struct Inputs<'a> {

@@ -5,15 +5,21 @@ use std::time::Duration;
 use corten_kubernetes::Kubeconfig;
 use corten_kubernetes::kubeconfig::Material;
 use corten_resources::kubernetes::{KubeletSpec, Mount};
+use corten_resources::network::{HostDnsConfig, ResolverStatus};
 use corten_resources::secrets::KubeletSecrets;
 use corten_resources::service::{
     ContainerMount, ContainerRun, HealthCheck, HealthProbe, Restart, Runner, ServiceDirectory, ServiceSpec,
 };
 use serde_json::Value;
 
-use super::{BOOTSTRAP_KUBECONFIG, CA_FILE, CONFIG_FILE, CREDENTIAL_PROVIDER_CONFIG, PKI_FOLDER};
+use super::{
+    BOOTSTRAP_KUBECONFIG, CA_FILE, CONFIG_FILE, CREDENTIAL_PROVIDER_CONFIG, PKI_FOLDER, RESOLV_CONF,
+};
 use crate::control_plane::{API_SERVER, api_server, user_of};
 use crate::files::{self, File, Owner};
+
+/// Most servers that a resolver asks.
+const SERVERS_MAX: usize = 3;
 
 /// The files that the kubelet reads, except its own identity.
 #[must_use]
@@ -46,6 +52,23 @@ fn bootstrap_kubeconfig(secrets: &KubeletSecrets, cas: &[u8], token: &str) -> St
         ..Kubeconfig::default()
     };
     config.render().reveal().clone()
+}
+
+/// What pods that use the machine's resolver are told: the host's resolver at its address for pods, or the servers themselves. The loopback
+/// address that the machine uses would be the pod's own there.
+#[must_use]
+pub fn resolv_conf(host: Option<&HostDnsConfig>, resolvers: Option<&ResolverStatus>) -> File {
+    let for_pods = host.filter(|host| host.enabled).map(|host| {
+        host.service_host_dns_address.into_iter().chain(host.service_host_dns_address_v6).collect::<Vec<_>>()
+    });
+    let upstream = || resolvers.map(|resolvers| resolvers.dns_servers.clone()).unwrap_or_default();
+    let servers = for_pods.filter(|servers| !servers.is_empty()).unwrap_or_else(upstream);
+    let mut text: String =
+        servers.iter().take(SERVERS_MAX).map(|server| format!("nameserver {server}\n")).collect();
+    if let Some(resolvers) = resolvers.filter(|resolvers| !resolvers.search_domains.is_empty()) {
+        text.push_str(&format!("search {}\n", resolvers.search_domains.join(" ")));
+    }
+    File::new(RESOLV_CONF, text, 0o644, Owner::ROOT)
 }
 
 /// The kubelet as a service.
@@ -133,4 +156,31 @@ fn directories() -> Vec<ServiceDirectory> {
         // The audit log is written by kube-apiserver, which is nobody in particular.
         ServiceDirectory { path: api_server::AUDIT_LOG_FOLDER.into(), mode: 0o700, uid: audit, gid: audit },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_are_told_of_a_resolver_that_they_can_reach() {
+        let text = |host: Option<&HostDnsConfig>, resolvers: &ResolverStatus| {
+            String::from_utf8(resolv_conf(host, Some(resolvers)).content).expect("text")
+        };
+        let ip = |text: &str| text.parse().expect("an address");
+        let resolvers = ResolverStatus {
+            dns_servers: vec![ip("10.0.0.1")],
+            search_domains: vec!["x.example".into()],
+            ..ResolverStatus::default()
+        };
+        let host = HostDnsConfig {
+            enabled: true,
+            service_host_dns_address: Some(ip("169.254.116.108")),
+            ..HostDnsConfig::default()
+        };
+        assert_eq!(text(Some(&host), &resolvers), "nameserver 169.254.116.108\nsearch x.example\n");
+        assert_eq!(text(None, &resolvers), "nameserver 10.0.0.1\nsearch x.example\n");
+        let for_machine_only = HostDnsConfig { enabled: true, ..HostDnsConfig::default() };
+        assert_eq!(text(Some(&for_machine_only), &resolvers), "nameserver 10.0.0.1\nsearch x.example\n");
+    }
 }

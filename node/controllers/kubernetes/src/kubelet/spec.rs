@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     BOOTSTRAP_KUBECONFIG, CA_FILE, CONFIG_FILE, CREDENTIAL_PROVIDER_CONFIG, KUBECONFIG, PKI_FOLDER, PORT,
+    RESOLV_CONF,
 };
 use crate::arguments::{Arguments, Policy, Refused};
 use crate::control_plane::pods::into_object;
@@ -62,7 +63,6 @@ pub fn arguments(config: &KubeletConfig, inputs: &Inputs<'_>) -> Result<Vec<Stri
     let ips = inputs.node_ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let registers = !config.skip_node_registration;
     let provider = !config.credential_provider_config.is_empty();
-    let taints = config.register_with_taints.iter().map(|(key, value)| taint(key, value)).collect::<Vec<_>>();
     let policy = |name: &str| match name {
         "feature-gates" | "node-labels" => Policy::Add,
         name if REFUSED.contains(&name) => Policy::Refuse,
@@ -76,7 +76,6 @@ pub fn arguments(config: &KubeletConfig, inputs: &Inputs<'_>) -> Result<Vec<Stri
         .with("hostname-override", inputs.nodename)
         .with_some("node-ip", (!ips.is_empty()).then_some(ips))
         .with_some("cloud-provider", config.cloud_provider_external.then_some("external"))
-        .with_some("register-with-taints", (!taints.is_empty()).then(|| taints.join(",")))
         .with_some("image-credential-provider-config", provider.then_some(CREDENTIAL_PROVIDER_CONFIG))
         .with_some(
             "image-credential-provider-bin-dir",
@@ -85,11 +84,11 @@ pub fn arguments(config: &KubeletConfig, inputs: &Inputs<'_>) -> Result<Vec<Stri
     Ok(arguments.merge(&crate::arguments_of(&config.extra_args), policy)?.render())
 }
 
-/// A taint as the command line wants it; the configuration has `value:effect` or `effect`.
-fn taint(key: &str, value: &str) -> String {
-    match value.split_once(':') {
-        Some((value, effect)) => format!("{key}={value}:{effect}"),
-        None => format!("{key}=:{value}"),
+/// A taint as the configuration file wants it; the machine configuration has `value:effect` or `effect`.
+fn taint((key, given): (&String, &String)) -> Value {
+    match given.split_once(':') {
+        Some((value, effect)) => json!({ "key": key, "value": value, "effect": effect }),
+        None => json!({ "key": key, "effect": given }),
     }
 }
 
@@ -124,6 +123,10 @@ pub fn configuration(config: &KubeletConfig, inputs: &Inputs<'_>) -> Result<Obje
         // A local file of a few kilobytes: the control plane's start waits for it, a second is soon enough.
         object.insert("httpCheckFrequency".into(), json!("1s"));
     }
+    if !config.register_with_taints.is_empty() {
+        let taints: Vec<Value> = config.register_with_taints.iter().map(taint).collect();
+        object.insert("registerWithTaints".into(), json!(taints));
+    }
     if !config.disable_manifests_directory {
         object.insert("staticPodPath".into(), json!("/etc/kubernetes/manifests"));
     }
@@ -150,6 +153,7 @@ fn base(config: &KubeletConfig, inputs: &Inputs<'_>) -> Object {
         "makeIPTablesUtilChains": false,
         "nodeStatusUpdateFrequency": "10s",
         "oomScoreAdj": -450,
+        "resolvConf": RESOLV_CONF,
         "rotateCertificates": true,
         "seccompDefault": config.default_runtime_seccomp_enabled,
         "serializeImagePulls": false,
@@ -214,19 +218,25 @@ mod tests {
 
     #[test]
     fn arguments_name_the_node_and_its_files() {
-        let mut config = KubeletConfig::default();
-        config
-            .register_with_taints
-            .insert("node-role.kubernetes.io/control-plane".into(), "NoSchedule".into());
+        let config = KubeletConfig::default();
         let all = arguments(&config, &inputs(own())).expect("valid");
         for wanted in [
             "--hostname-override=talos-1",
             "--node-ip=10.5.0.2",
             "--kubeconfig=/etc/kubernetes/kubeconfig-kubelet",
-            "--register-with-taints=node-role.kubernetes.io/control-plane=:NoSchedule",
         ] {
             assert!(all.iter().any(|argument| argument == wanted), "{wanted} in {all:?}");
         }
+    }
+
+    #[test]
+    fn taints_are_set_at_registration() {
+        let mut config = KubeletConfig::default();
+        config.register_with_taints.insert("a".into(), "NoSchedule".into());
+        config.register_with_taints.insert("b".into(), "x:NoExecute".into());
+        let object = configuration(&config, &inputs(own())).expect("valid");
+        let taints = json!([{ "key": "a", "effect": "NoSchedule" }, { "key": "b", "value": "x", "effect": "NoExecute" }]);
+        assert_eq!(object["registerWithTaints"], taints);
     }
 
     #[test]
