@@ -316,3 +316,86 @@ impl Transform for TrustdCertificates {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Future, ready};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use corten_config::generate::{GenerateOptions, generate};
+    use corten_config::secrets::SecretsBundle;
+    use corten_pki::{CertificateRequest, PrivateKey, RequestTemplate};
+    use corten_resource::testing::{TestRuntime, resource};
+    use corten_resources::network::{HostnameStatus, NodeAddress};
+
+    use super::*;
+
+    /// A control plane's trustd without the network.
+    #[derive(Clone)]
+    struct Trustd {
+        authority: Authority,
+        now: std::time::SystemTime,
+        calls: Arc<AtomicUsize>,
+    }
+
+    impl Signer for Trustd {
+        fn sign(&self, request: &Request, rng: &Rng) -> impl Future<Output = anyhow::Result<Signed>> + Send {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            let key = PrivateKey::ed25519(rng).expect("a key");
+            let template = RequestTemplate {
+                subject: Subject::common_name(request.san.fqdn.clone()),
+                dns_names: request.san.dns_names.clone(),
+                ip_addresses: request.san.ips.clone(),
+            };
+            let csr = CertificateRequest::create(&template, &key).expect("a request");
+            let crt = self.authority.sign_server_request(&csr, DAY, self.now, rng).expect("a certificate");
+            let server = CertificateAndKey {
+                crt: crt.to_pem().into_bytes(),
+                key: key.to_pem().reveal().clone().into_bytes(),
+            };
+            ready(Ok(Signed { server, accepted_cas: request.accepted_cas.clone() }))
+        }
+    }
+
+    fn surroundings(runtime: &TestRuntime) {
+        let addresses = NodeAddress {
+            addresses: vec!["10.5.0.3/24".parse().expect("an address")],
+            ..NodeAddress::default()
+        };
+        runtime.put(resource(NodeAddress::ACCUMULATIVE, addresses));
+        let hostname = HostnameStatus { hostname: "worker-1".into(), domainname: "x.example".into() };
+        runtime.put(resource(HostnameStatus::ID, hostname));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_goes_from_its_own_certificate_to_a_signed_one_and_keeps_it() {
+        let state = corten_resource::testing::state(corten_resources::registry());
+        let now = state.store().clock().now();
+        let secrets = SecretsBundle::generate(now, &Rng::kernel()).expect("secrets of a cluster");
+        let calls = Arc::new(AtomicUsize::new(0));
+        let trustd =
+            Trustd { authority: secrets.talos_authority().expect("a CA"), now, calls: Arc::clone(&calls) };
+        let runtime = TestRuntime::with_state(state, |runtime| {
+            crate::register_with(runtime, &Rng::seeded(1), trustd);
+        });
+        surroundings(&runtime);
+        runtime.quiet().await;
+        let published =
+            || runtime.state().get::<ApiCertificate>(ApiCertificate::ID).expect("a certificate").spec;
+        let own = published();
+        assert!(own.skip_verifying_client_cert && own.server.is_some(), "maintenance");
+        let generated = generate(&GenerateOptions::new("demo", "https://10.5.0.2:6443"), &secrets);
+        let yaml = generated.worker.reveal().clone().into_bytes();
+        runtime.put(resource(MachineConfig::ACTIVE, MachineConfig { yaml }));
+        runtime.quiet().await;
+        let signed = published();
+        assert!(!signed.skip_verifying_client_cert && signed.client.is_none());
+        let server = signed.server.clone().expect("a serving certificate");
+        let certificate = corten_pki::Certificate::from_pem(&server.crt).expect("a certificate");
+        assert_eq!(certificate.subject().common_name, "worker-1.x.example");
+        runtime.advance(Duration::from_secs(60)).await;
+        assert_eq!(published(), signed);
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
+}
