@@ -135,7 +135,7 @@ mod tests {
         fn merging_twice_changes_nothing_more(
             pairs in prop::collection::btree_map("[a-z]{1,8}", prop::collection::vec("[a-z]{1,4}(,[a-z]{1,4}){0,2}", 1..3), 0..6)
         ) {
-            let add = |name: &str| if name.len() % 2 == 0 { Policy::Add } else { Policy::Replace };
+            let add = |name: &str| if name.len().is_multiple_of(2) { Policy::Add } else { Policy::Replace };
             let once = Arguments::new().with("aa", "x").merge(&pairs, add).expect("nothing is refused");
             let twice = once.clone().merge(&pairs, add).expect("nothing is refused");
             prop_assert_eq!(once, twice);

@@ -241,8 +241,8 @@ mod tests {
 
     #[test]
     fn the_users_fields_merge_and_ours_are_protected() {
-        let mut config = KubeletConfig::default();
-        config.extra_config = into_object(json!({ "systemReserved": { "cpu": "1" }, "maxPods": 200 }));
+        let extra = into_object(json!({ "systemReserved": { "cpu": "1" }, "maxPods": 200 }));
+        let mut config = KubeletConfig { extra_config: extra, ..KubeletConfig::default() };
         let object = configuration(&config, &inputs(own())).expect("valid");
         assert_eq!(object["systemReserved"]["cpu"], "1");
         assert_eq!(object["systemReserved"]["memory"], "512Mi");
