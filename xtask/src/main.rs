@@ -1,5 +1,6 @@
 //! `cargo xtask`: the one front door for developers.
 
+mod e2e;
 mod image;
 mod kit;
 mod up;
@@ -18,6 +19,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "down", about: "take the machines away", run: up::down },
     Command { name: "kit", about: "make third-party parts that are not in the cache yet", run: kit::run },
     Command { name: "image", about: "build a root, OCI images, UKI and disk of one flavour", run: image::run },
+    Command { name: "e2e", about: "tell a scenario with real machines and stock clients", run: e2e::run },
 ];
 
 fn main() -> ExitCode {

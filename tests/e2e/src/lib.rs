@@ -20,3 +20,54 @@ pub mod machine;
 pub mod tool;
 pub mod wait;
 pub mod workload;
+
+pub mod cx;
+mod ntp;
+mod scenarios;
+
+use anyhow::{Context, Result, ensure};
+
+pub use cx::{Client, Cx, Options, Report};
+pub use machine::Mode;
+
+/// A story, and on which kinds of machines it can be told.
+#[derive(Debug)]
+pub struct Scenario {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// What it shows.
+    pub about: &'static str,
+    /// Kinds of machines; the first is used when none is asked for.
+    pub modes: &'static [Mode],
+    run: fn(&mut Cx) -> Result<()>,
+}
+
+/// All scenarios. A new one is a file in `scenarios` and a row here.
+pub const SCENARIOS: &[Scenario] = &[Scenario {
+    name: "node",
+    about: "from a blank disk to a pod that serves and survives a reboot, by stock clients only",
+    modes: &[Mode::Qemu, Mode::Container],
+    run: scenarios::node::run,
+}];
+
+/// The scenario of that name.
+pub fn find(name: &str) -> Result<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.name == name).with_context(|| {
+        let names: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        format!("there is no scenario `{name}`; there are {}", names.join(", "))
+    })
+}
+
+/// Tells a scenario.
+pub fn run(scenario: &'static Scenario, options: Options) -> Result<Report> {
+    let mode = options.mode.name();
+    ensure!(
+        scenario.modes.contains(&options.mode),
+        "`{}` cannot be told with {mode} machines",
+        scenario.name
+    );
+    cx::say(&format!("{} ({mode}): {}", scenario.name, scenario.about));
+    let mut cx = Cx::new(options, scenario.name)?;
+    let result = (scenario.run)(&mut cx);
+    Ok(cx.finish(result))
+}

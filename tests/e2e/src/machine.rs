@@ -125,7 +125,9 @@ impl MachineOptions {
         self.folder.join("disk.raw")
     }
 
-    fn lab(&self) -> LabSpec {
+    /// Network of a container machine.
+    #[must_use]
+    pub fn lab(&self) -> LabSpec {
         let mut lab = LabSpec::new(self.name.clone());
         lab.gateway = Ipv4Addr::new(10, 5, self.subnet, 1);
         lab

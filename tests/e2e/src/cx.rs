@@ -1,0 +1,221 @@
+//! What a scenario has at hand: the image, the clients, a folder, figures and counted cases.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use corten_base::Arch;
+use corten_image_kit::{Kit, recipes};
+use serde_json::{Map, Value, json};
+
+use crate::cluster::{Cluster, ClusterPlan, Files};
+use crate::machine::{Machine, MachineOptions, Mode};
+use crate::tool::Tool;
+
+/// Which program drives the machine API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Client {
+    /// The unmodified client of Talos.
+    #[default]
+    Talosctl,
+    /// Our own.
+    Corten,
+}
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Root of the repository.
+    pub repository: PathBuf,
+    /// Kind of machine.
+    pub mode: Mode,
+    /// Which program drives the machine.
+    pub client: Client,
+    /// First of the ports that may be used on the loopback.
+    pub first_port: u16,
+    /// Seed of everything that is random in a scenario.
+    pub seed: u64,
+    /// How often a scenario repeats what it repeats; its own number if absent.
+    pub rounds: Option<u32>,
+}
+
+/// One run of one scenario.
+#[derive(Debug)]
+pub struct Cx {
+    options: Options,
+    scenario: &'static str,
+    kit: Kit,
+    folder: PathBuf,
+    began: Instant,
+    figures: Map<String, Value>,
+    cases: u32,
+    failures: Vec<String>,
+}
+
+impl Cx {
+    /// A run with an empty folder.
+    pub fn new(options: Options, scenario: &'static str) -> Result<Self> {
+        let kit = Kit::open(&recipes(&options.repository), Arch::current())?;
+        let folder = options.repository.join("target/e2e").join(scenario).join(options.mode.name());
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+        }
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let began = Instant::now();
+        let (figures, failures) = (Map::new(), Vec::new());
+        Ok(Self { options, scenario, kit, folder, began, figures, cases: 0, failures })
+    }
+
+    /// What the command line says.
+    #[must_use]
+    pub const fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Kind of machine.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.options.mode
+    }
+
+    /// Folder of this run.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Folder with the image of this kind of machine.
+    #[must_use]
+    pub fn image(&self) -> PathBuf {
+        self.options.repository.join("target/image").join(self.options.mode.flavour())
+    }
+
+    /// A machine of this run; `number` tells machines of one scenario apart.
+    pub fn machine(&self, number: u8) -> Result<MachineOptions> {
+        let name = format!("e2e-{}{number}", &self.scenario.get(..4).unwrap_or(self.scenario));
+        let folder = self.folder.join(&name);
+        let mut options = MachineOptions::new(self.options.mode, &name, self.image(), folder);
+        options.api_port = self.options.first_port + u16::from(number) * 10;
+        options.kubernetes_port = options.api_port + 1;
+        options.subnet = 40 + (self.options.first_port / 100 % 20) as u8 + number;
+        if self.options.mode == Mode::Qemu
+            && let Some(made) = self.kit.find("debian/qemu")?
+        {
+            options.qemu.push(made.tree());
+        }
+        Ok(options)
+    }
+
+    /// The client of Talos, unmodified.
+    pub fn talosctl(&self) -> Result<Tool> {
+        if let Some(path) = std::env::var_os("CORTEN_TALOSCTL") {
+            return Ok(Tool::new(path, "talosctl"));
+        }
+        Ok(Tool::new(self.component("clients/talosctl")?.join("bin/talosctl"), "talosctl"))
+    }
+
+    /// kubectl, unmodified.
+    pub fn kubectl(&self) -> Result<Tool> {
+        Ok(Tool::new(self.component("kubernetes")?.join("bin/kubernetes"), "kubectl"))
+    }
+
+    /// Folder of a component of the kit, which is made if it is not there.
+    pub fn component(&self, name: &str) -> Result<PathBuf> {
+        let mut made = self.kit.make(&[name])?;
+        Ok(made.remove(name).with_context(|| format!("the kit did not make `{name}`"))?.folder)
+    }
+
+    /// The client that this run drives the machine with, not to leave marks in the user's home.
+    pub fn client(&self) -> Result<Tool> {
+        let tool = match self.options.client {
+            Client::Talosctl => self.talosctl()?,
+            Client::Corten => self.corten()?,
+        };
+        Ok(tool.env("HOME", &self.folder).env("KUBECONFIG", self.folder.join("no-kubeconfig")))
+    }
+
+    fn corten(&self) -> Result<Tool> {
+        let path = self.options.repository.join("target/debug/corten");
+        if !path.is_file() {
+            bail!("there is no {}: run `cargo build -p corten-cli`", path.display());
+        }
+        Ok(Tool::new(path, "corten"))
+    }
+
+    /// A cluster of one machine, with its clients.
+    pub fn cluster<'a>(
+        &self,
+        plan: ClusterPlan,
+        files: Files,
+        machine: &'a Machine,
+        started: Instant,
+    ) -> Result<Cluster<'a>> {
+        let (client, kubectl) = (self.client()?, self.kubectl()?.env("HOME", &self.folder));
+        Ok(Cluster { plan, files, machine, client, kubectl, started, progress: &say })
+    }
+
+    /// Notes a figure for the report.
+    pub fn figure(&mut self, name: &str, value: impl Into<Value>) {
+        let value = value.into();
+        say(&format!("{name}: {value}"));
+        self.figures.insert(name.to_owned(), value);
+    }
+
+    /// Notes seconds, rounded to a hundredth.
+    pub fn seconds(&mut self, name: &str, seconds: f64) {
+        self.figure(name, (seconds * 100.0).round() / 100.0);
+    }
+
+    /// Proves one sentence. A failure is kept, and the scenario goes on.
+    pub fn case(&mut self, sentence: &str, proof: impl FnOnce() -> Result<()>) {
+        self.cases += 1;
+        match proof() {
+            Ok(()) => say(&format!("ok {}: {sentence}", self.cases)),
+            Err(error) => {
+                say(&format!("FAILED {}: {sentence}: {error:#}", self.cases));
+                self.failures.push(format!("{sentence}: {error:#}"));
+            }
+        }
+    }
+
+    /// The end of the run: its figures, and whether everything held.
+    #[must_use]
+    pub fn finish(mut self, result: Result<()>) -> Report {
+        if let Err(error) = result {
+            self.failures.push(format!("{error:#}"));
+        }
+        let ok = self.failures.is_empty();
+        if ok {
+            // A failure leaves its folder for whoever looks into it; a machine's disks are large.
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+        let mut object = Map::new();
+        object.insert("ok".to_owned(), json!(ok));
+        object.insert("scenario".to_owned(), json!(self.scenario));
+        object.insert("mode".to_owned(), json!(self.options.mode.name()));
+        if self.cases > 0 {
+            object.insert("cases".to_owned(), json!(self.cases));
+        }
+        object.insert("failures".to_owned(), json!(self.failures));
+        object.append(&mut self.figures);
+        object.insert("wall_seconds".to_owned(), json!(self.began.elapsed().as_secs()));
+        Report { ok, failures: self.failures, json: Value::Object(object) }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Whether everything held.
+    pub ok: bool,
+    /// What did not.
+    pub failures: Vec<String>,
+    /// One object with everything.
+    pub json: Value,
+}
+
+/// Tells the person who waits.
+#[expect(clippy::print_stderr, reason = "progress of a developer's tool is talk, and talk is stderr")]
+pub fn say(text: &str) {
+    eprintln!("e2e: {text}");
+}

@@ -1,0 +1,221 @@
+//! A machine goes from a blank disk to serving a pod and comes back after a reboot, driven by stock clients only.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use corten_harness::Lab;
+
+use crate::cluster::{ALLOW_PODS_ON_CONTROL_PLANES, Cluster, ClusterPlan, Files};
+use crate::cx::{Cx, say};
+use crate::machine::{Machine, MachineOptions, Mode};
+use crate::ntp::TimeServer;
+use crate::tool::Tool;
+use crate::wait::until;
+use crate::workload;
+
+/// Tells the story.
+pub fn run(cx: &mut Cx) -> Result<()> {
+    let options = cx.machine(0)?;
+    let plan = ClusterPlan::of(&options);
+    let files = generate(cx, &options, &plan)?;
+    let started = Instant::now();
+    let machine = options.start()?;
+    let time = time_server(&machine)?;
+    let cluster = cx.cluster(plan, files, &machine, started)?;
+    first_boot(cx, &cluster)?;
+    ask_everything(&cluster, cx.folder(), time.as_ref())?;
+    patch_without_reboot(&cluster)?;
+    reboot(cx, &cluster)?;
+    health(&cluster)?;
+    machine.stop(cluster_grace(cx.mode()))
+}
+
+const fn cluster_grace(mode: Mode) -> std::time::Duration {
+    std::time::Duration::from_secs(match mode {
+        Mode::Container => 60,
+        Mode::Qemu => 300,
+    })
+}
+
+/// The machine's own network has a time server where the harness can be on it.
+fn time_server(machine: &Machine) -> Result<Option<TimeServer>> {
+    let Machine::Container(container) = machine else { return Ok(None) };
+    let lab = Lab::open(&container.spec().lab)?;
+    Ok(Some(TimeServer::start(&lab, container.spec().lab.gateway)?))
+}
+
+/// `gen config` with patches that are shown.
+fn generate(cx: &Cx, options: &MachineOptions, plan: &ClusterPlan) -> Result<Files> {
+    let client = cx.client()?;
+    let folder = cx.folder();
+    let mut patches = vec![ALLOW_PODS_ON_CONTROL_PLANES.to_owned()];
+    if options.mode == Mode::Container {
+        let gateway = options.lab().gateway;
+        patches.push(format!("machine:\n  time:\n    servers: [{gateway}]\n"));
+    }
+    let files = Files::at(folder);
+    let secrets = folder.join("secrets.yaml").to_string_lossy().into_owned();
+    client.run(&["gen", "secrets", "--output-file", &secrets])?;
+    let (endpoint, out) = (plan.endpoint(), folder.to_string_lossy().into_owned());
+    let mut arguments: Vec<String> =
+        ["gen", "config", &plan.name, &endpoint, "--with-secrets", &secrets].map(str::to_owned).into();
+    let disk = if options.mode == Mode::Qemu { "/dev/vda" } else { "/dev/sda" };
+    for (option, value) in [
+        ("--output", out.as_str()),
+        ("--kubernetes-version", &plan.kubernetes_version),
+        ("--additional-sans", "127.0.0.1"),
+        ("--install-disk", disk),
+    ] {
+        arguments.extend([option.to_owned(), value.to_owned()]);
+    }
+    for (number, patch) in patches.iter().enumerate() {
+        say(&format!("patch:\n{patch}"));
+        let file = folder.join(format!("patch-{number}.yaml"));
+        std::fs::write(&file, patch).context("cannot write a patch")?;
+        arguments.extend(["--config-patch".to_owned(), format!("@{}", file.display())]);
+    }
+    client.run(&arguments)?;
+    let talosconfig = files.talosconfig.to_string_lossy().into_owned();
+    let config = client.with(["--talosconfig", &talosconfig, "config"]);
+    config.run(&["endpoint", &format!("127.0.0.1:{}", plan.api_port)])?;
+    config.run(&["node", &plan.node.to_string()])?;
+    Ok(files)
+}
+
+fn first_boot(cx: &mut Cx, cluster: &Cluster<'_>) -> Result<()> {
+    let maintenance = cluster.wait_maintenance()?;
+    cx.seconds("maintenance_seconds", maintenance);
+    let disks = cluster.run_insecure(&["get", "disks"])?;
+    if cx.mode() == Mode::Qemu {
+        ensure!(disks.contains("vda"), "the disk is missing:\n{disks}");
+    }
+    cluster.apply()?;
+    let api = cluster.wait_api()?;
+    cx.seconds("api_seconds", api);
+    cluster.bootstrap()?;
+    cluster.fetch_kubeconfig()?;
+    let ready = cluster.wait_node_ready()?;
+    cx.seconds("ready_seconds", ready);
+    cluster.deploy_hello()?;
+    let http = cluster.wait_http()?;
+    cx.seconds("http_seconds", http);
+    health(cluster)
+}
+
+/// Asked of the machine, and of every service from here.
+fn health(cluster: &Cluster<'_>) -> Result<()> {
+    let admin = cluster.admin();
+    let limit = cluster.limit(120);
+    let wait = format!("--wait-timeout={}s", limit.as_secs());
+    let patience = limit + cluster.limit(10);
+    say("health, asked of the machine");
+    admin.run_for(&["health", &wait], patience)?;
+    say("health, asked from here");
+    let node = cluster.plan.node.to_string();
+    let kubernetes = format!("127.0.0.1:{}", cluster.plan.kubernetes_port);
+    let explicit = ["--server=false", "--control-plane-nodes", &node, "--k8s-endpoint", &kubernetes];
+    admin.with(["health", &wait]).run_for(&explicit, patience)?;
+    Ok(())
+}
+
+/// One answer, and what must be in it.
+fn expect(tool: &Tool, arguments: &[&str], wanted: &[&str]) -> Result<String> {
+    let text = tool.run(arguments)?;
+    for word in wanted {
+        ensure!(text.contains(word), "`{}` does not show `{word}`:\n{text}", arguments.join(" "));
+    }
+    Ok(text)
+}
+
+fn ask_everything(cluster: &Cluster<'_>, folder: &Path, time: Option<&TimeServer>) -> Result<()> {
+    let admin = cluster.admin();
+    let node = cluster.plan.node.to_string();
+    expect(&admin, &["get", "members"], &["HOSTNAME", &node])?;
+    expect(&admin, &["get", "machinestatus"], &["machine", "running", "true"])?;
+    let services = expect(&admin, &["services"], &["apid", "etcd", "kubelet", "machined", "trustd"])?;
+    for line in services.lines().skip(1) {
+        ensure!(line.contains("Running") || line.contains("Finished"), "a service is not up:\n{services}");
+    }
+    expect(&admin, &["get", "services"], &["etcd", "kubelet"])?;
+    let pods = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+    expect(&admin, &["get", "staticpods"], &pods)?;
+    expect(&admin, &["get", "rd"], &["members.cluster.talos.dev", "services.v1alpha1.talos.dev"])?;
+    expect(&admin, &["get", "staticpods", "-o", "yaml"], &["kind: Pod", "namespace: k8s"])?;
+    for service in ["machined", "kubelet", "etcd"] {
+        let text = admin.run(&["logs", service, "--tail", "20"])?;
+        ensure!(!text.trim().is_empty(), "the log of {service} is empty");
+    }
+    expect(&admin, &["read", "/etc/os-release"], &["NAME="])?;
+    expect(&admin, &["ls", "-l", "/var"], &["lib", "log"])?;
+    expect(&admin, &["memory"], &["TOTAL", "AVAILABLE"])?;
+    expect(&admin, &["mounts"], &["/var"])?;
+    expect(&admin, &["version"], &["Server:", "Tag:"])?;
+    if let Some(time) = time {
+        expect(&admin, &["time"], &["NTP-SERVER", "SERVER-TIME"])?;
+        ensure!(time.answers() > 0, "nobody asked the time server");
+    }
+    follow(cluster, &admin, folder)
+}
+
+/// What does not end by itself.
+fn follow(cluster: &Cluster<'_>, admin: &Tool, folder: &Path) -> Result<()> {
+    let node = cluster.plan.node.to_string();
+    let endless: [(&str, &[&str], &str); 3] = [
+        ("dmesg", &["dmesg", "-f"], &node),
+        ("events", &["events", "--tail", "-1"], "machined"),
+        ("logs", &["logs", "-f", "kubelet"], &node),
+    ];
+    for (name, arguments, wanted) in endless {
+        let mut follower = admin.follow(arguments, &folder.join(format!("{name}.txt")))?;
+        until(cluster.machine, name, cluster.limit(20), || {
+            follower.check_alive()?;
+            ensure!(follower.text()?.contains(wanted), "`{wanted}` did not come");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// A label in the machine's configuration arrives in Kubernetes, and nothing starts again.
+fn patch_without_reboot(cluster: &Cluster<'_>) -> Result<()> {
+    let patch = "machine:\n  nodeLabels:\n    e2e.corten/patched: \"yes\"\n";
+    say(&format!("patch machineconfig:\n{patch}"));
+    let boots = cluster.machine.boots()?;
+    let before = boot_id(cluster)?;
+    cluster.admin().run(&["patch", "machineconfig", "--mode=no-reboot", "--patch", patch])?;
+    let kubectl = cluster.kubectl();
+    cluster.step("the new label on the node", 60, || {
+        let nodes = kubectl.run(&["get", "nodes", "-l", "e2e.corten/patched=yes", "-o", "name"])?;
+        ensure!(nodes.starts_with("node/"), "no node has it");
+        Ok(())
+    })?;
+    ensure!(boot_id(cluster)? == before && cluster.machine.boots()? == boots, "the machine has rebooted");
+    Ok(())
+}
+
+fn boot_id(cluster: &Cluster<'_>) -> Result<String> {
+    cluster.admin().run(&["read", "/proc/sys/kernel/random/boot_id"])
+}
+
+/// After a reboot the same pod serves again.
+fn reboot(cx: &mut Cx, cluster: &Cluster<'_>) -> Result<()> {
+    let kubectl = cluster.kubectl();
+    let uid = ["get", "pod", "hello", "-o", "jsonpath={.metadata.uid}"];
+    let before = kubectl.run(&uid)?;
+    let began = Instant::now();
+    let limit = cluster.limit(120);
+    let timeout = format!("--timeout={}s", limit.as_secs());
+    say("reboot --wait");
+    cluster.admin().run_for(&["reboot", "--wait", &timeout], limit + cluster.limit(10))?;
+    cx.seconds("reboot_seconds", began.elapsed().as_secs_f64());
+    cluster.wait_node_ready()?;
+    cluster.step("the old probe to be gone", 60, || {
+        kubectl.run(&["delete", "pod", "probe", "--ignore-not-found", "--grace-period=1"])
+    })?;
+    cluster.step("a new probe", 60, || kubectl.feed(&["apply", "-f", "-"], workload::PROBE))?;
+    cluster.step("a page after the reboot", 120, || cluster.page())?;
+    cx.seconds("reboot_http_seconds", began.elapsed().as_secs_f64());
+    ensure!(kubectl.run(&uid)? == before, "another pod serves");
+    Ok(())
+}
