@@ -106,6 +106,9 @@ pub struct ProcessRun {
     /// Send signals to the main process only; children (shims) survive a restart.
     #[field(9, "keepChildren")]
     pub keep_children: bool,
+    /// Every mount is read-only to it.
+    #[field(10, "readOnlyMounts")]
+    pub read_only_mounts: bool,
 }
 
 /// A mount of a service container.

@@ -24,6 +24,8 @@ const OBJECTS_MAX: usize = 65_536;
 #[derive(Clone)]
 pub struct Kernel {
     pub(crate) handle: rtnetlink::Handle,
+    /// The kernel refuses a second dump on a socket that is in the middle of one.
+    dumps: Arc<tokio::sync::Mutex<()>>,
     _connection: Arc<Task>,
 }
 
@@ -59,7 +61,7 @@ impl Kernel {
     /// When the kernel refuses a netlink socket.
     pub fn connect() -> io::Result<Self> {
         let (connection, handle, _) = new_connection()?;
-        Ok(Self { handle, _connection: Arc::new(spawn("netlink", connection)) })
+        Ok(Self { handle, dumps: Arc::default(), _connection: Arc::new(spawn("netlink", connection)) })
     }
 
     /// All links by name.
@@ -67,6 +69,11 @@ impl Kernel {
     /// # Errors
     /// When the dump fails.
     pub async fn links(&self) -> anyhow::Result<BTreeMap<String, LinkStatus>> {
+        let _one = self.dumps.lock().await;
+        self.dump_links().await
+    }
+
+    async fn dump_links(&self) -> anyhow::Result<BTreeMap<String, LinkStatus>> {
         let messages = self.handle.link().get().execute().take(OBJECTS_MAX);
         let messages: Vec<_> = messages.try_collect().await.context("failed to list links")?;
         Ok(messages.iter().filter_map(kernel_links::status).collect())
@@ -77,7 +84,8 @@ impl Kernel {
     /// # Errors
     /// When a dump fails.
     pub async fn snapshot(&self) -> anyhow::Result<Snapshot> {
-        let mut snapshot = Snapshot { links: self.links().await?, ..Snapshot::default() };
+        let _one = self.dumps.lock().await;
+        let mut snapshot = Snapshot { links: self.dump_links().await?, ..Snapshot::default() };
         let addresses = self.handle.address().get().execute().take(OBJECTS_MAX);
         let addresses: Vec<_> = addresses.try_collect().await.context("failed to list addresses")?;
         snapshot.addresses =

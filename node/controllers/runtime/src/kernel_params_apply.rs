@@ -17,6 +17,8 @@ pub struct KernelParamsApply {
     originals: BTreeMap<String, String>,
     /// Ids that this kernel does not have or does not let us set.
     unsupported: BTreeMap<String, bool>,
+    /// What we wrote and how the kernel shows it, by id: it may write the same value in its own way.
+    written: BTreeMap<String, (String, String)>,
 }
 
 controller!(KernelParamsApply, "runtime.KernelParamApply",
@@ -26,7 +28,7 @@ controller!(KernelParamsApply, "runtime.KernelParamApply",
 impl KernelParamsApply {
     /// Nothing set yet.
     pub const fn new() -> Self {
-        Self { originals: BTreeMap::new(), unsupported: BTreeMap::new() }
+        Self { originals: BTreeMap::new(), unsupported: BTreeMap::new(), written: BTreeMap::new() }
     }
 }
 
@@ -66,7 +68,10 @@ impl Driver for KernelParamsApply {
         for (id, (value, ignore_errors)) in wanted(view) {
             let current = observed.get(&id).cloned().flatten();
             let unsupported = current.is_none() || self.unsupported.contains_key(&id);
-            if current.is_some() && !unsupported && current.as_deref() != Some(normal(&value).as_str()) {
+            if let Some(current) = current.as_ref().filter(|_| !unsupported)
+                && *current != normal(&value)
+                && self.written.get(&id) != Some(&(value.clone(), current.clone()))
+            {
                 plan.op(Set { id: id.clone(), value, ignore_errors });
             }
             let default = self.originals.get(&id).cloned().unwrap_or_default();
@@ -81,7 +86,12 @@ impl Driver for KernelParamsApply {
                 self.unsupported.insert(op.id, true);
                 Ok(())
             }
-            other => other.with_context(|| format!("cannot set {} to {}", op.id, op.value)),
+            Err(error) => Err(error).with_context(|| format!("cannot set {} to {}", op.id, op.value)),
+            Ok(()) => {
+                let shown = fs::read_to_string(path(&op.id)).map(|text| normal(&text)).unwrap_or_default();
+                self.written.insert(op.id, (op.value, shown));
+                Ok(())
+            }
         }
     }
 }

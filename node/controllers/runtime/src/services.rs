@@ -59,6 +59,7 @@ fn unprivileged(program: &str, uid: u32, cgroup: &str) -> ProcessRun {
         cgroup: cgroup.to_owned(),
         oom_score_adjust: -998,
         no_new_privileges: true,
+        read_only_mounts: true,
         ..ProcessRun::default()
     }
 }
@@ -94,6 +95,8 @@ fn trustd(view: &View<SystemServices>) -> ServiceSpec {
 fn dataplane() -> ServiceSpec {
     let mut run = unprivileged("dataplane", paths::DATAPLANE_UID, "/system/dataplane");
     run.capabilities = vec!["CAP_NET_BIND_SERVICE".to_owned()];
+    // It reports below /run/dataplane.
+    run.read_only_mounts = false;
     process(run, HealthCheck::default())
 }
 

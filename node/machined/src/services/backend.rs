@@ -1,6 +1,8 @@
 //! Who really runs a service: init, or the Kubernetes containerd.
 
 pub mod container;
+#[cfg(test)]
+pub(super) mod fake;
 pub mod process;
 
 use std::time::Duration;
@@ -10,25 +12,37 @@ use corten_resources::service::{Runner, ServiceSpec};
 use self::container::Containers;
 use self::process::Processes;
 
-/// Both backends.
+/// The backends of a machine.
 #[derive(Clone)]
-pub struct Backends {
-    processes: Processes,
-    containers: Containers,
+pub struct Backends(Kinds);
+
+#[derive(Clone)]
+enum Kinds {
+    Both(Processes, Containers),
+    #[cfg(test)]
+    Fake(fake::Fake),
 }
 
 impl Backends {
     /// The two backends of a machine.
     #[must_use]
     pub const fn new(processes: Processes, containers: Containers) -> Self {
-        Self { processes, containers }
+        Self(Kinds::Both(processes, containers))
+    }
+
+    /// A backend that only remembers what it was asked.
+    #[cfg(test)]
+    pub(super) const fn fake(fake: fake::Fake) -> Self {
+        Self(Kinds::Fake(fake))
     }
 
     /// The backend for a kind of service.
     pub(super) fn of(&self, runner: Runner) -> Backend {
-        match runner {
-            Runner::Process => Backend::Process(self.processes.clone()),
-            Runner::Container => Backend::Container(self.containers.clone()),
+        match (&self.0, runner) {
+            (Kinds::Both(processes, _), Runner::Process) => Backend::Process(processes.clone()),
+            (Kinds::Both(_, containers), Runner::Container) => Backend::Container(containers.clone()),
+            #[cfg(test)]
+            (Kinds::Fake(fake), _) => Backend::Fake(fake.clone()),
         }
     }
 }
@@ -37,6 +51,8 @@ impl Backends {
 pub(super) enum Backend {
     Process(Processes),
     Container(Containers),
+    #[cfg(test)]
+    Fake(fake::Fake),
 }
 
 impl Backend {
@@ -45,6 +61,8 @@ impl Backend {
         Ok(match self {
             Self::Process(backend) => Instance::Process(backend.ensure(id, &spec.process, spec.restart, revision).await?),
             Self::Container(backend) => Instance::Container(backend.ensure(id, &spec.container, revision).await?),
+            #[cfg(test)]
+            Self::Fake(backend) => Instance::Fake(backend.ensure(spec).await?),
         })
     }
 
@@ -53,6 +71,8 @@ impl Backend {
         match self {
             Self::Process(backend) => backend.stop(id, grace).await,
             Self::Container(backend) => backend.stop(id, grace).await,
+            #[cfg(test)]
+            Self::Fake(backend) => backend.stop(),
         }
     }
 }
@@ -61,6 +81,8 @@ impl Backend {
 pub(super) enum Instance {
     Process(process::Instance),
     Container(container::Instance),
+    #[cfg(test)]
+    Fake(fake::Instance),
 }
 
 /// What happened to a running service.
@@ -80,6 +102,8 @@ impl Instance {
         match self {
             Self::Process(instance) => instance.describe(),
             Self::Container(instance) => instance.describe(),
+            #[cfg(test)]
+            Self::Fake(_) => "Started".to_owned(),
         }
     }
 
@@ -88,6 +112,8 @@ impl Instance {
         match self {
             Self::Process(instance) => instance.next().await,
             Self::Container(instance) => instance.next().await,
+            #[cfg(test)]
+            Self::Fake(instance) => instance.next().await,
         }
     }
 }

@@ -16,6 +16,8 @@ use super::{Context, STOP_GRACE, Wish, gate, health};
 
 const RESTART_FIRST: Duration = Duration::from_secs(1);
 const RESTART_MAX: Duration = Duration::from_secs(30);
+/// Tries to stop a service before it counts as failed.
+const STOP_TRIES: u32 = 5;
 
 pub(super) struct Life {
     id: String,
@@ -86,9 +88,11 @@ impl Life {
         }
     }
 
-    /// A predecessor of this machined may have left the service running although it should not.
+    /// A predecessor of this machined may have left the service running although it should not, and a
+    /// service that failed may have failed to stop.
     async fn stop_leftover(&self, wish: &Wish) {
-        if self.record.lock().state != ServiceState::Initialized {
+        let state = self.record.lock().state;
+        if !matches!(state, ServiceState::Initialized | ServiceState::Failed) {
             return;
         }
         if let Some(spec) = &wish.spec {
@@ -102,19 +106,55 @@ impl Life {
             Runner::Container => format!("Pulling image {}", spec.container.image),
         };
         self.enter(ServiceState::Preparing, &preparing);
-        let revision = revision(spec);
-        let mut instance = backend.ensure(&self.id, spec, &revision).await?;
+        let (id, revision) = (self.id.clone(), revision(spec));
+        let mut instance = tokio::select! {
+            // What a cancelled start left half-done is removed by the stop that follows.
+            instance = backend.ensure(&id, spec, &revision) => instance?,
+            why = self.until_unwanted(spec, wish) => {
+                self.stop(backend, why).await;
+                return Ok(());
+            }
+        };
         self.enter(ServiceState::Running, &instance.describe());
         match self.watch(&mut instance, spec, wish).await {
             Ended::Exited(how, restarts_itself) => self.after_exit(spec, &how, restarts_itself).await,
-            Ended::Unwanted(why) => {
-                self.enter(ServiceState::Stopping, why);
-                backend.stop(&self.id, STOP_GRACE).await?;
-                self.enter(ServiceState::Finished, "Service finished successfully");
-                self.backoff.reset();
-            }
+            Ended::Unwanted(why) => self.stop(backend, why).await,
         }
         Ok(())
+    }
+
+    /// Ends the service. It is not called finished before it is.
+    async fn stop(&mut self, backend: &Backend, why: &str) {
+        self.enter(ServiceState::Stopping, why);
+        let mut tries = Backoff::new(RESTART_FIRST, RESTART_MAX);
+        for _ in 0..STOP_TRIES {
+            match backend.stop(&self.id, STOP_GRACE).await {
+                Ok(()) => {
+                    self.enter(ServiceState::Finished, "Service finished successfully");
+                    self.backoff.reset();
+                    return;
+                }
+                Err(error) => {
+                    let text = format!("Failed to stop, trying again: {}", chain(error.as_ref()));
+                    self.enter(ServiceState::Stopping, &text);
+                    tokio::time::sleep(tries.next_delay(&self.context.rng)).await;
+                }
+            }
+        }
+        self.enter(ServiceState::Failed, "Failed to stop");
+    }
+
+    async fn until_unwanted(&mut self, spec: &ServiceSpec, wish: &Wish) -> &'static str {
+        loop {
+            tokio::select! {
+                // Level-triggered, nothing is lost by cancellation.
+                _ = self.wishes.changed() => {}
+                _ = self.gate.changed() => {}
+            }
+            if let Some(why) = self.unwanted(spec, wish) {
+                return why;
+            }
+        }
     }
 
     /// Checks health until the service ends or should end.
@@ -215,30 +255,4 @@ fn revision(spec: &ServiceSpec) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wish(spec: ServiceSpec) -> Wish {
-        Wish { spec: Some(spec), ..Wish::default() }
-    }
-
-    #[test]
-    fn a_service_runs_when_wanted_allowed_and_not_held() {
-        let all = gate::Openness::All;
-        assert_eq!(obstacle("kubelet", &Wish::default(), all), Some(Obstacle::Nobody));
-        assert_eq!(obstacle("kubelet", &wish(ServiceSpec::default()), all), None);
-        let held = Wish { held: true, ..wish(ServiceSpec::default()) };
-        assert_eq!(obstacle("kubelet", &held, all), Some(Obstacle::Stopped));
-        let waiting = ServiceSpec { waiting_for: vec!["time sync".into()], ..ServiceSpec::default() };
-        assert_eq!(obstacle("kubelet", &wish(waiting), all), Some(Obstacle::Waits("time sync".into())));
-    }
-
-    #[test]
-    fn only_what_runs_counts_for_the_revision() {
-        let spec = ServiceSpec::default();
-        let waiting = ServiceSpec { waiting_for: vec!["x".into()], control: true, ..spec.clone() };
-        assert_eq!(revision(&spec), revision(&waiting));
-        let changed = ServiceSpec { revision: "2".into(), ..spec.clone() };
-        assert_ne!(revision(&spec), revision(&changed));
-    }
-}
+mod tests;

@@ -51,7 +51,7 @@ impl ServiceState {
     /// Whether processes of it may exist.
     #[must_use]
     pub const fn is_up(self) -> bool {
-        matches!(self, Self::Running | Self::Stopping)
+        matches!(self, Self::Preparing | Self::Running | Self::Stopping)
     }
 
     const fn action(self) -> Action {

@@ -103,8 +103,10 @@ fn process_spec(id: &str, run: &ProcessRun, restart: Restart, revision: &str) ->
     };
     if unprivileged {
         spec.capabilities = Capabilities::Only(run.capabilities.clone());
+        spec.sandbox = Sandbox { read_only_mounts: run.read_only_mounts, deny_admin_syscalls: true };
+    }
+    if run.read_only_mounts {
         spec.namespaces = vec![Namespace::Mount];
-        spec.sandbox = Sandbox { read_only_mounts: true, deny_admin_syscalls: true };
     }
     spec
 }
