@@ -254,3 +254,5 @@ pub fn publish_task(events: &Events, actor: &str, task: &str, action: task_event
     events.publish(actor, &TaskEvent { task: task.to_owned(), action: action.into() });
 }
 
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Health of the whole cluster, told while it is being looked at.
 //!
-//!     checks in their order ──▶ each again and again until it holds ──▶ lines of progress ──▶ end, or what did not hold in time
+//!     checks in their order ──▶ each until it holds ──▶ lines of progress ──▶ end, or what did not hold in time
 //!
 //! Facts come from three sides: the machines' own APIs (`machines.rs`), the Kubernetes API (`objects.rs`) and etcd,
 //! through the machines. What a check says while it fails is what an operator would ask next.

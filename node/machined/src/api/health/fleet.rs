@@ -298,7 +298,10 @@ mod tests {
 
     #[test]
     fn nodes_that_nobody_announced_count_too() {
-        let node = |name: &str, address: &str| json!({"metadata": {"name": name}, "status": {"addresses": [{"type": "InternalIP", "address": address}]}});
+        let node = |name: &str, address: &str| {
+            let address = json!({"type": "InternalIP", "address": address});
+            json!({"metadata": {"name": name}, "status": {"addresses": [address]}})
+        };
         let members = vec![machine("a", &["10.0.0.1"], true)];
         let machines = with_nodes(members, &[node("a.example", "10.0.0.1"), node("b", "10.0.0.2")]);
         assert_eq!(machines, [machine("a", &["10.0.0.1"], true), machine("b", &["10.0.0.2"], false)]);
