@@ -414,3 +414,39 @@ fn sizes(out: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(args: &str) -> Result<Wanted> {
+        parse(&args.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn options_are_read_and_unknown_ones_refused() {
+        let wanted = parsed("cloud --only boot --argument a=b --platform nocloud --no-image-cache")
+            .expect("arguments");
+        assert_eq!((wanted.profile.flavour, wanted.image_cache), (Flavour::Cloud, false));
+        assert!(wanted.profile.cmdline().starts_with("talos.platform=nocloud "));
+        assert!(wanted.profile.cmdline().ends_with(" a=b"));
+        for wrong in
+            ["", "vax", "cloud --only half", "cloud --frobnicate", "cloud --init", "cloud --kubernetes"]
+        {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_crates_of_a_registry_are_in_the_bill() {
+        let entry = "\nname = \"serde\"\nversion = \"1.0.0\"\nsource = \"registry\"\nchecksum = \"ab\"\n";
+        assert_eq!(crate_row(entry).map(|row| row.source), Some("pkg:cargo/serde@1.0.0".to_owned()));
+        assert_eq!(crate_row("\nname = \"corten-base\"\nversion = \"0.1.0\"\n"), None);
+    }
+
+    #[test]
+    fn every_other_kubernetes_of_the_kit_can_be_asked_for() {
+        assert_eq!(kubernetes("1.35.4").ok(), Some("kubernetes-1.35"));
+        assert!(kubernetes("1.36.3").is_err(), "the default is in every image cache already");
+    }
+}

@@ -129,7 +129,10 @@ const CONSOLES: &[&str] = &["console=tty0", "console=ttyS0"];
 
 /// What the kernel self-protection project asks for on the command line.
 const HARDENING: &[&str] =
-    &["slab_nomerge=", "pti=on", "module.sig_enforce=1", "proc_mem.force_override=never"];
+    &["slab_nomerge=", "pti=on", "module.sig_enforce=1", "proc_mem.force_override=never", LSM];
+
+/// Security modules in use. Those of Debian's list that want a policy are left out while we ship none.
+const LSM: &str = "lsm=landlock,lockdown,yama,safesetid,integrity,bpf";
 
 const COMMON: &[&str] = &["consoleblank=0", "printk.devkmsg=on", "quiet", "panic=10"];
 
