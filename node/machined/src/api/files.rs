@@ -345,6 +345,6 @@ mod tests {
             .map(|entry| entry.expect("entry").path().expect("path").display().to_string())
             .collect();
         paths.sort();
-        assert_eq!(paths, ["link", "sub/", "sub/file"]);
+        assert_eq!(paths, ["link", "sub", "sub/file"]);
     }
 }

@@ -23,6 +23,7 @@ use tonic::Status;
 
 use super::Parts;
 use super::stream::{self, Reply, data};
+use super::unimplemented::not_yet;
 
 /// Owner of what the API puts among the resources.
 pub(super) const OWNER: &str = "api";
@@ -45,6 +46,9 @@ pub fn need_control_plane(parts: &Parts, api: &str) -> Result<(), Status> {
 /// Makes this machine the first member of etcd.
 pub async fn bootstrap(parts: &Parts, request: &BootstrapRequest) -> Result<BootstrapResponse, Status> {
     need_control_plane(parts, "bootstrap")?;
+    if request.recover_etcd {
+        return Err(not_yet("machine.MachineService/Bootstrap with recover_etcd"));
+    }
     let root = parts.state.get::<EtcdRoot>(EtcdRoot::ID);
     if root.is_none_or(|root| root.spec.etcd_ca.is_none()) {
         return Err(Status::invalid_argument("the machine configuration has no etcd CA (cluster.etcd.ca)"));
@@ -60,13 +64,9 @@ pub async fn bootstrap(parts: &Parts, request: &BootstrapRequest) -> Result<Boot
     if intended || !is_empty(Path::new(ETCD_DATA)) {
         return Err(Status::already_exists("etcd data directory is not empty"));
     }
-    let intent = BootstrapIntent {
-        recover_etcd: request.recover_etcd,
-        recover_skip_hash_check: request.recover_skip_hash_check,
-    };
     parts
         .state
-        .put(OWNER, BootstrapIntent::ID, intent)
+        .put(OWNER, BootstrapIntent::ID, BootstrapIntent::default())
         .map_err(|error| Status::internal(corten_base::chain(&error)))?;
     Ok(BootstrapResponse { messages: vec![Bootstrap::default()] })
 }
