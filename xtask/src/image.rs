@@ -225,7 +225,9 @@ fn write_images(wanted: &Wanted, components: &Components, out: &Path) -> Result<
     let taken = images::write(&layout, wanted.profile.arch, &programs)?;
     let tar = fs::File::create(out.join("images.oci.tar"))?;
     archive::tar(&oci::tree(&layout)?, std::io::BufWriter::with_capacity(1 << 20, tar))?;
-    let bill = sbom::document("corten-images", rows_of(components, IMAGES, &taken)?)?;
+    let more =
+        wanted.more_kubernetes.iter().map(|version| kubernetes(version)).collect::<Result<Vec<_>>>()?;
+    let bill = sbom::document("corten-images", rows_of(components, &[IMAGES, &more].concat(), &taken)?)?;
     Ok(fs::write(out.join("images.spdx.json"), bill)?)
 }
 
