@@ -95,7 +95,11 @@ pub async fn trustd(state: State) -> anyhow::Result<()> {
 }
 
 /// The socket's owner reads exactly the types of `visible`, secrets included.
-async fn resources(state: State, visible: Registry, socket: &str, uid: u32) -> anyhow::Result<()> {
+async fn resources(state: State, mut visible: Registry, socket: &str, uid: u32) -> anyhow::Result<()> {
+    let namespaces: Vec<&str> = visible.types().map(|kind| kind.definition.namespace).collect();
+    for namespace in namespaces {
+        visible.namespace(namespace, "");
+    }
     let policy = Arc::new(Policy::new(&visible));
     let store: Arc<dyn Store> = Arc::new(state.store().clone());
     let service = corten_cosi::service(visible, move |_| {

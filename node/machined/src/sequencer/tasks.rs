@@ -14,7 +14,7 @@ use corten_resource::State;
 use corten_resources::block::{SystemDisk, VolumeMountRequest, VolumeMountStatus, VolumePhase, VolumeStatus};
 use corten_resources::config::MachineConfig;
 use corten_resources::runtime::{MaintenanceServiceRequest, MetaLoaded};
-use corten_resources::service::ServiceSpec;
+use corten_resources::service::{HealthProbe, ServiceSpec};
 use corten_supervisor::PowerAction;
 use corten_sys::mount::{Mounts, Unmount};
 
@@ -24,7 +24,7 @@ use crate::configuration::Configuration;
 use crate::configuration::sources;
 use crate::events::Events;
 use crate::services::gate::Openness;
-use crate::services::{ServiceState, Services};
+use crate::services::{Record, ServiceState, Services};
 
 const OWNER: &str = "sequencer";
 /// Below this Kubernetes is no pleasure; below it the boot goes on with a warning.
@@ -114,12 +114,18 @@ fn check_memory() {
 impl Machine {
     async fn wait_for_service(&self, id: &str, timeout: Duration) -> anyhow::Result<()> {
         let up = self.services.wait_until(|list| {
-            list.iter().any(|(name, record)| name == id && record.state == ServiceState::Running && is_healthy(record))
+            list.iter().any(|(name, record)| name == id && self.is_up(name, record))
         });
         let Err(_) = tokio::time::timeout(timeout, up).await else { return Ok(()) };
         let list = self.services.list();
         let last = list.iter().find(|(name, _)| name == id).map_or("it is not specified", |(_, record)| record.last_message());
         bail!("service {id} is not up after {timeout:?}: {last}")
+    }
+
+    /// Runs, and has passed its check if there is one.
+    fn is_up(&self, id: &str, record: &Record) -> bool {
+        let probe = self.state.get::<ServiceSpec>(id).map_or(HealthProbe::None, |spec| spec.health.probe);
+        record.state == ServiceState::Running && (probe == HealthProbe::None || record.healthy == Some(true))
     }
 
     async fn reload_meta(&self) -> anyhow::Result<()> {
@@ -221,9 +227,7 @@ impl Machine {
             let specified = self.state.list::<ServiceSpec>();
             let awaited = specified.iter().map(|spec| spec.metadata.id.as_str());
             awaited.into_iter().all(|id| {
-                list.iter().any(|(name, record)| {
-                    name == id && record.state == ServiceState::Running && is_healthy(record)
-                })
+                list.iter().any(|(name, record)| name == id && self.is_up(name, record))
             })
         });
         tokio::time::timeout(BOOT_TIMEOUT, up).await.context("services did not come up in time")
@@ -270,11 +274,6 @@ impl Machine {
         }
         Ok(())
     }
-}
-
-fn is_healthy(record: &crate::services::Record) -> bool {
-    // A service without checks never says that it is healthy.
-    record.healthy != Some(false) && (record.healthy == Some(true) || record.state == ServiceState::Running)
 }
 
 fn append(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
