@@ -162,3 +162,15 @@ impl EtcdEntry {
     /// Id of the only one.
     pub const ID: &'static str = "etcd";
 }
+
+/// This machine has left its cluster and stays out until it starts again. Ours only; id `etcd`.
+///
+/// Written by the API; read by the etcd service controller, which would otherwise join again or found a new cluster.
+#[derive(Clone, Debug, Default, PartialEq, Resource)]
+#[resource(kind = "EtcdDepartures.corten.dev", namespace = "etcd", internal)]
+pub struct EtcdDeparture {}
+
+impl EtcdDeparture {
+    /// Id of the only one.
+    pub const ID: &'static str = "etcd";
+}

@@ -63,6 +63,7 @@ types! {
     etcd::EtcdSpec,
     etcd::EtcdPkiStatus,
     etcd::EtcdMember,
+    etcd::EtcdDeparture,
     etcd::EtcdEntry,
     files::EtcFileSpec,
     files::EtcFileStatus,

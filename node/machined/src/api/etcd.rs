@@ -212,7 +212,9 @@ pub async fn leave(parts: &Parts) -> Result<EtcdLeaveClusterResponse, Status> {
         Err(error) if !error.is_not_found() => return Err(refused(&error)),
         _ => {}
     }
-    // Without this, the founder of the cluster would found another one.
+    // Without this, the machine would join again at once, or the founder of the cluster found another one.
+    let departed = parts.state.put(OWNER, etcd::EtcdDeparture::ID, etcd::EtcdDeparture {});
+    departed.map_err(|error| Status::internal(chain(&error)))?;
     let withdrawn = parts.state.remove::<BootstrapIntent>(OWNER, BootstrapIntent::ID);
     withdrawn.map_err(|error| Status::internal(chain(&error)))?;
     let stopped = tokio::time::timeout(STOP_TIMEOUT, parts.services.stop(SERVICE)).await;

@@ -14,6 +14,7 @@ use corten_api::machine::{
 use corten_controllers_secrets::admin_kubeconfig;
 use corten_pki::{Authority, LeafRequest, Subject};
 use corten_resources::config::MachineType;
+use corten_resources::etcd::EtcdDeparture;
 use corten_resources::secrets::{EtcdRoot, KubernetesRoot, OsRoot};
 use corten_resources::service::{BootstrapIntent, ServiceSpec};
 use corten_resources::time::TimeStatus;
@@ -55,6 +56,9 @@ pub async fn bootstrap(parts: &Parts, request: &BootstrapRequest) -> Result<Boot
     }
     if parts.state.get::<ServiceSpec>("etcd").is_none() {
         return Err(Status::failed_precondition("bootstrap is not available yet"));
+    }
+    if parts.state.get::<EtcdDeparture>(EtcdDeparture::ID).is_some() {
+        return Err(Status::failed_precondition("the machine has left its cluster; reboot it first"));
     }
     let synced = parts.state.wait_for::<TimeStatus>(TimeStatus::ID, |time| time.is_some_and(|time| time.synced));
     if tokio::time::timeout(TIME_TIMEOUT, synced).await.is_err() {

@@ -5,6 +5,7 @@
 //! BootstrapIntent ───────────────▶ run as new     (somebody asked for it)
 //! other control planes answer ───▶ join as learner, run
 //! none of them ──────────────────▶ Waiting for bootstrap
+//! EtcdDeparture ─────────────────▶ stay out of it (until a reboot)
 //! ```
 //!
 //! What was decided is kept for the whole boot ([`EtcdEntry`]): the command line must not change because the data folder filled meanwhile.
@@ -17,7 +18,7 @@ use std::time::Duration;
 use corten_base::Secret;
 use corten_base::paths::ETCD_UID;
 use corten_resource::{Driver, Plan, View, controller};
-use corten_resources::etcd::{EntryKind, EntryMember, EtcdEntry, EtcdPkiStatus, EtcdSpec};
+use corten_resources::etcd::{EntryKind, EntryMember, EtcdDeparture, EtcdEntry, EtcdPkiStatus, EtcdSpec};
 use corten_resources::kubernetes::Endpoint;
 use corten_resources::secrets::{EtcdRoot, EtcdSecrets};
 use corten_resources::service::{
@@ -52,7 +53,7 @@ impl EtcdService {
 controller!(EtcdService, "etcd.Service",
     inputs: [
         strong EtcdSpec, strong EtcdPkiStatus, strong EtcdRoot, strong EtcdSecrets, weak Endpoint, weak BootstrapIntent,
-        weak EtcdEntry, weak Service, weak ServiceSpec, weak TimeStatus,
+        weak EtcdEntry, weak EtcdDeparture, weak Service, weak ServiceSpec, weak TimeStatus,
     ],
     outputs: [shared ServiceSpec, exclusive EtcdEntry]);
 
@@ -87,14 +88,17 @@ impl Driver for EtcdService {
     fn plan(&self, view: &View<Self>, seen: &Seen) -> Plan<Self, Join> {
         let mut plan = Plan::new();
         let Some(spec) = view.get::<EtcdSpec>(EtcdSpec::ID) else { return plan };
-        let entry = decide(view, seen);
+        let has_left = view.get::<EtcdDeparture>(EtcdDeparture::ID).is_some();
+        let entry = decide(view, seen).filter(|_| !has_left);
         let mut waits = readiness::reasons(view.get(SERVICE), view.get("cri"), view.get(TimeStatus::ID));
         let pki = view.get::<EtcdPkiStatus>(EtcdPkiStatus::ID).filter(|pki| pki.ready);
         if pki.is_none() && !waits.is_empty() {
             waits.push("etcd PKI".to_owned());
         }
         let mut outcome = None;
-        if entry.is_none() {
+        if has_left {
+            waits.insert(0, "reboot, after leaving the cluster".to_owned());
+        } else if entry.is_none() {
             waits.insert(0, "bootstrap".to_owned());
             match joining(view, spec) {
                 Some(join) => {
@@ -280,6 +284,17 @@ mod tests {
         let plan = plan(healthy(), &Seen::default());
         let service = plan.output::<ServiceSpec>(SERVICE).expect("a specification");
         assert_eq!(service.waiting_for, ["bootstrap"]);
+        assert!(plan.output::<EtcdEntry>(EtcdEntry::ID).is_none() && plan.ops().is_empty());
+    }
+
+    #[test]
+    fn a_machine_that_left_neither_joins_again_nor_founds_a_cluster() {
+        let mut inputs = healthy();
+        inputs.push(resource(EtcdDeparture::ID, EtcdDeparture {}));
+        inputs.push(resource(EtcdEntry::ID, EtcdEntry { kind: EntryKind::New, members: Vec::new() }));
+        let plan = plan(inputs, &Seen { has_data: true, joined: Some(Vec::new()) });
+        let service = plan.output::<ServiceSpec>(SERVICE).expect("a specification");
+        assert_eq!(service.waiting_for, ["reboot, after leaving the cluster"]);
         assert!(plan.output::<EtcdEntry>(EtcdEntry::ID).is_none() && plan.ops().is_empty());
     }
 
