@@ -113,8 +113,7 @@ fn controllers(
         restrict_oom_score: !crate::services::backend::container::has_capability("CAP_SYS_RESOURCE"),
     };
     corten_controllers_runtime::register(&mut runtime, machine);
-    let _ = init;
-    corten_controllers_block::register(&mut runtime, capabilities);
+    corten_controllers_block::register(&mut runtime, capabilities, init, rng);
     let dependencies = network::Dependencies {
         kernel: network::Kernel::connect().context("cannot talk to the kernel's network")?,
         capabilities,

@@ -188,7 +188,8 @@ impl Mounts for Kernel {
     }
 
     fn table(&self) -> Result<Vec<MountEntry>> {
-        mountinfo::read(Path::new("/proc/self/mountinfo"))
+        // A thread may be in a mount namespace of its own.
+        mountinfo::read(Path::new("/proc/thread-self/mountinfo"))
     }
 }
 

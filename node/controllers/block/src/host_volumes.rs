@@ -24,7 +24,8 @@ impl Transform for HostVolumes {
             plan.put(volume, ready(folder, folder));
         }
         for request in view.list::<VolumeMountRequest>() {
-            let Some((volume, folder)) = FOLDERS.iter().find(|(volume, _)| *volume == request.spec.volume_id) else {
+            let Some((volume, folder)) = FOLDERS.iter().find(|(volume, _)| *volume == request.spec.volume_id)
+            else {
                 continue;
             };
             let status = VolumeMountStatus {

@@ -7,16 +7,40 @@
 //! What is in a volume is nobody's business here, except META, which is a volume and a format at once.
 
 mod adv;
+mod device;
+mod discovery;
+mod disks;
+mod gpt;
 mod host_volumes;
 pub mod meta;
+mod pretty;
+mod probe;
+mod sysfs;
+mod system_disk;
+mod uevent;
+mod volumes;
 
-use corten_base::Capabilities;
+use std::sync::Arc;
+
+use corten_base::{Capabilities, Rng};
 use corten_resource::Runtime;
+use corten_supervisor::Client;
 
-/// Registers the controllers of this domain.
-pub fn register(runtime: &mut Runtime, capabilities: Capabilities) {
+use self::sysfs::Sysfs;
+use self::volumes::layout::LAYOUTS;
+use self::volumes::{InitPrograms, Places, Volumes};
+
+/// Registers the controllers of this domain; `init` starts the programs that make file systems.
+pub fn register(runtime: &mut Runtime, capabilities: Capabilities, init: &Client, rng: &Rng) {
     runtime.register(meta::MetaKeys);
     if !capabilities.disks {
         runtime.register_transform(host_volumes::HostVolumes);
+        return;
     }
+    runtime.register(disks::Disks::new(Sysfs::default()));
+    runtime.register(discovery::Discovery::new(Sysfs::default()));
+    runtime.register_transform(system_disk::FindSystemDisk);
+    runtime.register_transform(system_disk::InstallDisk);
+    let programs = Arc::new(InitPrograms(init.clone()));
+    runtime.register(Volumes::new(Places::default(), &LAYOUTS, programs, rng.clone()));
 }

@@ -45,7 +45,7 @@ pub enum MetaError {
     },
     /// The device does not answer.
     #[error(transparent)]
-    Stuck(#[from] corten_base::blocking::BlockingError),
+    Stuck(#[from] blocking::BlockingError),
 }
 
 /// Publishes what META holds.
@@ -60,7 +60,9 @@ impl Driver for MetaKeys {
     type Op = Never;
 
     async fn observe(&mut self, view: &View<Self>) -> anyhow::Result<Option<Tags>> {
-        let Some(location) = view.get::<VolumeStatus>(VolumeStatus::META).and_then(|volume| location(&volume.spec)) else {
+        let Some(location) =
+            view.get::<VolumeStatus>(VolumeStatus::META).and_then(|volume| location(&volume.spec))
+        else {
             return Ok(None);
         };
         let read = blocking(DEADLINE, move || read(&location)).await?;

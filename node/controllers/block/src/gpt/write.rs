@@ -1,0 +1,87 @@
+//! Writing a table so that a loss of power at any moment leaves the old one or the new one.
+//!
+//! The backup is written and on the medium before the primary is touched. A reader believes a whole primary, so
+//! until then the old table holds; while the primary is torn, the new backup does.
+
+use std::io;
+
+use super::{ENTRY_BYTES, Entry, HEADER_BYTES, REVISION, SIGNATURE, Table, crc};
+use crate::device::{Geometry, WriteAt};
+
+/// Where the copies of a table are.
+struct Copy {
+    header_lba: u64,
+    other_lba: u64,
+    entries_lba: u64,
+}
+
+/// Writes both copies, the backup at the real end of the disk, and the protective record.
+pub fn write(disk: &(impl WriteAt + ?Sized), table: &Table, geometry: Geometry) -> io::Result<()> {
+    let (end, array) = (geometry.sectors - 1, table.array_sectors(geometry));
+    if 2 + array > table.first_usable || table.last_usable(geometry) < table.first_usable {
+        return Err(io::Error::other("the partition table leaves no room for its own entries"));
+    }
+    let backup = Copy { header_lba: end, other_lba: 1, entries_lba: end - array };
+    let primary = Copy { header_lba: 1, other_lba: end, entries_lba: 2 };
+    for copy in [backup, primary] {
+        let entries = entries(table);
+        disk.write_at(&entries, copy.entries_lba * geometry.sector_bytes)?;
+        disk.write_at(
+            &header(table, &copy, crc(&entries), geometry),
+            copy.header_lba * geometry.sector_bytes,
+        )?;
+        disk.sync()?;
+    }
+    protect(disk, geometry)
+}
+
+fn entries(table: &Table) -> Vec<u8> {
+    let mut array = vec![0; table.entry_count as usize * ENTRY_BYTES];
+    for entry in &table.entries {
+        let start = (entry.number as usize - 1) * ENTRY_BYTES;
+        if let Some(slot) = array.get_mut(start..start + ENTRY_BYTES) {
+            slot.copy_from_slice(&encode(entry));
+        }
+    }
+    array
+}
+
+fn encode(entry: &Entry) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(ENTRY_BYTES);
+    bytes.extend(entry.kind.0);
+    bytes.extend(entry.id.0);
+    bytes.extend([entry.first, entry.last, entry.attributes].into_iter().flat_map(u64::to_le_bytes));
+    bytes.extend(entry.name.into_iter().flat_map(u16::to_le_bytes));
+    bytes
+}
+
+/// A whole sector, so that the device never reads one back in order to change a part of it.
+fn header(table: &Table, copy: &Copy, entries_crc: u32, geometry: Geometry) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES);
+    bytes.extend(SIGNATURE);
+    bytes.extend([REVISION, HEADER_BYTES as u32, 0, 0].into_iter().flat_map(u32::to_le_bytes));
+    let places = [copy.header_lba, copy.other_lba, table.first_usable, table.last_usable(geometry)];
+    bytes.extend(places.into_iter().flat_map(u64::to_le_bytes));
+    bytes.extend(table.disk.0);
+    bytes.extend(copy.entries_lba.to_le_bytes());
+    bytes.extend([table.entry_count, ENTRY_BYTES as u32, entries_crc].into_iter().flat_map(u32::to_le_bytes));
+    let sum = crc(&bytes);
+    bytes.splice(16..20, sum.to_le_bytes());
+    bytes.resize(geometry.sector_bytes as usize, 0);
+    bytes
+}
+
+/// Lets the protective record cover the whole disk; a record of another kind (a hybrid) is left as it is.
+fn protect(disk: &(impl WriteAt + ?Sized), geometry: Geometry) -> io::Result<()> {
+    const PROTECTIVE: u8 = 0xee;
+    let mut record = vec![0; geometry.sector_bytes as usize];
+    disk.read_at(&mut record, 0)?;
+    let is_ours = record.get(450) == Some(&PROTECTIVE) && record.get(510..512) == Some(&[0x55, 0xaa]);
+    let sectors = u32::try_from(geometry.sectors - 1).unwrap_or(u32::MAX).to_le_bytes();
+    if is_ours && record.get(458..462) != Some(&sectors) {
+        record.splice(458..462, sectors);
+        disk.write_at(&record, 0)?;
+        disk.sync()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! The whole domain on a loop device in a mount namespace of its own: needs root, loop devices and xfsprogs.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use corten_base::Rng;
+use corten_resource::Runtime;
+use corten_resource::testing::{TestRuntime, resource};
+use corten_resources::block::{DiscoveredVolume, Filesystem};
+use corten_sys::Kernel;
+use corten_sys::loopdev::{LoopDevice, LoopOptions};
+use corten_sys::mount::{Depth, Mounts, Propagation};
+use corten_sys::namespace;
+
+use super::layout::LAYOUTS;
+use super::programs::Run;
+use super::*;
+use crate::discovery::Discovery;
+use crate::disks::Disks;
+use crate::system_disk::FindSystemDisk;
+
+/// Runs programs directly, as init would.
+struct Workshop;
+
+impl Programs for Workshop {
+    fn run<'a>(&'a self, name: &'a str, argv: &'a [String]) -> Run<'a> {
+        Box::pin(async move {
+            let output = Command::new(&argv[0]).args(&argv[1..]).output()?;
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            anyhow::ensure!(output.status.success(), "{name} ended with {}: {text}", output.status);
+            Ok(())
+        })
+    }
+}
+
+struct Bench {
+    device: LoopDevice,
+    root: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    /// A disk of 4 GiB with the image of a machine: META only, and the backup table where the image ends.
+    fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root()
+            || !Path::new("/usr/sbin/mkfs.xfs").exists()
+            || !Path::new("/dev/loop-control").exists()
+        {
+            eprintln!("SKIPPED: root, loop devices and xfsprogs are needed");
+            return None;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let image = folder.path().join("disk");
+        let file = fs::File::options().read(true).write(true).create_new(true).open(&image).expect("a file");
+        file.set_len(4 << 20).expect("an image");
+        write_image(&file);
+        file.set_len(4 << 30).expect("a larger disk");
+        let options = LoopOptions { scan_partitions: true, ..LoopOptions::default() };
+        let device = LoopDevice::attach(file.as_fd(), options).expect("a loop device");
+        announce_meta(device.path());
+        let root = fs::canonicalize(folder.path()).expect("a path").join("root");
+        fs::create_dir(&root).expect("a root");
+        Some(Self { device, root, _folder: folder })
+    }
+
+    fn name(&self) -> String {
+        self.device.path().file_name().expect("a name").to_string_lossy().into_owned()
+    }
+
+    fn runtime(&self) -> TestRuntime {
+        let only = only(&self.root, &self.name());
+        let places = Places { sysfs: only, root: self.root.clone() };
+        TestRuntime::new(corten_resources::registry(), move |runtime: &mut Runtime| {
+            runtime.register(Disks::new(places.sysfs.clone()));
+            runtime.register(Discovery::new(places.sysfs.clone()));
+            runtime.register_transform(FindSystemDisk);
+            runtime.register(Volumes::new(places, &LAYOUTS, Arc::new(Workshop), Rng::seeded(1)));
+        })
+    }
+}
+
+/// The workshop's kernel may be built without GUID tables; a machine's own reads META by itself.
+fn announce_meta(device: &Path) {
+    let meta = corten_sys::block::Partition { number: 1, start_bytes: 1 << 20, size_bytes: 1 << 20 };
+    let known = corten_sys::block::add_partition(&fs::File::open(device).expect("the disk"), meta);
+    assert!(known.is_ok() || Path::new(&format!("{}p1", device.display())).exists(), "{known:?}");
+}
+
+/// A sysfs that shows the bench's disk and none of the workshop's.
+fn only(root: &Path, disk: &str) -> Sysfs {
+    let sys = root.with_file_name("sys");
+    fs::create_dir_all(sys.join("block")).expect("folders");
+    // A second runtime finds the link of the first.
+    let _ = std::os::unix::fs::symlink(format!("/sys/block/{disk}"), sys.join("block").join(disk));
+    Sysfs { sys, dev: "/dev".into(), with_loops: true }
+}
+
+fn write_image(mut file: &fs::File) {
+    let mut table = gptman::GPT::new_from(&mut file, 512, [9; 16]).expect("a table");
+    table[1] = gptman::GPTPartitionEntry {
+        partition_type_guid: crate::gpt::LINUX_DATA.0,
+        unique_partition_guid: [8; 16],
+        starting_lba: 2048,
+        ending_lba: 4095,
+        attribute_bits: 0,
+        partition_name: "META".into(),
+    };
+    gptman::GPT::write_protective_mbr_into(&mut file, 512).expect("a record");
+    table.write_into(&mut file).expect("write");
+}
+
+fn request(volume: &str) -> VolumeMountRequest {
+    VolumeMountRequest {
+        volume_id: volume.to_owned(),
+        requester: "test".to_owned(),
+        secure: true,
+        ..VolumeMountRequest::default()
+    }
+}
+
+fn configuration() -> corten_resource::AnyResource {
+    resource(MachineConfig::ACTIVE, MachineConfig { yaml: b"version: v1alpha1\n".to_vec() })
+}
+
+/// Disk work runs on threads that virtual time does not wait for, so this one waits in real time.
+async fn until(runtime: &TestRuntime, what: &str, done: impl Fn(&corten_resource::State) -> bool) {
+    for _ in 0..600 {
+        runtime.quiet().await;
+        if done(runtime.state()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{what} did not happen:\n{}", runtime.outputs());
+}
+
+fn phase(state: &corten_resource::State, volume: &str) -> Option<VolumePhase> {
+    state.get::<VolumeStatus>(volume).map(|status| status.spec.phase)
+}
+
+#[test]
+fn a_blank_image_becomes_a_machine_and_survives() {
+    let Some(bench) = Bench::new() else { return };
+    let work = std::thread::Builder::new().spawn(move || {
+        namespace::unshare(namespace::Namespaces::MOUNT).expect("a mount namespace");
+        Kernel.propagate(Path::new("/"), Propagation::Private, Depth::Recursive).expect("private mounts");
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        tokio.block_on(life(&bench));
+    });
+    work.expect("a thread").join().expect("the life went well");
+}
+
+async fn life(bench: &Bench) {
+    let runtime = bench.runtime();
+    until(&runtime, "META", |state| phase(state, "META") == Some(VolumePhase::Ready)).await;
+    assert_eq!(phase(runtime.state(), "STATE"), Some(VolumePhase::Missing));
+    runtime.put(resource("test-STATE", request("STATE")));
+    runtime.put(resource("test-EPHEMERAL", request("EPHEMERAL")));
+    runtime.put(configuration());
+    until(&runtime, "mounts", |state| state.list::<VolumeMountStatus>().len() == 2).await;
+
+    let state = bench.root.join("system/state");
+    let info = fs::metadata(&state).expect("STATE");
+    assert_eq!(info.permissions().mode() & 0o777, 0o700);
+    fs::write(state.join("kept"), "1").expect("a file in STATE");
+    assert!(bench.root.join("var/run").symlink_metadata().expect("a link").is_symlink());
+    let status = runtime.state().get::<VolumeStatus>("STATE").expect("a status").spec;
+    assert_eq!((status.size, status.filesystem, status.partition_index), (100 << 20, Filesystem::Xfs, 2));
+    let mount = runtime.state().get::<MountStatus>("EPHEMERAL").expect("a mount").spec;
+    if fs::read_to_string("/proc/fs/xfs/xqmstat").is_ok() {
+        assert!(mount.options.iter().any(|option| option == "prjquota"), "{:?}", mount.options);
+    }
+    assert!(!mount.options.iter().any(|option| option == "noexec"), "{:?}", mount.options);
+    until(&runtime, "discovery", |state| {
+        state
+            .list::<DiscoveredVolume>()
+            .iter()
+            .any(|volume| volume.spec.label == "EPHEMERAL" && volume.spec.name == "xfs")
+    })
+    .await;
+    drop(runtime);
+    adopted(bench, info.dev()).await;
+    judged(bench);
+}
+
+/// A new machined finds everything in place and formats nothing; then the requests go.
+async fn adopted(bench: &Bench, device: u64) {
+    let runtime = bench.runtime();
+    runtime.put(configuration());
+    runtime.put(resource("test-STATE", request("STATE")));
+    until(&runtime, "adoption", |state| state.list::<VolumeMountStatus>().len() == 2).await;
+    let state = bench.root.join("system/state");
+    assert_eq!(fs::metadata(&state).expect("STATE").dev(), device);
+    assert_eq!(fs::read_to_string(state.join("kept")).expect("the file"), "1");
+    until(&runtime, "a hold", |state| {
+        state
+            .get::<VolumeMountRequest>("test-STATE")
+            .is_some_and(|request| !request.metadata.finalizers.is_empty())
+    })
+    .await;
+    runtime.state().remove::<VolumeMountRequest>("", "test-STATE").expect("teardown");
+    until(&runtime, "unmounting", |state| state.list::<VolumeMountStatus>().len() == 1).await;
+    assert!(!state.join("kept").exists());
+    Kernel.unmount(&bench.root.join("var"), corten_sys::mount::Unmount::Plain).expect("unmount");
+}
+
+fn judged(bench: &Bench) {
+    let device = bench.device.path().to_string_lossy().into_owned();
+    if let Ok(output) = Command::new("sgdisk").args(["--verify", &device]).output() {
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("No problems found"), "{text}");
+    }
+    for partition in ["p2", "p3"] {
+        let checked = Command::new("xfs_repair")
+            .args(["-n", &format!("{device}{partition}")])
+            .output()
+            .expect("xfs_repair");
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    }
+}
