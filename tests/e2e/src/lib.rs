@@ -16,12 +16,14 @@
 )]
 
 pub mod cluster;
+pub mod cx;
+pub mod inside;
 pub mod machine;
+pub mod streams;
 pub mod tool;
 pub mod wait;
 pub mod workload;
 
-pub mod cx;
 mod ntp;
 mod scenarios;
 

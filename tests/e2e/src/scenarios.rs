@@ -1,3 +1,4 @@
 //! The stories.
 
+pub mod brain_kill;
 pub mod node;

@@ -28,14 +28,8 @@ pub fn run(cx: &mut Cx) -> Result<()> {
     patch_without_reboot(&cluster)?;
     reboot(cx, &cluster)?;
     health(&cluster)?;
-    machine.stop(cluster_grace(cx.mode()))
-}
-
-const fn cluster_grace(mode: Mode) -> std::time::Duration {
-    std::time::Duration::from_secs(match mode {
-        Mode::Container => 60,
-        Mode::Qemu => 300,
-    })
+    let grace = cluster.limit(60);
+    machine.stop(grace)
 }
 
 /// The machine's own network has a time server where the harness can be on it.

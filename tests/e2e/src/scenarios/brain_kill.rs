@@ -1,0 +1,264 @@
+//! The brain dies ten times, stands still for a minute, and both containerds die: no workload and no service notices.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use corten_harness::{ContainerMachine, wait_for};
+use corten_sys::signal;
+use serde_json::Value;
+
+use crate::cluster::{Cluster, ClusterPlan, Files};
+use crate::cx::{Cx, say};
+use crate::inside::{self, Process};
+use crate::streams::{self, Stream};
+use crate::tool::Tool;
+use crate::wait::until;
+use crate::workload;
+
+/// Kills of machined in all.
+const KILLS: usize = 10;
+/// How soon the machine has to answer again.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How long the brain stands still.
+const STILL: Duration = Duration::from_secs(60);
+const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+
+/// Tells the story.
+pub fn run(cx: &mut Cx) -> Result<()> {
+    let options = cx.machine(0)?;
+    let plan = ClusterPlan::of(&options);
+    let files = Files::write(&plan, cx.folder())?;
+    let started = Instant::now();
+    let machine = options.start()?;
+    let cluster = cx.cluster(plan, files, &machine, started)?;
+    let brain = Brain { container: machine.container()?, cluster: &cluster };
+    let mut answers = Vec::new();
+    boot_with_kills(&brain, &mut answers)?;
+    let before = Snapshot::take(&brain)?;
+    let streams = start_streams(&brain)?;
+    let log = cluster.admin();
+    let mut followed = vec![log.follow(&["logs", "-f", "kubelet"], &cx.folder().join("log-0.txt"))?];
+    for number in answers.len()..KILLS {
+        answers.push(brain.kill(number, &cluster.admin())?);
+        let file = cx.folder().join(format!("log-{number}.txt"));
+        followed.push(log.follow(&["logs", "-f", "kubelet"], &file)?);
+    }
+    stand_still(&brain)?;
+    kill_containerds(&brain)?;
+    for stream in streams {
+        let (name, tally) = (stream.name(), stream.finish()?);
+        cx.figure(&format!("{name}_answered"), tally.answered);
+        cx.seconds(&format!("{name}_slowest_seconds"), tally.slowest.as_secs_f64());
+    }
+    let after = Snapshot::take(&brain)?;
+    ensure!(before == after, "something was touched:\nbefore {before:#?}\nafter {after:#?}");
+    let whole = log.run(&["logs", "kubelet"])?;
+    for follower in &followed {
+        check_complete(&follower.text()?, &whole)?;
+    }
+    let slowest = answers.iter().fold(0.0_f64, |slowest, answer| slowest.max(*answer));
+    cx.figure("kills", answers.len());
+    cx.seconds("slowest_version_seconds", slowest);
+    drop(followed);
+    let grace = cluster.limit(60);
+    machine.stop(grace)
+}
+
+/// The machine whose brain is killed.
+struct Brain<'a> {
+    container: &'a ContainerMachine,
+    cluster: &'a Cluster<'a>,
+}
+
+impl Brain<'_> {
+    /// Kills machined and gives the seconds until the machine answers again.
+    fn kill(&self, number: usize, client: &Tool) -> Result<f64> {
+        let machined = self.machined()?;
+        inside::kill(&machined)?;
+        let killed = Instant::now();
+        self.wait_for_another(&machined)?;
+        until(self.cluster.machine, "an answer to version", Duration::from_secs(30), || {
+            client.run_for(&["version"], Duration::from_secs(3))
+        })?;
+        let took = killed.elapsed();
+        say(&format!("kill {}: version answered after {:.2} s", number + 1, took.as_secs_f64()));
+        ensure!(took <= ANSWER_MAX, "after kill {} version took {took:?}", number + 1);
+        Ok(took.as_secs_f64())
+    }
+
+    fn machined(&self) -> Result<Process> {
+        let evidence = || self.container.evidence();
+        wait_for("machined", Duration::from_secs(30), evidence, || {
+            inside::only(self.container, "machined").ok()
+        })
+    }
+
+    fn wait_for_another(&self, old: &Process) -> Result<()> {
+        let evidence = || self.container.evidence();
+        wait_for("machined to start again", Duration::from_secs(30), evidence, || {
+            inside::only(self.container, "machined").ok().filter(|new| new != old).map(drop)
+        })
+    }
+}
+
+/// To a served page, with kills on the way: at power-on, in maintenance, after the configuration, at bootstrap, and
+/// while Kubernetes starts.
+fn boot_with_kills(brain: &Brain<'_>, answers: &mut Vec<f64>) -> Result<()> {
+    let cluster = brain.cluster;
+    let stranger = cluster.client.with(cluster.insecure());
+    let admin = cluster.admin();
+    answers.push(brain.kill(0, &stranger)?);
+    cluster.wait_maintenance()?;
+    answers.push(brain.kill(1, &stranger)?);
+    cluster.apply()?;
+    cluster.wait_api()?;
+    answers.push(brain.kill(2, &admin)?);
+    cluster.bootstrap()?;
+    answers.push(brain.kill(3, &admin)?);
+    let evidence = || brain.container.evidence();
+    wait_for("kube-apiserver", cluster.limit(60), evidence, || {
+        inside::only(brain.container, "kube-apiserver").ok()
+    })?;
+    answers.push(brain.kill(4, &admin)?);
+    cluster.fetch_kubeconfig()?;
+    cluster.wait_node_ready()?;
+    cluster.deploy_hello()?;
+    cluster.wait_http()?;
+    Ok(())
+}
+
+/// What must be the same before and after.
+#[derive(Debug, PartialEq)]
+struct Snapshot {
+    /// Container ids and start times, by pod and container.
+    containers: BTreeMap<String, String>,
+    /// Annotations of static pods.
+    annotations: BTreeMap<String, Value>,
+    services: Vec<Process>,
+}
+
+impl Snapshot {
+    fn take(brain: &Brain<'_>) -> Result<Self> {
+        let text = brain.cluster.kubectl().run(&["get", "pods", "--all-namespaces", "-o", "json"])?;
+        let list: Value = serde_json::from_str(&text).context("kubectl's answer is not JSON")?;
+        let (mut containers, mut annotations) = (BTreeMap::new(), BTreeMap::new());
+        for pod in list["items"].as_array().into_iter().flatten() {
+            let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+            for status in pod["status"]["containerStatuses"].as_array().into_iter().flatten() {
+                let started = &status["state"]["running"]["startedAt"];
+                let key = format!("{name}/{}", status["name"].as_str().unwrap_or_default());
+                containers.insert(key, format!("{} {started}", status["containerID"]));
+            }
+            if pod["metadata"]["annotations"].get("kubernetes.io/config.source").is_some() {
+                annotations.insert(name.to_owned(), pod["metadata"]["annotations"].clone());
+            }
+        }
+        ensure!(annotations.len() >= 3, "there are {} static pods", annotations.len());
+        let services = ["etcd", "kubelet"].map(|name| inside::only(brain.container, name));
+        Ok(Self { containers, annotations, services: services.into_iter().collect::<Result<_>>()? })
+    }
+}
+
+fn start_streams(brain: &Brain<'_>) -> Result<Vec<Stream>> {
+    let kubectl = brain.cluster.kubectl();
+    let ip = kubectl.run(&["get", "service", "hello", "-o", "jsonpath={.spec.clusterIP}"])?;
+    let page = SocketAddr::new(ip.parse().with_context(|| format!("`{ip}` is no address"))?, 80);
+    kubectl.run(&["create", "configmap", "e2e-beat"])?;
+    let prism = kubectl.with(["--server=https://127.0.0.1:7445"]);
+    let inside = brain.cluster.plan.endpoint();
+    let direct = kubectl.with([format!("--server={inside}")]);
+    let name = "hello.default.svc.cluster.local";
+    let (often, seldom) = (Duration::from_millis(50), Duration::from_millis(200));
+    let container = brain.container;
+    Ok(vec![
+        Stream::start(container, "http", often, move |_| streams::http(page).map(drop))?,
+        Stream::start(container, "dns", often, move |count| {
+            let address = streams::dns((DNS, 53).into(), name, count as u16)?;
+            ensure!(SocketAddr::new(address.into(), 80) == page, "{name} is {address}");
+            Ok(())
+        })?,
+        Stream::start(container, "etcd_writes", seldom, move |count| streams::write(&direct, count))?,
+        Stream::start(container, "kubeprism", seldom, move |_| streams::ready(&prism))?,
+    ])
+}
+
+/// A brain that does nothing is not missed, and comes back as if nothing had been.
+fn stand_still(brain: &Brain<'_>) -> Result<()> {
+    const STOP: i32 = 19;
+    const CONTINUE: i32 = 18;
+    let machined = brain.machined()?;
+    say(&format!("machined stands still for {} s", STILL.as_secs()));
+    signal::send(machined.pid, STOP)?;
+    let began = Instant::now();
+    let evidence = || brain.container.evidence();
+    let waited = wait_for("the minute to pass", STILL * 2, evidence, || {
+        let is_over = began.elapsed() >= STILL;
+        let is_changed = inside::only(brain.container, "machined").is_ok_and(|now| now != machined);
+        (is_over || is_changed).then_some(())
+    });
+    // It may have been replaced by init, which is allowed.
+    let _ = signal::send(machined.pid, CONTINUE);
+    waited?;
+    until(brain.cluster.machine, "an answer to version", ANSWER_MAX, || {
+        brain.cluster.admin().run_for(&["version"], Duration::from_secs(3))
+    })?;
+    Ok(())
+}
+
+/// The one of Kubernetes and the one of the system, which an image pull brings up.
+fn kill_containerds(brain: &Brain<'_>) -> Result<()> {
+    let admin = brain.cluster.admin();
+    say("image pull, which starts the system's containerd");
+    admin.run(&["image", "pull", "--namespace", "system", workload::IMAGE])?;
+    let all = inside::named(brain.container, "containerd")?;
+    ensure!(all.len() == 2, "there are {} containerds, and not two: {all:#?}", all.len());
+    for old in all {
+        say(&format!("kill of {}", old.arguments));
+        inside::kill(&old)?;
+        let evidence = || brain.container.evidence();
+        wait_for("containerd to start again", brain.cluster.limit(30), evidence, || {
+            let now = inside::named(brain.container, "containerd").ok()?;
+            let is_back = now.iter().any(|new| new.arguments == old.arguments && new.pid != old.pid);
+            is_back.then_some(())
+        })?;
+        let kubectl = brain.cluster.kubectl();
+        brain
+            .cluster
+            .step("kubectl to reach containers again", 30, || kubectl.run(&["logs", "hello", "--tail=1"]))?;
+    }
+    brain.cluster.wait_node_ready()?;
+    Ok(())
+}
+
+/// What was followed is a piece of the log without a gap. The client names the machine before each line.
+fn check_complete(followed: &str, whole: &str) -> Result<()> {
+    let is_end = |line: &&str| line.contains("rpc error") || line.starts_with("error ");
+    let followed: Vec<&str> = followed.lines().filter(|line| !is_end(line)).collect();
+    let whole: Vec<&str> = whole.lines().collect();
+    let Some(first) = followed.first() else { return Ok(()) };
+    let start =
+        whole.iter().position(|line| line == first).context("the followed log begins with a strange line")?;
+    // The last line may have been cut off with the stream.
+    for (offset, line) in followed.iter().enumerate().take(followed.len().saturating_sub(1)) {
+        let there = whole.get(start + offset);
+        ensure!(there == Some(line), "the followed log has `{line}` where the log has {there:?}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_in_a_followed_log_are_found() {
+        let whole = "n: a\nn: b\nn: c\nn: d\n";
+        check_complete("n: b\nn: c\nn: d\n", whole).unwrap();
+        check_complete("n: a\nn: b\nn: c", whole).unwrap();
+        check_complete("", whole).unwrap();
+        check_complete("n: a\nn: c\nn: d\n", whole).unwrap_err();
+        check_complete("n: x\n", whole).unwrap_err();
+    }
+}
