@@ -1,6 +1,6 @@
 //! `cargo xtask e2e NAME`: tells a scenario (see `--list`).
 //!
-//! Options: `--container` or `--qemu` (the scenario's first kind otherwise), `--client talosctl|corten`, `--seed N`,
+//! Options: `--container` or `--qemu` (the scenario's first kind otherwise), `--client talosctl|corten`, `--image FOLDER`, `--seed N`,
 //! `--rounds N`, `--port FIRST` (ports of the loopback from there on), `--json` (the last line of standard output is
 //! one object), `--all` (every scenario on every kind of machine), `--list`.
 
@@ -78,6 +78,7 @@ fn parse(args: &[String]) -> Result<Wanted> {
     let options = Options {
         repository: kit::repository(),
         mode: Mode::Container,
+        image: None,
         client: Client::Talosctl,
         first_port: 52_000,
         seed: u64::from_le_bytes(seed) >> 32,
@@ -94,6 +95,7 @@ fn parse(args: &[String]) -> Result<Wanted> {
             "--json" => wanted.json = true,
             "--container" => wanted.mode = Some(Mode::Container),
             "--qemu" => wanted.mode = Some(Mode::Qemu),
+            "--image" => options.image = Some(value()?.into()),
             "--client" => options.client = client(value()?)?,
             "--seed" => options.seed = value()?.parse().context("the seed is not a number")?,
             "--rounds" => options.rounds = Some(value()?.parse().context("the rounds are not a number")?),

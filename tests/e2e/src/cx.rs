@@ -29,6 +29,8 @@ pub struct Options {
     pub repository: PathBuf,
     /// Kind of machine.
     pub mode: Mode,
+    /// Folder of the image; the one that `cargo xtask image` writes if absent.
+    pub image: Option<PathBuf>,
     /// Which program drives the machine.
     pub client: Client,
     /// First of the ports that may be used on the loopback.
@@ -87,7 +89,8 @@ impl Cx {
     /// Folder with the image of this kind of machine.
     #[must_use]
     pub fn image(&self) -> PathBuf {
-        self.options.repository.join("target/image").join(self.options.mode.flavour())
+        let usual = || self.options.repository.join("target/image").join(self.options.mode.flavour());
+        self.options.image.clone().unwrap_or_else(usual)
     }
 
     /// A machine of this run; `number` tells machines of one scenario apart.

@@ -45,12 +45,26 @@ pub struct Scenario {
 }
 
 /// All scenarios. A new one is a file in `scenarios` and a row here.
-pub const SCENARIOS: &[Scenario] = &[Scenario {
-    name: "node",
-    about: "from a blank disk to a pod that serves and survives a reboot, by stock clients only",
-    modes: &[Mode::Qemu, Mode::Container],
-    run: scenarios::node::run,
-}];
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "node",
+        about: "from a blank disk to a pod that serves and survives a reboot, by stock clients only",
+        modes: &[Mode::Qemu, Mode::Container],
+        run: scenarios::node::run,
+    },
+    Scenario {
+        name: "brain-kill",
+        about: "ten kills of machined, a minute of standstill, kills of both containerds: nobody notices",
+        modes: &[Mode::Container],
+        run: scenarios::brain_kill::run,
+    },
+    Scenario {
+        name: "node-faults",
+        about: "wrong configurations, strangers, rude clients, full disks, missing images: each one a case",
+        modes: &[Mode::Container],
+        run: scenarios::node_faults::run,
+    },
+];
 
 /// The scenario of that name.
 pub fn find(name: &str) -> Result<&'static Scenario> {

@@ -2,3 +2,4 @@
 
 pub mod brain_kill;
 pub mod node;
+pub mod node_faults;

@@ -193,6 +193,12 @@ pub struct Follower {
 }
 
 impl Follower {
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has printed so far.
     pub fn text(&self) -> Result<String> {
         let bytes =
