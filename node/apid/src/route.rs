@@ -63,6 +63,8 @@ pub fn route(path: &str, headers: &HeaderMap, identity: &Identity) -> Result<Rou
     }
     match node.first() {
         None => Ok(Route::Local),
+        // Stock talosctl names an empty node when it talks to a machine in maintenance.
+        Some(name) if name.is_empty() && !identity.routing => Ok(Route::Local),
         Some(name) => match target(name, identity)? {
             Target { local: true, .. } => Ok(Route::Local),
             Target { name, .. } => Ok(Route::Remote(name)),
