@@ -43,6 +43,7 @@ fn table() -> Vec<Row> {
             Mount::pseudo("tmpfs", "/system").flags(SAFE).options("mode=0755"),
             Mount::pseudo("tmpfs", "/tmp").flags(SAFE).options("mode=1777,size=64m"),
             Mount::pseudo("tmpfs", "/etc/cni").flags(SAFE).options("mode=0755"),
+            Mount::pseudo("tmpfs", "/etc/cri").flags(SAFE).options("mode=0700"),
             Mount::pseudo("tmpfs", "/etc/kubernetes").flags(SAFE).options("mode=0755"),
         ]
         .map(everywhere),

@@ -13,9 +13,11 @@ use crate::{Feed, Identity};
 /// Follows the resources behind `socket` for as long as the task lives.
 pub fn start(socket: &Path) -> (Feed, Task) {
     let (publish, feed) = watch::channel(None);
-    let mut roots = follow::<OsRoot>(socket.into());
-    let mut certificates = follow::<TrustdCertificate>(socket.into());
+    let roots = follow::<OsRoot>(socket.into());
+    let certificates = follow::<TrustdCertificate>(socket.into());
     let task = spawn("identity", async move {
+        // Moved as a whole: captured by field, the tasks behind them would end with `start`.
+        let (mut roots, mut certificates) = (roots, certificates);
         loop {
             // Each arm only waits for a change, both are read again below.
             let followed = tokio::select! {

@@ -76,6 +76,11 @@ impl Driver for CriFiles {
                 plan.op(WriteFile { path: path.clone(), contents: contents.clone() });
             }
         }
+        if !plan.ops().is_empty() {
+            // Nobody starts with files that are not there yet.
+            plan.keep::<EtcFileStatus>();
+            return plan;
+        }
         let revision = wanted.values().fold(Sha256::new(), |hash, contents| hash.chain_update(contents));
         let spec_version = hex::encode(&revision.finalize()[..8]);
         plan.put(CRI_FILES, EtcFileStatus { spec_version });
