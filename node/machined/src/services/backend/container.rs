@@ -139,7 +139,7 @@ impl Containers {
             .args(run.args.iter().cloned())
             .user(run.uid, run.gid)
             .cgroup(&run.cgroup)
-            .oom_score(run.oom_score_adjust);
+            .oom_score(attainable_oom_score(run.oom_score_adjust));
         if run.privileged {
             shared.extend(["ipc", "uts", "cgroup"]);
             builder = builder.privileged();
@@ -191,6 +191,15 @@ pub fn has_capability(name: &str) -> bool {
         .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
         .unwrap_or(u64::MAX);
     CAPABILITIES.iter().position(|known| *known == name).is_some_and(|bit| bounding & (1 << bit) != 0)
+}
+
+/// The wanted OOM score, or our own where scores cannot be lowered.
+fn attainable_oom_score(wanted: i32) -> i32 {
+    if has_capability("CAP_SYS_RESOURCE") {
+        return wanted;
+    }
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|text| text.trim().parse().ok());
+    wanted.max(own.unwrap_or(0))
 }
 
 /// Linux capabilities by bit number (capability.h).
