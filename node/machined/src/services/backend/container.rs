@@ -136,7 +136,7 @@ impl Containers {
         }
         let mut builder = SpecBuilder::new()
             .image(&image)
-            .args(run.args.iter().cloned())
+            .command(run.args.iter().cloned())
             .user(run.uid, run.gid)
             .cgroup(&run.cgroup)
             .oom_score(attainable_oom_score(run.oom_score_adjust));
