@@ -1,1 +1,33 @@
-//! Placeholder until its first commit.
+//! `corten`: the command line for people and programs.
+//!
+//! ```text
+//!  arguments ──clap──▶ Command::run ──▶ Report ──▶ table | JSON | YAML   (stdout)
+//!                          │  └── each machine at once: PerNode
+//!                          └── progress, warnings, errors                (stderr)
+//! ```
+//!
+//! A command knows the API and nothing about rendering; a report is data; errors name the object, the cause and the
+//! way out. stdout is data, stderr is talk. Names, flags and texts are those of `talosctl` where it has them.
+
+mod cli;
+mod command;
+mod commands;
+mod connect;
+mod context;
+mod event;
+mod failure;
+mod go_mode;
+mod jsonpath;
+mod kubeconfig;
+mod machineconfig;
+mod pernode;
+mod resources;
+#[cfg(test)]
+mod snapshot;
+mod status;
+mod stream;
+mod table;
+mod track;
+mod units;
+
+pub use cli::main;
