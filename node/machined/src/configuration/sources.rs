@@ -1,11 +1,23 @@
-//! Configurations that a machine finds by itself: kernel arguments, a platform's volume, a URL.
+//! Configurations that a machine finds by itself, in the order of node.md 4.6, when STATE holds none.
 //!
-//! Asked in the order of node.md 4.6 when STATE holds none.
+//!     talos.config.early ─▶ the platform's (URL, volume) ─▶ talos.config.inline ─▶ nothing: maintenance
+//!
+//! A source that fails is logged with its cause and the next one is asked: a machine that cannot reach its source
+//! must still be reachable itself. Everything that is read is bounded.
+
+mod arguments;
+mod url;
+mod volume;
+mod web;
 
 use std::fs;
+use std::io::Read;
 
-use anyhow::Context;
-use corten_base::Capabilities;
+use anyhow::{Context, bail, ensure};
+use corten_base::{Capabilities, Rng, chain};
+use corten_resource::State;
+
+use self::arguments::Arguments;
 
 /// A configuration and where it was.
 #[derive(Debug)]
@@ -18,52 +30,105 @@ pub struct Found {
 
 /// File in which a launcher leaves the configuration of a container machine.
 const CONTAINER_USERDATA: &str = "/system/state/userdata.yaml";
+/// Largest configuration, unpacked.
+const CONFIG_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Asks every source that this machine has.
-///
-/// # Errors
-/// When a source that was named explicitly does not answer with a configuration.
-pub async fn find(machine: Capabilities) -> anyhow::Result<Option<Found>> {
+/// Asks every source that this machine has; nothing when none of them has a configuration.
+pub async fn find(machine: Capabilities, state: &State, rng: &Rng) -> Option<Found> {
     if !machine.disks {
-        return Ok(fs::read(CONTAINER_USERDATA).ok().map(|bytes| Found { source: "launcher", bytes }));
+        return fs::read(CONTAINER_USERDATA).ok().map(|bytes| Found { source: "launcher", bytes });
     }
-    let cmdline = fs::read_to_string("/proc/cmdline").context("cannot read the kernel's arguments")?;
-    inline(&cmdline)
+    let cmdline = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let arguments = Arguments(&cmdline);
+    let early = "kernel argument talos.config.early";
+    if let Some(found) = taken(early, arguments.packed("talos.config.early")) {
+        return Some(found);
+    }
+    let (name, found) = platform(arguments, state, rng).await;
+    if let Some(found) = taken(name, found) {
+        return Some(found);
+    }
+    taken("kernel argument talos.config.inline", arguments.packed("talos.config.inline"))
 }
 
-/// `talos.config.inline`: base64 of the zstd-compressed configuration, in one or several pieces.
-fn inline(cmdline: &str) -> anyhow::Result<Option<Found>> {
-    use base64::Engine;
-    let pieces: String =
-        cmdline.split_whitespace().filter_map(|word| word.strip_prefix("talos.config.inline=")).collect();
-    if pieces.is_empty() {
-        return Ok(None);
+/// What the platform has, with the name of its source.
+async fn platform(
+    arguments: Arguments<'_>,
+    state: &State,
+    rng: &Rng,
+) -> (&'static str, anyhow::Result<Option<Vec<u8>>>) {
+    match (arguments.last("talos.platform"), arguments.last("talos.config")) {
+        (Some("nocloud"), _) => ("volume cidata", volume::nocloud(state).await),
+        (_, None | Some("none")) => ("platform", Ok(None)),
+        (_, Some("metal-iso")) => ("volume metal-iso", volume::metal_iso(state).await.map(Some)),
+        (_, Some(address)) => {
+            ("kernel argument talos.config", web::fetch(address, state, rng).await.map(Some))
+        }
     }
-    let packed = base64::engine::general_purpose::STANDARD
-        .decode(&pieces)
-        .context("talos.config.inline is not base64")?;
-    let bytes = zstd::bulk::decompress(&packed, INLINE_BYTES_MAX).context("talos.config.inline is not zstd data")?;
-    Ok(Some(Found { source: "kernel argument talos.config.inline", bytes }))
 }
 
-/// Largest configuration that is unpacked from the kernel's arguments.
-const INLINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Unpacks what a source gave; a failure is logged.
+fn taken(source: &'static str, given: anyhow::Result<Option<Vec<u8>>>) -> Option<Found> {
+    match given.and_then(|given| given.map(unpacked).transpose()) {
+        Ok(bytes) => bytes.map(|bytes| Found { source, bytes }),
+        Err(error) => {
+            tracing::error!(source, "no configuration from there: {}", chain(error.as_ref()));
+            None
+        }
+    }
+}
+
+/// Platforms with small limits carry the configuration gzip-compressed.
+fn unpacked(bytes: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    const GZIP: [u8; 2] = [0x1f, 0x8b];
+    let bytes = if bytes.starts_with(&GZIP) {
+        let mut plain = Vec::new();
+        let mut reader =
+            flate2::read::MultiGzDecoder::new(bytes.as_slice()).take(CONFIG_BYTES_MAX as u64 + 1);
+        reader.read_to_end(&mut plain).context("the configuration is not whole gzip data")?;
+        plain
+    } else {
+        bytes
+    };
+    ensure!(bytes.len() <= CONFIG_BYTES_MAX, "the configuration is larger than {CONFIG_BYTES_MAX} bytes");
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        bail!("the configuration is empty");
+    }
+    Ok(bytes)
+}
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine;
+    use std::io::Write;
 
     use super::*;
 
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).expect("compress");
+        encoder.finish().expect("compress")
+    }
+
     #[test]
-    fn an_inline_configuration_may_come_in_pieces() {
-        let packed = zstd::bulk::compress(b"version: v1alpha1\n", 3).expect("compress");
-        let text = base64::engine::general_purpose::STANDARD.encode(packed);
-        let (one, two) = text.split_at(8);
-        let cmdline = format!("quiet talos.config.inline={one} x talos.config.inline={two}");
-        let found = inline(&cmdline).expect("valid").expect("found");
-        assert_eq!(found.bytes, b"version: v1alpha1\n");
-        assert!(inline("quiet").expect("valid").is_none());
-        assert!(inline("talos.config.inline=%%%").is_err());
+    fn payloads_may_be_compressed_and_are_bounded() {
+        assert_eq!(unpacked(b"version: v1alpha1\n".to_vec()).expect("plain"), b"version: v1alpha1\n");
+        assert_eq!(unpacked(gzip(b"version: v1alpha1\n")).expect("gzip"), b"version: v1alpha1\n");
+        assert!(unpacked(gzip(&vec![b' '; CONFIG_BYTES_MAX + 1])).is_err(), "a bomb");
+        assert!(unpacked(vec![0x1f, 0x8b, 0]).is_err(), "cut short");
+        assert!(unpacked(b" \n".to_vec()).is_err(), "empty");
+    }
+
+    #[test]
+    fn a_failed_source_is_no_configuration() {
+        assert!(taken("test", Err(anyhow::anyhow!("unreachable"))).is_none());
+        assert!(taken("test", Ok(None)).is_none());
+        assert_eq!(taken("test", Ok(Some(b"a: b".to_vec()))).expect("found").bytes, b"a: b");
+    }
+
+    #[test]
+    fn no_payload_makes_it_panic() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let _ = unpacked(bytes.to_vec());
+        });
     }
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use corten_api::machine::task_event;
-use corten_base::{Capabilities, paths};
+use corten_base::{Capabilities, Rng, paths};
 use corten_config::view::FileOp;
 use corten_containerd::Client;
-use corten_resource::State;
+use corten_resource::{Pointer, Spec, State};
 use corten_resources::block::{SystemDisk, VolumeMountRequest, VolumeMountStatus, VolumePhase, VolumeStatus};
 use corten_resources::config::MachineConfig;
 use corten_resources::runtime::{MaintenanceServiceRequest, MetaLoaded};
@@ -35,6 +35,8 @@ const EARLY_SERVICE_TIMEOUT: Duration = Duration::from_secs(120);
 const VOLUME_TIMEOUT: Duration = Duration::from_secs(300);
 const BOOT_TIMEOUT: Duration = Duration::from_secs(70 * 60);
 const POD_STOP_TIMEOUT: Duration = Duration::from_secs(60);
+const UNMOUNT_TIMEOUT: Duration = Duration::from_secs(15);
+const UNMOUNT_POLL: Duration = Duration::from_millis(50);
 
 /// The machine as the tasks see it.
 pub struct Machine {
@@ -143,9 +145,16 @@ impl Machine {
             }
         }
         self.request_mount(VolumeStatus::STATE)?;
-        if let Some(found) = sources::find(self.capabilities).await? {
+        if let Some(found) = sources::find(self.capabilities, &self.state, &Rng::kernel()).await {
             tracing::info!(source = found.source, "a machine configuration was found");
-            return self.configuration.adopt(&found.bytes).await;
+            match self.configuration.adopt(&found.bytes).await {
+                Ok(()) => return Ok(()),
+                // Not even accepted: an administrator must be able to apply a better one.
+                Err(error) if self.configuration.active().is_none() => {
+                    tracing::error!(source = found.source, "it is not valid: {}", corten_base::chain(error.as_ref()));
+                }
+                Err(error) => return Err(error),
+            }
         }
         self.state.put(OWNER, "maintenance", MaintenanceServiceRequest {})?;
         publish_task(&self.events, actor, "runningMaintenance", task_event::Action::Start);
@@ -211,9 +220,15 @@ impl Machine {
             }
             let written = match file.op {
                 FileOp::Create if path.exists() => Ok(()),
+                FileOp::Overwrite if fs::read(path).is_ok_and(|kept| kept == file.content.as_bytes()) => Ok(()),
                 FileOp::Append => append(path, file.content.as_bytes()),
                 FileOp::Create | FileOp::Overwrite => fs::write(path, &file.content),
             };
+            if written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::StorageFull) {
+                // The machine must stay reachable for whoever makes room.
+                tracing::error!(path = file.path, "machine.files: not written, EPHEMERAL is full");
+                continue;
+            }
             written.with_context(|| format!("machine.files: cannot write {}", file.path))?;
             fs::set_permissions(path, fs::Permissions::from_mode(file.permissions))?;
         }
@@ -270,7 +285,19 @@ impl Machine {
 
     async fn unmount_system(&self) -> anyhow::Result<()> {
         for volume in [VolumeStatus::EPHEMERAL, VolumeStatus::STATE] {
-            self.state.remove::<VolumeMountRequest>(OWNER, &format!("{OWNER}-{volume}"))?;
+            let id = format!("{OWNER}-{volume}");
+            let request = Pointer::new(VolumeMountRequest::DEFINITION.namespace, VolumeMountRequest::DEFINITION.kind, id);
+            let gone = async {
+                while !self.state.remove_any(OWNER, &request)? {
+                    tokio::time::sleep(UNMOUNT_POLL).await;
+                }
+                Ok::<_, corten_resource::StateError>(())
+            };
+            match tokio::time::timeout(UNMOUNT_TIMEOUT, gone).await {
+                Ok(done) => done?,
+                // init unmounts what is left, or makes it read-only.
+                Err(_) => tracing::warn!(volume, "the volume was not unmounted within {UNMOUNT_TIMEOUT:?}"),
+            }
         }
         Ok(())
     }
