@@ -1,6 +1,6 @@
 //! What the commands share that change a machine's configuration: fetch, patch, apply.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -166,13 +166,21 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Writes a file that may hold secrets, for its owner only.
-pub fn write_file(path: &PathBuf, text: &str, force: bool) -> Result<(), Failure> {
-    use corten_base::fs::{Durability, write_atomic};
-    let object = format!("cannot write `{}`", path.display());
-    if path.exists() && !force {
-        return Err(Failure::new(object).because("it exists already").way_out("use --force to overwrite it"));
+/// Fails if a file would be overwritten that must not be.
+pub fn expect_free(path: &Path, force: bool) -> Result<(), Failure> {
+    if path == Path::new("-") || force || !path.exists() {
+        return Ok(());
     }
+    Err(Failure::new(format!("cannot write `{}`", path.display()))
+        .because("it exists already")
+        .way_out("nothing was written; use --force to overwrite it, or name another place"))
+}
+
+/// Writes a file that may hold secrets, for its owner only.
+pub fn write_file(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
+    use corten_base::fs::{Durability, write_atomic};
+    expect_free(path, force)?;
+    let object = format!("cannot write `{}`", path.display());
     let whole = std::path::absolute(path).or_fail(&object)?;
     write_atomic(&whole, text.as_bytes(), 0o600, Durability::Durable).or_fail(object)
 }

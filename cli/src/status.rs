@@ -15,7 +15,11 @@ const WHICH_CONTEXT: &str = "is it the right context (`corten config contexts`),
 /// With TLS 1.3 the server judges our certificate after the client is done, so that a refusal is seen as a broken
 /// connection; the alert is somewhere in the chain of causes, or nowhere at all.
 const CONNECTIONS: &[(&str, &str, &str)] = &[
-    ("alert: CertificateRequired", "the machine asks for a client certificate", WHICH_CONTEXT),
+    (
+        "alert: CertificateRequired",
+        "the machine asks for a client certificate",
+        "it has a configuration already: go without --insecure, with a context that has a certificate",
+    ),
     (
         "alert: CertificateExpired",
         "the client certificate has expired",

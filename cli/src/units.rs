@@ -80,7 +80,7 @@ const STEPS: &[(u64, u64, &str)] = &[
     (86400, 3600, "hour"),
     (7 * 86400, 86400, "day"),
     (30 * 86400, 7 * 86400, "week"),
-    (365 * 86400, 30 * 86400, "month"),
+    (350 * 86400, 30 * 86400, "month"),
     (u64::MAX, 365 * 86400, "year"),
 ];
 
@@ -89,7 +89,8 @@ pub fn coarse(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (_, size, unit) =
         STEPS.iter().find(|(below, ..)| seconds < *below).copied().unwrap_or((0, 365 * 86400, "year"));
-    let count = seconds / size;
+    // A year that lacks a few seconds is a year.
+    let count = (seconds / size).max(u64::from(size > 1));
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
@@ -155,6 +156,8 @@ mod tests {
         assert_eq!(coarse(Duration::from_secs(1)), "1 second");
         assert_eq!(coarse(Duration::from_secs(3 * 86400)), "3 days");
         assert_eq!(coarse(Duration::from_secs(365 * 86400)), "1 year");
+        assert_eq!(coarse(Duration::from_secs(365 * 86400 - 9)), "1 year");
+        assert_eq!(coarse(Duration::ZERO), "0 seconds");
         assert_eq!(short(Duration::from_secs(3661)), "1h1m1s");
         assert_eq!(rfc3339(SystemTime::UNIX_EPOCH), "1970-01-01T00:00:00Z");
     }

@@ -35,6 +35,11 @@ pub struct Events {
     actor_id: Option<String>,
 }
 
+/// Room for an id, so that the lines to come stand under the headings.
+const ID_WIDTH: usize = 20;
+/// Room for the longest usual type.
+const KIND_WIDTH: usize = "machine.MachineStatusEvent".len();
+
 const HEADINGS: [&str; 6] = ["NODE", "ID", "EVENT", "ACTOR", "SOURCE", "MESSAGE"];
 
 /// The event as a line; nothing for the empty one that begins a stream.
@@ -62,6 +67,9 @@ impl Command for Events {
             widths.line(&cells)
         };
         let targets = cx.targets()?;
+        let longest =
+            targets.0.iter().map(|node| node.name.clone()).max_by_key(String::len).unwrap_or_default();
+        widths.borrow_mut().grow(&[vec![longest, " ".repeat(ID_WIDTH), " ".repeat(KIND_WIDTH)]]);
         cx.print(line(HEADINGS.map(str::to_owned).into()))?;
         let (line, request) = (&line, &request);
         let ask = |node: crate::connect::Node| async move {

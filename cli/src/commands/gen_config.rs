@@ -9,7 +9,7 @@ use corten_config::{GenerateOptions, Patch, SecretsBundle, defaults, generate};
 use super::gen_secrets::new_secrets;
 use crate::context::Cx;
 use crate::failure::{Failure, OrFail as _};
-use crate::machineconfig::{patched, read_file, read_patches, write_file};
+use crate::machineconfig::{expect_free, patched, read_file, read_patches, write_file};
 
 /// Make the machine configurations of a new cluster, and a talosconfig to reach it.
 ///
@@ -138,15 +138,10 @@ impl GenConfig {
         };
         let paths: Vec<PathBuf> =
             self.output_types.iter().map(|kind| self.path(*kind, single.as_ref())).collect();
-        let to_stdout = |path: &PathBuf| path == Path::new("-");
-        if let Some(taken) = paths.iter().find(|path| !to_stdout(path) && !force && path.exists()) {
-            return Err(Failure::new(format!("cannot write `{}`", taken.display()))
-                .because("it exists already")
-                .way_out("nothing was written; use --force to overwrite it, or -o for another place"));
-        }
+        paths.iter().try_for_each(|path| expect_free(path, force))?;
         let texts = self.texts(cx)?;
         for (path, text) in paths.iter().zip(texts) {
-            if to_stdout(path) {
+            if path == Path::new("-") {
                 cx.print(text.reveal())?;
             } else {
                 write_file(path, text.reveal(), force)?;

@@ -8,7 +8,7 @@ use corten_config::SecretsBundle;
 
 use crate::context::Cx;
 use crate::failure::{Failure, OrFail as _};
-use crate::machineconfig::write_file;
+use crate::machineconfig::{expect_free, write_file};
 
 /// Make the secrets of a new cluster, to keep and to generate configurations from.
 #[derive(Args, Debug)]
@@ -27,6 +27,7 @@ pub struct GenSecrets {
 impl GenSecrets {
     /// Makes and writes them.
     pub fn write(self, cx: &Cx, force: bool) -> Result<(), Failure> {
+        expect_free(&self.output_file, force)?;
         let mut secrets = new_secrets(cx)?;
         if let Some(token) = self.kubernetes_bootstrap_token {
             secrets.bootstrap_token = Secret::new(token);
