@@ -1,6 +1,6 @@
 //! What is on the disks.
 //!
-//!     Disk, partitions, first bytes of each ──▶ DiscoveredVolume, DiscoveredVolumesStatus
+//!     Disk, DevicesStatus, partitions, first bytes of each ──▶ DiscoveredVolume, DiscoveredVolumesStatus
 //!
 //! This is what people and selectors see. Whoever is about to write looks again himself: see `volumes`.
 
@@ -13,12 +13,13 @@ use std::time::Duration;
 use corten_base::blocking;
 use corten_resource::{Driver, Never, Plan, Source, View, controller};
 use corten_resources::block::{DiscoveredVolume, DiscoveredVolumesStatus, Disk, VolumeStatus};
+use corten_resources::runtime::DevicesStatus;
 
 use crate::device::Geometry;
 use crate::gpt::{self, Table};
 use crate::probe::{self, Found};
 use crate::sysfs::{KernelPartition, Sysfs};
-use crate::{pretty, uevent};
+use crate::{devices, pretty, uevent};
 
 /// A disk that sleeps or fails answers late.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -32,7 +33,7 @@ pub struct Discovery {
 
 // VolumeStatus only wakes: a new file system makes no event of its own.
 controller!(Discovery, "block.Discovery",
-    inputs: [weak Disk, weak VolumeStatus],
+    inputs: [weak Disk, weak VolumeStatus, weak DevicesStatus],
     outputs: [exclusive DiscoveredVolume, exclusive DiscoveredVolumesStatus]);
 
 impl Discovery {
@@ -45,25 +46,25 @@ impl Discovery {
 type Volumes = BTreeMap<String, DiscoveredVolume>;
 
 impl Driver for Discovery {
-    type Observed = Option<Volumes>;
+    type Observed = Volumes;
     type Op = Never;
 
-    async fn observe(&mut self, view: &View<Self>) -> anyhow::Result<Option<Volumes>> {
+    async fn observe(&mut self, view: &View<Self>) -> anyhow::Result<Volumes> {
         let disks: Vec<(String, Disk)> =
             view.list::<Disk>().into_iter().map(|disk| (disk.id().to_owned(), disk.spec.clone())).collect();
-        if disks.is_empty() {
-            return Ok(None);
-        }
         let sysfs = self.sysfs.clone();
         let look = move || disks.iter().flat_map(|(name, disk)| volumes_of(&sysfs, name, disk)).collect();
-        Ok(Some(blocking(DEADLINE, look).await?))
+        Ok(blocking(DEADLINE, look).await?)
     }
 
-    fn plan(&self, _: &View<Self>, observed: &Option<Volumes>) -> Plan<Self> {
+    fn plan(&self, view: &View<Self>, observed: &Volumes) -> Plan<Self> {
         let mut plan = Plan::new();
-        let Some(volumes) = observed else { return plan.waiting("a disk") };
-        for (name, volume) in volumes {
+        for (name, volume) in observed {
             plan.put(name, volume.clone());
+        }
+        // Before the drivers are loaded, a disk that is not there may still come.
+        if view.get::<DevicesStatus>(devices::STATUS).is_none_or(|status| !status.spec.ready) {
+            return plan.waiting("drivers to be loaded");
         }
         plan.put(STATUS, DiscoveredVolumesStatus { ready: true });
         plan

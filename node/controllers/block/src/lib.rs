@@ -1,6 +1,6 @@
 //! Disks and volumes.
 //!
-//!     machine with disks:     kernel ─▶ Disks, DiscoveredVolumes ─▶ SystemDisk ─▶ VolumeStatus ─▶ mounts
+//!     machine with disks:     udevd ─▶ drivers ─▶ kernel ─▶ Disks, DiscoveredVolumes ─▶ SystemDisk ─▶ VolumeStatus ─▶ mounts
 //!     machine of a host:      launcher's folders ─▶ VolumeStatus, VolumeMountStatus
 //!     both:                   META volume ─▶ MetaKeys
 //!
@@ -8,6 +8,7 @@
 
 mod adv;
 mod device;
+mod devices;
 mod discovery;
 mod disks;
 mod gpt;
@@ -37,6 +38,7 @@ pub fn register(runtime: &mut Runtime, capabilities: Capabilities, init: &Client
         runtime.register_transform(host_volumes::HostVolumes);
         return;
     }
+    runtime.register(devices::Devices::new(devices::Places::default()));
     runtime.register(disks::Disks::new(Sysfs::default()));
     runtime.register(discovery::Discovery::new(Sysfs::default()));
     runtime.register_transform(system_disk::FindSystemDisk);
