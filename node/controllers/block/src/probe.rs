@@ -35,9 +35,12 @@ pub fn probe(device: &(impl ReadAt + ?Sized), size_bytes: u64) -> io::Result<Opt
     Ok(recognize(&head))
 }
 
+/// A format: gives what it recognizes.
+type Format = fn(&[u8]) -> Option<Found>;
+
 /// Recognizes a format by the first bytes of a volume.
 pub fn recognize(head: &[u8]) -> Option<Found> {
-    const FORMATS: [fn(&[u8]) -> Option<Found>; 11] =
+    const FORMATS: [Format; 11] =
         [xfs, luks, squashfs, lvm, swap, btrfs, ext, erofs, iso9660, vfat, talos_meta];
     FORMATS.iter().find_map(|format| format(head))
 }
