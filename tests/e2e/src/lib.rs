@@ -23,6 +23,7 @@ pub mod streams;
 pub mod tool;
 pub mod wait;
 pub mod workload;
+pub mod writelog;
 
 mod ntp;
 mod scenarios;
@@ -63,6 +64,12 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "wrong configurations, strangers, rude clients, full disks, missing images: each one a case",
         modes: &[Mode::Container],
         run: scenarios::node_faults::run,
+    },
+    Scenario {
+        name: "power-cut",
+        about: "losses of power in the first boot, unflushed writes dropped: Ready, the same, clean disks",
+        modes: &[Mode::Qemu],
+        run: scenarios::power_cut::run,
     },
 ];
 

@@ -82,6 +82,8 @@ pub struct MachineOptions {
     pub disk_gib: u64,
     /// Whether KVM is used.
     pub kvm: bool,
+    /// File in which everything that a QEMU machine writes to its disk is logged.
+    pub record: Option<PathBuf>,
     /// How long the machine may live.
     pub lifetime: Lifetime,
     /// Where it is registered.
@@ -105,6 +107,7 @@ impl MachineOptions {
             cpus: 2,
             disk_gib: 8,
             kvm: false,
+            record: None,
             lifetime: Lifetime::Owned,
             registry: None,
         }
@@ -150,6 +153,13 @@ impl MachineOptions {
         }
     }
 
+    /// Writes the image to the disk of a QEMU machine; what was on it is gone.
+    pub fn write_disk(&self) -> Result<()> {
+        std::fs::create_dir_all(&self.folder)
+            .with_context(|| format!("cannot make {}", self.folder.display()))?;
+        write_disk(&self.image.join("disk.raw"), &self.disk(), self.disk_gib)
+    }
+
     fn start_container(&self) -> Result<Machine> {
         let rootfs = self.image.join("rootfs");
         ensure!(
@@ -171,20 +181,36 @@ impl MachineOptions {
 
     fn start_qemu(&self) -> Result<Machine> {
         if !self.disk().exists() {
-            write_disk(&self.image.join("disk.raw"), &self.disk(), self.disk_gib)?;
+            self.write_disk()?;
         }
         let program = Program::find(&self.qemu)?;
         let host = Path::new("/").to_owned();
         let firmware = self.qemu.iter().chain([&host]).find_map(|root| find_uefi(root).ok());
         let firmware = firmware.context("there is no UEFI firmware (Debian's package ovmf)")?;
         let mut spec = QemuSpec::new(self.name.clone(), program, &self.folder, firmware);
-        spec.disks = vec![self.disk()];
+        match &self.record {
+            Some(log) => spec.extra = recording(&self.disk(), log)?,
+            None => spec.disks = vec![self.disk()],
+        }
         (spec.memory_mib, spec.cpus, spec.kvm) = (self.memory_mib, self.cpus, self.kvm);
         spec.forwards = self.forwards();
         spec.lifetime = self.lifetime;
         spec.registry = self.registry.clone();
         Ok(Machine::Qemu(QemuMachine::start(spec)?))
     }
+}
+
+/// QEMU's arguments for a disk whose writes are logged.
+fn recording(disk: &Path, log: &Path) -> Result<Vec<String>> {
+    std::fs::File::create(log).with_context(|| format!("cannot make {}", log.display()))?;
+    let file = |name: &str, path: &Path| {
+        let path = path.to_string_lossy().replace(',', ",,");
+        ["-blockdev".to_owned(), format!("driver=file,node-name={name},filename={path}")]
+    };
+    let logged = "driver=blklogwrites,node-name=logged,file=disk,log=log,log-sector-size=512";
+    let mut arguments: Vec<String> = file("disk", disk).into_iter().chain(file("log", log)).collect();
+    arguments.extend(["-blockdev", logged, "-device", "virtio-blk-pci,drive=logged"].map(str::to_owned));
+    Ok(arguments)
 }
 
 /// Writes an image to a fresh disk. What is zero in the image takes no room.
@@ -259,6 +285,14 @@ impl Machine {
         match self {
             Self::Container(machine) => Ok(machine),
             Self::Qemu(_) => bail!("this needs a container machine"),
+        }
+    }
+
+    /// Leaves a detached machine running.
+    pub fn leave(self) -> Result<()> {
+        match self {
+            Self::Container(machine) => machine.detach().map(drop),
+            Self::Qemu(machine) => machine.detach().map(drop),
         }
     }
 

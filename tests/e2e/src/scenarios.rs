@@ -3,3 +3,4 @@
 pub mod brain_kill;
 pub mod node;
 pub mod node_faults;
+pub mod power_cut;

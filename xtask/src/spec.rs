@@ -1,0 +1,248 @@
+//! `cargo xtask spec`: measures what SPECIFICATION.md promises.
+//!
+//! A container machine becomes a Ready control plane with a pod that serves, and then is left alone for `--minutes N`
+//! (10 unless said) while the memory of our programs is taken every few seconds: PSS of init, machined, apid, trustd
+//! and dataplane, and the tmpfs that they fill. Image sizes come from `target/image`. `--build-time` also compiles
+//! the node's programs from nothing, in a folder of its own. `--json` prints one object as the last line.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use corten_e2e::cluster::{ClusterPlan, Files};
+use corten_e2e::cx::say;
+use corten_e2e::inside::{self, Process};
+use corten_e2e::{Client, Cx, Mode, Options};
+use corten_harness::ContainerMachine;
+use corten_harness::cleanup::Cleanup;
+use corten_sys::procfs;
+use serde_json::{Map, Value, json};
+
+use crate::kit;
+
+/// Programs of ours that run all the time.
+const OURS: [&str; 5] = ["init", "machined", "apid", "trustd", "dataplane"];
+const MEMORY_MAX_MIB: f64 = 24.0;
+const CPU_MAX_PERCENT: f64 = 1.0;
+const BUILD_MAX: Duration = Duration::from_secs(600);
+/// Files of `target/image/cloud` with a budget in bytes.
+const SIZES: [(&str, u64); 2] = [("corten.efi", 90_000_000), ("root.sqsh", 75_000_000)];
+/// Between two looks.
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// What is asked for.
+struct Wanted {
+    minutes: u64,
+    json: bool,
+    build_time: bool,
+    options: Options,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When an argument is unknown, the machine does not become Ready, or a budget is exceeded.
+pub fn run(args: &[String]) -> Result<()> {
+    let wanted = parse(args)?;
+    Cleanup::handle_interrupts()?;
+    let mut figures = Map::new();
+    let mut misses = Vec::new();
+    sizes(&kit::repository(), &mut figures, &mut misses)?;
+    if wanted.build_time {
+        build_time(&kit::repository(), &mut figures, &mut misses)?;
+    }
+    machine(&wanted, &mut figures, &mut misses)?;
+    figures.insert("ok".to_owned(), json!(misses.is_empty()));
+    figures.insert("misses".to_owned(), json!(misses));
+    for (name, value) in &figures {
+        say(&format!("{name}: {value}"));
+    }
+    if wanted.json {
+        writeln!(std::io::stdout().lock(), "{}", Value::Object(figures))?;
+    }
+    ensure!(misses.is_empty(), "{}", misses.join("; "));
+    Ok(())
+}
+
+fn parse(args: &[String]) -> Result<Wanted> {
+    let options = Options {
+        repository: kit::repository(),
+        mode: Mode::Container,
+        image: None,
+        client: Client::Talosctl,
+        first_port: 52_800,
+        seed: 0,
+        rounds: None,
+    };
+    let mut wanted = Wanted { minutes: 10, json: false, build_time: false, options };
+    let mut rest = args.iter();
+    while let Some(option) = rest.next() {
+        let mut value = || rest.next().with_context(|| format!("`{option}` needs a value"));
+        match option.as_str() {
+            "--minutes" => wanted.minutes = value()?.parse().context("the minutes are not a number")?,
+            "--image" => wanted.options.image = Some(value()?.into()),
+            "--json" => wanted.json = true,
+            "--build-time" => wanted.build_time = true,
+            other => bail!("`{other}` is not an option"),
+        }
+    }
+    ensure!(wanted.minutes > 0, "a measurement takes at least a minute");
+    Ok(wanted)
+}
+
+/// Sizes of what `cargo xtask image cloud` wrote.
+fn sizes(repository: &Path, figures: &mut Map<String, Value>, misses: &mut Vec<String>) -> Result<()> {
+    for (name, max) in SIZES {
+        let path = repository.join("target/image/cloud").join(name);
+        let size = std::fs::metadata(&path)
+            .with_context(|| format!("there is no {}: run `cargo xtask image cloud`", path.display()))?
+            .len();
+        figures.insert(format!("{}_bytes", name.replace('.', "_")), json!(size));
+        if size > max {
+            misses.push(format!("{name} has {size} bytes, and its budget is {max}"));
+        }
+    }
+    Ok(())
+}
+
+/// Compiles the node's programs in a folder that is empty before and gone afterwards.
+#[expect(clippy::disallowed_methods, reason = "cargo runs on the developer's host, and its time is real")]
+fn build_time(repository: &Path, figures: &mut Map<String, Value>, misses: &mut Vec<String>) -> Result<()> {
+    let folder = repository.join("target/spec-build");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).context("cannot empty the folder of the build")?;
+    }
+    let cargo = || {
+        let mut command =
+            std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.current_dir(repository).env("CARGO_TARGET_DIR", &folder);
+        command
+    };
+    let fetched = cargo().args(["fetch", "--quiet", "--locked"]).status().context("cannot start cargo")?;
+    ensure!(fetched.success(), "cargo fetch ended with {fetched}");
+    let began = Instant::now();
+    let programs =
+        ["build", "--quiet", "--release", "--locked", "-p", "corten-init", "-p", "corten-machined"];
+    let built = cargo().args(programs).status().context("cannot start cargo")?;
+    let took = began.elapsed();
+    ensure!(built.success(), "cargo build ended with {built}");
+    std::fs::remove_dir_all(&folder).context("cannot remove the folder of the build")?;
+    figures.insert("build_seconds".to_owned(), json!(took.as_secs()));
+    if took > BUILD_MAX {
+        misses.push(format!(
+            "the build took {} s, and its budget is {} s",
+            took.as_secs(),
+            BUILD_MAX.as_secs()
+        ));
+    }
+    Ok(())
+}
+
+/// A Ready machine that nobody asks anything.
+#[expect(clippy::disallowed_methods, reason = "a machine on this host runs in real time")]
+fn machine(wanted: &Wanted, figures: &mut Map<String, Value>, misses: &mut Vec<String>) -> Result<()> {
+    let cx = Cx::new(wanted.options.clone(), "spec")?;
+    let options = cx.machine(0)?;
+    let plan = ClusterPlan::of(&options);
+    let files = Files::write(&plan, cx.folder())?;
+    let machine = options.start()?;
+    let cluster = cx.cluster(plan, files, &machine, Instant::now())?;
+    for (name, seconds) in cluster.bring_up()?.0 {
+        figures.insert(name.to_owned(), json!((seconds * 100.0).round() / 100.0));
+    }
+    let grace = cluster.limit(60);
+    let container = machine.container()?;
+    let ours = ours(container)?;
+    let (cpu_before, began) = (cpu_ticks(&ours)?, Instant::now());
+    let mut totals = Vec::new();
+    let mut worst: Vec<(String, Vec<f64>)> = Vec::new();
+    say(&format!("measuring for {} minutes", wanted.minutes));
+    while began.elapsed() < Duration::from_secs(wanted.minutes * 60) {
+        let sample = sample(container, &ours)?;
+        totals.push(sample.iter().map(|(_, mib)| mib).sum::<f64>());
+        for (name, mib) in sample {
+            match worst.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, all)) => all.push(mib),
+                None => worst.push((name, vec![mib])),
+            }
+        }
+        std::thread::sleep(PERIOD);
+    }
+    let ticks = cpu_ticks(&ours)? - cpu_before;
+    let percent = 100.0 * ticks as f64 / procfs::ticks_per_second() as f64 / began.elapsed().as_secs_f64();
+    let memory = p95(&mut totals);
+    figures.insert("minutes".to_owned(), json!(wanted.minutes));
+    figures.insert("memory_mib_p95".to_owned(), json!(rounded(memory)));
+    for (name, mut all) in worst {
+        figures.insert(format!("memory_mib_p95_{name}"), json!(rounded(p95(&mut all))));
+    }
+    figures.insert("cpu_percent".to_owned(), json!(rounded(percent)));
+    if memory > MEMORY_MAX_MIB {
+        misses.push(format!("our programs take {memory:.1} MiB, and their budget is {MEMORY_MAX_MIB}"));
+    }
+    if percent > CPU_MAX_PERCENT {
+        misses.push(format!(
+            "our programs take {percent:.2} % of a core, and their budget is {CPU_MAX_PERCENT}"
+        ));
+    }
+    machine.stop(grace)?;
+    drop(cx.finish(Ok(())));
+    Ok(())
+}
+
+/// Our programs; each of them must be there once.
+fn ours(machine: &ContainerMachine) -> Result<Vec<Process>> {
+    OURS.iter().map(|name| inside::only(machine, name)).collect()
+}
+
+/// MiB of each of our programs, and of the tmpfs that they fill.
+fn sample(machine: &ContainerMachine, ours: &[Process]) -> Result<Vec<(String, f64)>> {
+    const MIB: f64 = (1 << 20) as f64;
+    let mut all = Vec::new();
+    for process in ours {
+        ensure!(procfs::is_same_process(process.pid, process.start_ticks), "{} has ended", process.name);
+        all.push((process.name.clone(), procfs::pss_bytes(process.pid)? as f64 / MIB));
+    }
+    let root = machine.root()?;
+    let mut tmpfs = 0;
+    for folder in ["run", "system", "tmp"] {
+        let usage =
+            rustix::fs::statvfs(&root.join(folder)).with_context(|| format!("cannot look at /{folder}"))?;
+        tmpfs += (usage.f_blocks - usage.f_bfree) * usage.f_frsize;
+    }
+    all.push(("tmpfs".to_owned(), tmpfs as f64 / MIB));
+    Ok(all)
+}
+
+/// Ticks of processor time that they have used so far.
+fn cpu_ticks(ours: &[Process]) -> Result<u64> {
+    let ticks = |process: &Process| {
+        let stat =
+            procfs::process_stat(process.pid).with_context(|| format!("{} has ended", process.name))?;
+        Ok(stat.user_ticks + stat.system_ticks)
+    };
+    ours.iter().map(ticks).sum()
+}
+
+fn p95(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let index = (values.len() * 95).div_ceil(100).saturating_sub(1);
+    values.get(index).copied().unwrap_or_default()
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_95th_percentile_leaves_out_one_in_twenty() {
+        let mut values: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert!((p95(&mut values) - 95.0).abs() < f64::EPSILON);
+        assert!((p95(&mut [7.0]) - 7.0).abs() < f64::EPSILON);
+    }
+}
