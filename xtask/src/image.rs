@@ -178,8 +178,21 @@ fn own(named: &Option<PathBuf>, name: &str) -> Result<PathBuf> {
     path.canonicalize().with_context(|| format!("`{}` is not there", path.display()))
 }
 
-/// Builds our programs, without shared libraries: the root's C library is not the building host's.
-#[expect(clippy::disallowed_methods, reason = "cargo runs on the developer's host, not on a machine")]
+/// Where our programs are once they are built: init and machined.
+#[must_use]
+pub fn program_paths() -> [PathBuf; 2] {
+    ["init", "machined"].map(|name| kit::repository().join("target").join(TARGET).join("release").join(name))
+}
+
+/// Builds our programs.
+///
+/// # Errors
+/// When they do not compile.
+pub fn programs() -> Result<()> {
+    build_programs(&["--package", "corten-init", "--package", "corten-machined"])
+}
+
+/// Builds those of our programs that were not named.
 fn build_own(wanted: &Wanted) -> Result<()> {
     let mut packages = Vec::new();
     if wanted.init.is_none() {
@@ -188,9 +201,12 @@ fn build_own(wanted: &Wanted) -> Result<()> {
     if wanted.machined.is_none() {
         packages.extend(["--package", "corten-machined"]);
     }
-    if packages.is_empty() {
-        return Ok(());
-    }
+    if packages.is_empty() { Ok(()) } else { build_programs(&packages) }
+}
+
+/// Compiles without shared libraries: the root's C library is not the building host's.
+#[expect(clippy::disallowed_methods, reason = "cargo runs on the developer's host, not on a machine")]
+fn build_programs(packages: &[&str]) -> Result<()> {
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(kit::repository())
         .env("RUSTFLAGS", "-C target-feature=+crt-static")

@@ -112,7 +112,9 @@ impl Reader {
     pub fn watch(&self) -> io::Result<Watch> {
         let fd = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
         inotify::add_watch(&fd, &self.path, inotify::WatchFlags::MODIFY)?;
-        Ok(Watch(AsyncFd::with_interest(fd, tokio::io::Interest::READABLE)?))
+        #[expect(deprecated, reason = "its successor is unsafe; the watch owns its descriptor and closes it last")]
+        let watched = AsyncFd::with_interest(fd, tokio::io::Interest::READABLE)?;
+        Ok(Watch(watched))
     }
 }
 

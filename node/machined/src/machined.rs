@@ -8,7 +8,10 @@ use anyhow::Context;
 use corten_base::{Clock, Platform, Rng, chain, log, paths, spawn};
 use corten_controllers_network as network;
 use corten_resource::{Runtime, State, StateOptions};
+use corten_sys::kmsg;
+use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::Level;
 
 use crate::api::{Parts, serve};
 use crate::configuration::Configuration;
@@ -26,7 +29,7 @@ const BLOCKING_THREADS_MAX: usize = 8;
 
 /// Runs machined until init ends it.
 pub fn main() -> ExitCode {
-    log::init(false);
+    log::init_mirrored(false, kernel_log());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -38,6 +41,29 @@ pub fn main() -> ExitCode {
             tracing::error!("machined ends: {}", chain(error.as_ref()));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// On a kernel of our own the log also goes to the kernel's, which shows it on every console and keeps it for `dmesg`.
+fn kernel_log() -> Option<log::Mirror> {
+    let shares_kernel = platform().is_ok_and(|platform| !platform.capabilities().power);
+    if shares_kernel {
+        return None;
+    }
+    let writer = Mutex::new(kmsg::Writer::open().ok()?);
+    Some(Box::new(move |level, line| {
+        // A record that cannot be written has no better place to be told than the file it is in as well.
+        let _ = writer.lock().write(kmsg_severity(level), &format!("machined: {line}"));
+    }))
+}
+
+/// Progress is a notice, which init lets the console show; the kernel's own chatter is below.
+fn kmsg_severity(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 5,
+        Level::DEBUG | Level::TRACE => 7,
     }
 }
 

@@ -122,7 +122,7 @@ mod tests {
         };
         let status = ProcessStatus {
             name: "n".repeat(NAME_BYTES_MAX),
-            revision: "r".repeat(crate::NAME_BYTES_MAX),
+            revision: "r".repeat(NAME_BYTES_MAX),
             state: ProcessState::Finished,
             pid: Some(u32::MAX),
             started_at_ms: Some(u64::MAX),

@@ -1,5 +1,7 @@
 //! Laws and cases of the strategic merge; the cases were taken from talosctl.
 
+#![allow(clippy::disallowed_methods, reason = "judged by programs of the host")]
+
 use proptest::prelude::*;
 
 use crate::node::{Node, Value};

@@ -1,6 +1,8 @@
 //! Against real etcd members on loopback: keys, lock, snapshot, a second member from learner to leader.
 //!
 //! `CORTEN_ETCD` names the etcd program.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test drives real daemons and fails by panicking")]
 #![expect(clippy::disallowed_methods, reason = "this test starts the members itself")]
 
 #[path = "member/fixture.rs"]

@@ -88,7 +88,7 @@ fn services(view: &View<MachineReadiness>) -> Option<String> {
     let brought = ["kubelet", "etcd", "trustd"];
     let specified = view.list::<ServiceSpec>();
     let is_specified = |id: &&str| specified.iter().any(|spec| spec.metadata.id == *id);
-    required.extend(brought.into_iter().filter(|id| is_specified(&id)).map(str::to_owned));
+    required.extend(brought.into_iter().filter(is_specified).map(str::to_owned));
     let problems: Vec<String> = required
         .iter()
         .filter_map(|id| match view.get::<Service>(id) {

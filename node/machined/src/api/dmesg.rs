@@ -26,6 +26,7 @@ pub async fn send(sender: Sender<Data>, clock: Clock, follow: bool, tail: bool) 
     let start = if tail { Start::Now } else { Start::Oldest };
     let booted = clock.now().checked_sub(corten_sys::clock::since_boot()).unwrap_or(SystemTime::UNIX_EPOCH);
     let reader = Reader::open(start).map_err(unreadable)?;
+    #[expect(deprecated, reason = "its successor is unsafe; the reader owns its descriptor and closes it last")]
     let mut reader = AsyncFd::with_interest(reader, tokio::io::Interest::READABLE).map_err(|error| Status::internal(error.to_string()))?;
     loop {
         match reader.get_mut().next_record().map_err(unreadable)? {

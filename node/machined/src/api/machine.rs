@@ -29,7 +29,7 @@ impl MachineService for Machine {
     }
 
     async fn cpu_freq_stats(&self, _: Request<()>) -> Result<Response<CpuFreqStatsResponse>, Status> {
-        Ok(system::cpu_freq()).map(Response::new)
+        Ok(Response::new(system::cpu_freq()))
     }
 
     async fn cpu_info(&self, _: Request<()>) -> Result<Response<CpuInfoResponse>, Status> {
@@ -85,7 +85,7 @@ impl MachineService for Machine {
     }
 
     async fn hostname(&self, _: Request<()>) -> Result<Response<HostnameResponse>, Status> {
-        Ok(system::hostname()).map(Response::new)
+        Ok(Response::new(system::hostname()))
     }
 
     async fn load_avg(&self, _: Request<()>) -> Result<Response<LoadAvgResponse>, Status> {
@@ -93,7 +93,7 @@ impl MachineService for Machine {
     }
 
     async fn logs_containers(&self, _: Request<()>) -> Result<Response<LogsContainersResponse>, Status> {
-        Ok(services::logs_containers()).map(Response::new)
+        Ok(Response::new(services::logs_containers()))
     }
 
     async fn memory(&self, _: Request<()>) -> Result<Response<MemoryResponse>, Status> {
@@ -129,7 +129,7 @@ impl MachineService for Machine {
     }
 
     async fn service_list(&self, _: Request<()>) -> Result<Response<ServiceListResponse>, Status> {
-        Ok(services::list(&self.0)).map(Response::new)
+        Ok(Response::new(services::list(&self.0)))
     }
 
     async fn service_restart(&self, request: Request<ServiceRestartRequest>) -> Result<Response<ServiceRestartResponse>, Status> {
@@ -161,7 +161,7 @@ impl MachineService for Machine {
     }
 
     async fn version(&self, _: Request<()>) -> Result<Response<VersionResponse>, Status> {
-        Ok(system::version(&self.0)).map(Response::new)
+        Ok(Response::new(system::version(&self.0)))
     }
 
     async fn generate_client_configuration(&self, request: Request<GenerateClientConfigurationRequest>) -> Result<Response<GenerateClientConfigurationResponse>, Status> {

@@ -105,7 +105,7 @@ fn to_status(error: &MetaError) -> Status {
 /// Writes a META tag.
 pub async fn meta_write(parts: &Parts, request: &MetaWriteRequest) -> Result<MetaWriteResponse, Status> {
     let (key, value) = (key(request.key)?, request.value.clone());
-    meta::write(&parts.state, key, Some(value.into())).await.map_err(|error| to_status(&error))?;
+    meta::write(&parts.state, key, Some(value)).await.map_err(|error| to_status(&error))?;
     Ok(MetaWriteResponse { messages: vec![MetaWrite::default()] })
 }
 

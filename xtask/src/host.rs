@@ -1,0 +1,36 @@
+//! What a developer's host must have installed.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Debian packages for building the kit and our programs.
+pub const BUILD: &[&str] = &["gcc", "libc6-dev", "libseccomp-dev", "ca-certificates", "git"];
+
+/// Installs the packages that are missing, saying so; on another distribution it names them.
+///
+/// # Errors
+/// When they cannot be installed.
+#[expect(clippy::disallowed_methods, reason = "runs on the developer's host, not on a machine")]
+pub fn ensure_packages(wanted: &[&str]) -> Result<()> {
+    let Ok(query) = Command::new("dpkg-query").args(["-W", "-f=${Package} ${Status}\n"]).output() else {
+        eprintln!("  this is no Debian: install the equivalents of {} if a build misses them", wanted.join(" "));
+        return Ok(());
+    };
+    let installed = String::from_utf8_lossy(&query.stdout);
+    let has = |name: &str| installed.lines().any(|line| line == format!("{name} install ok installed"));
+    let missing: Vec<&str> = wanted.iter().copied().filter(|name| !has(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    eprintln!("  installing the Debian packages {}", missing.join(" "));
+    let apt = |args: &[&str]| Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").output();
+    let update = apt(&["update", "-qq"]).context("apt-get does not run")?;
+    ensure!(update.status.success(), "apt-get update: {}", String::from_utf8_lossy(&update.stderr));
+    let install = [&["install", "-y", "-qq", "--no-install-recommends"], missing.as_slice()].concat();
+    let install = apt(&install).context("apt-get does not run")?;
+    if !install.status.success() {
+        bail!("apt-get install {}: {}", missing.join(" "), String::from_utf8_lossy(&install.stderr));
+    }
+    Ok(())
+}
