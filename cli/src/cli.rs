@@ -46,6 +46,7 @@ pub struct Cli {
 }
 
 #[derive(Subcommand, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one value, for a moment")]
 enum Verb {
     #[command(visible_alias = "apply")]
     ApplyConfig(apply_config::ApplyConfig),

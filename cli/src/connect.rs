@@ -97,7 +97,7 @@ impl Cx {
 }
 
 impl Targets {
-    /// Asks every machine at the same time. `what` completes the sentence "cannot … on 10.5.0.2".
+    /// Asks every machine at the same time. `what` completes the sentence "cannot … 10.5.0.2": `read the memory of`.
     pub async fn each<T, F>(self, what: &str, call: impl Fn(Node) -> F) -> PerNode<T>
     where
         F: Future<Output = Result<T, Cause>>,
@@ -106,7 +106,7 @@ impl Targets {
             let name = node.name.clone();
             let call = call(node);
             async move {
-                let result = call.await.or_fail(format!("cannot {what} on {name}"));
+                let result = call.await.or_fail(format!("cannot {what} {name}"));
                 (name, result)
             }
         };

@@ -61,7 +61,8 @@ where
         start.await?;
         return Ok(());
     }
-    let before = identity(node).await?;
+    // A machine that cannot be asked fails at the action itself, with a better reason.
+    let before = identity(node).await.ok().flatten();
     let actor = start.await?;
     let tracker = Tracker { cx, node, actor, before };
     timeout(wait.timeout, tracker.follow(end)).await.unwrap_or_else(|_| {

@@ -43,6 +43,6 @@ impl Command for ApplyConfig {
         let (apply, text) = (&self.apply, text.as_str());
         let targets = cx.targets_in(&self.maintenance)?;
         let send = |node: Node| async move { apply.send(&node.client, text).await };
-        Ok(targets.each("apply the configuration", send).await)
+        Ok(targets.each("apply the configuration to", send).await)
     }
 }

@@ -76,7 +76,7 @@ impl Command for Containers {
                 Ok(by_pod(all, |c| (c.pod_id.clone(), c.id != c.pod_id, c.id.clone())))
             }
         };
-        Ok(cx.targets()?.each("list the containers", ask).await)
+        Ok(cx.targets()?.each("list the containers on", ask).await)
     }
 }
 

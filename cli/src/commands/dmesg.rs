@@ -36,6 +36,6 @@ impl Command for Dmesg {
             let stream = node.client.machine().dmesg(request).await?.into_inner();
             stream::print_lines(cx, &node.name, stream).await
         };
-        Ok(targets.each("read the kernel log", ask).await)
+        Ok(targets.each("read the kernel log of", ask).await)
     }
 }

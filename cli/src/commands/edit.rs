@@ -38,7 +38,7 @@ impl Command for Edit {
         for node in cx.targets()?.0 {
             let edited = edit(cx, &node, &self.apply).await;
             let failed = |cause| {
-                Failure::new(format!("cannot edit the configuration on {}", node.name)).because(cause)
+                Failure::new(format!("cannot edit the configuration of {}", node.name)).because(cause)
             };
             match edited.map_err(failed) {
                 Ok(None) => cx.say(format!("{}: nothing changed", node.name)),

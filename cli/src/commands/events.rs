@@ -81,7 +81,7 @@ impl Command for Events {
             }
             Ok(())
         };
-        Ok(targets.each("follow the events", ask).await)
+        Ok(targets.each("follow the events of", ask).await)
     }
 }
 

@@ -18,6 +18,7 @@ pub struct Generate {
 }
 
 #[derive(Subcommand, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one value, for a moment")]
 enum Verb {
     Config(gen_config::GenConfig),
     Secrets(gen_secrets::GenSecrets),

@@ -176,7 +176,7 @@ impl Command for Get {
         let question =
             Question { kind: self.kind, id: self.id, namespace: self.namespace, shape: self.output };
         let targets = cx.targets_in(&self.maintenance)?;
-        let what = format!("get {}", question.kind);
+        let what = format!("get {} from", question.kind);
         if self.watch {
             return get_watch::run(cx, targets, &what, &question).await;
         }

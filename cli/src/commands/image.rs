@@ -126,7 +126,7 @@ impl Command for List {
             }
             Ok(images)
         };
-        Ok(cx.targets()?.each("list the images", ask).await)
+        Ok(cx.targets()?.each("list the images on", ask).await)
     }
 }
 
@@ -139,7 +139,7 @@ impl Command for Pull {
     type Report = PerNode<String>;
 
     async fn run(self, cx: &Cx) -> Result<Self::Report, Failure> {
-        let what = format!("pull {}", self.image);
+        let what = format!("pull {} on", self.image);
         let request = ImageServicePullRequest { containerd: self.place.wire(), image_ref: self.image };
         let request = &request;
         let pull = |node: Node| async move {
@@ -187,7 +187,7 @@ impl Command for Remove {
     type Report = PerNode<()>;
 
     async fn run(self, cx: &Cx) -> Result<Self::Report, Failure> {
-        let what = format!("remove {}", self.image);
+        let what = format!("remove {} on", self.image);
         let request = ImageServiceRemoveRequest { containerd: self.place.wire(), image_ref: self.image };
         let request = &request;
         let remove =

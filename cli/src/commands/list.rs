@@ -170,7 +170,7 @@ impl Command for List {
                 Ok(Listing { entries, detail })
             }
         };
-        Ok(cx.targets()?.each("list the files", ask).await)
+        Ok(cx.targets()?.each("list the files on", ask).await)
     }
 }
 

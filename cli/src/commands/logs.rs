@@ -36,7 +36,7 @@ impl Command for Logs {
 
     async fn run(self, cx: &Cx) -> Result<Self::Report, Failure> {
         let (namespace, driver) = self.namespace.wire();
-        let what = format!("read the log of {}", self.id);
+        let what = format!("read the log of {} on", self.id);
         let request =
             LogsRequest { namespace, id: self.id, driver, follow: self.follow, tail_lines: self.tail };
         let targets = cx.targets_in(&self.maintenance)?;

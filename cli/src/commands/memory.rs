@@ -140,7 +140,7 @@ impl Command for Memory {
             let memory = only(node.client.machine().memory(()).await?.into_inner().messages)?;
             Ok(MemoryInfo { info: memory.meminfo.unwrap_or_default(), is_verbose })
         };
-        Ok(targets.each("read the memory", ask).await)
+        Ok(targets.each("read the memory of", ask).await)
     }
 }
 

@@ -57,14 +57,14 @@ impl Command for Meta {
                     let request = request.clone();
                     async move { Ok(node.client.machine().meta_write(request).await.map(drop)?) }
                 };
-                Ok(cx.targets_in(&maintenance)?.each("write the META value", write).await)
+                Ok(cx.targets_in(&maintenance)?.each("write the META value on", write).await)
             }
             Verb::Delete { key, maintenance } => {
                 let request = MetaDeleteRequest { key: key.into() };
                 let delete = |node: Node| async move {
                     Ok(node.client.machine().meta_delete(request).await.map(drop)?)
                 };
-                Ok(cx.targets_in(&maintenance)?.each("delete the META value", delete).await)
+                Ok(cx.targets_in(&maintenance)?.each("delete the META value on", delete).await)
             }
         }
     }

@@ -45,7 +45,7 @@ impl Command for Mounts {
         let ask = |node: crate::connect::Node| async move {
             Ok(only(node.client.machine().mounts(()).await?.into_inner().messages)?.stats)
         };
-        Ok(cx.targets()?.each("list the mounts", ask).await)
+        Ok(cx.targets()?.each("list the mounts on", ask).await)
     }
 }
 

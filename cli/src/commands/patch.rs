@@ -43,6 +43,6 @@ impl Command for Patch {
             let after = patched(&before, patches, "the machine's configuration")?;
             apply.send(&node.client, &after).await
         };
-        Ok(cx.targets()?.each("patch the configuration", change).await)
+        Ok(cx.targets()?.each("patch the configuration of", change).await)
     }
 }

@@ -77,7 +77,7 @@ impl Command for Processes {
             let answer = node.client.machine().processes(()).await?.into_inner();
             Ok(sorted(only(answer.messages)?.processes, by))
         };
-        Ok(cx.targets()?.each("list the processes", ask).await)
+        Ok(cx.targets()?.each("list the processes on", ask).await)
     }
 }
 

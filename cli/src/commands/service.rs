@@ -167,7 +167,7 @@ impl Command for Service {
                 let all = list(&node).await?.into_iter();
                 Ok(all.map(|info| Line { info, now }).collect())
             };
-            return Ok(ServiceReport::List(targets.each("list the services", ask).await));
+            return Ok(ServiceReport::List(targets.each("list the services on", ask).await));
         };
         if self.action == Action::Status {
             return Ok(ServiceReport::Detail(detail(targets, &id, now).await));
@@ -175,7 +175,7 @@ impl Command for Service {
         let (id, action) = (&id, self.action);
         let verb = format!("{action:?}").to_lowercase();
         let act = |node: Node| async move { control(&node, id.clone(), action).await };
-        Ok(ServiceReport::Done(targets.each(&format!("{verb} the service {id}"), act).await))
+        Ok(ServiceReport::Done(targets.each(&format!("{verb} the service {id} on"), act).await))
     }
 }
 
@@ -192,7 +192,7 @@ async fn detail(targets: Targets, id: &str, now: SystemTime) -> PerNode<Detail> 
             found.ok_or_else(|| Cause::new(format!("there is none; services here: {}", known.join(", "))))?;
         Ok(Detail(Line { info: found, now }))
     };
-    targets.each(&format!("show the service {id}"), ask).await
+    targets.each(&format!("show the service {id} on"), ask).await
 }
 
 async fn control(node: &Node, id: String, action: Action) -> Result<String, Cause> {

@@ -46,7 +46,7 @@ impl Command for Stats {
                 Ok(by_pod(all, |s| (s.pod_id.clone(), s.id != s.pod_id, s.id.clone())))
             }
         };
-        Ok(cx.targets()?.each("read the statistics", ask).await)
+        Ok(cx.targets()?.each("read the statistics on", ask).await)
     }
 }
 

@@ -43,7 +43,7 @@ impl Command for Time {
             };
             Ok(vec![only(answer.into_inner().messages)?])
         };
-        Ok(cx.targets()?.each("compare the clock", ask).await)
+        Ok(cx.targets()?.each("compare the clock of", ask).await)
     }
 }
 

@@ -62,7 +62,7 @@ impl Command for Usage {
             }
             Ok(entries)
         };
-        Ok(cx.targets()?.each("measure the files", ask).await)
+        Ok(cx.targets()?.each("measure the files on", ask).await)
     }
 }
 

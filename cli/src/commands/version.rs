@@ -116,7 +116,7 @@ impl Command for Version {
             Ok(Server { version, is_short })
         };
         let targets = cx.targets_in(&self.maintenance)?;
-        Ok(Versions { is_short, server: Some(targets.each("ask for the version", ask).await) })
+        Ok(Versions { is_short, server: Some(targets.each("ask for the version of", ask).await) })
     }
 }
 
