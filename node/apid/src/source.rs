@@ -71,6 +71,10 @@ fn one<S>(followed: &mut watch::Receiver<Option<Set<S>>>) -> Set<S> {
 
 fn identity(config: &ApiServiceConfig, certificate: &ApiCertificate, local: LocalNames) -> Option<Identity> {
     let accepted: Vec<_> = certificate.accepted_cas.iter().map(|ca| ca.crt.as_slice()).collect();
+    // The configuration has changed and the certificates follow in a moment: the last identity stays until then.
+    if !config.skip_verifying_client_cert && accepted.is_empty() {
+        return None;
+    }
     Some(Identity {
         listen: config.listen_address.clone(),
         routing: !config.node_routing_disabled,

@@ -127,7 +127,7 @@ const INSTALL: Record = Record {
         field("bootloader", Bool, "Whether a boot loader is installed.").inert(),
         field("wipe", Bool, "Whether the disk is wiped first."),
         field("legacyBIOSSupport", Bool, "Whether the partition is marked for old firmware.").inert(),
-        field("grubUseUKICmdline", Bool, "Whether GRUB takes the image's kernel arguments.").inert(),
+        field("grubUseUKICmdline", Bool, "Whether kernel arguments come from the image; they always do."),
     ],
 };
 
