@@ -8,11 +8,15 @@ use corten_sys::Kernel;
 use corten_sys::cgroup::Cgroups;
 use corten_sys::power::Power;
 use corten_sys::process::raise_open_files;
+use corten_sys::sysctl::Sysctls;
 
 use crate::log::Log;
 use crate::{Place, groups, mounts};
 
 const OPEN_FILES: u64 = 1_048_576;
+/// Consoles show notices, as which machined tells its progress, and what is worse; the kernel command line's `quiet` is
+/// meant for the kernel's own start.
+const CONSOLE_LEVEL: &str = "6";
 
 /// Folders of the machine with their modes.
 const FOLDERS: [(&str, u32); 12] = [
@@ -38,10 +42,13 @@ pub fn prepare(place: Place, log: &mut Log) -> Option<Cgroups> {
             log.failure(&format!("cannot make {path}"), &error);
         }
     }
-    if place == Place::OwnKernel
-        && let Err(error) = Kernel.set_ctrl_alt_del_signals_init()
-    {
-        log.failure("ctrl-alt-del", &error);
+    if place == Place::OwnKernel {
+        if let Err(error) = Kernel.set_ctrl_alt_del_signals_init() {
+            log.failure("ctrl-alt-del", &error);
+        }
+        if let Err(error) = Kernel.write("kernel.printk", CONSOLE_LEVEL) {
+            log.failure("console", &error);
+        }
     }
     raise_open_files(OPEN_FILES);
     match Cgroups::detect(Path::new("/sys/fs/cgroup")) {

@@ -112,6 +112,7 @@ async fn run() -> anyhow::Result<()> {
         spawn("sequencer", engine.run()),
         spawn("machine status events", wire_events::follow_machine_status(state.clone(), events)),
         spawn("log bounds", logs::bound()),
+        spawn("console", crate::console::tell(state.clone())),
         spawn("power requests", crate::power::follow(init, notices, sequencer)),
     ];
     let mut terminate = signal(SignalKind::terminate())?;

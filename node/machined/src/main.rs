@@ -4,6 +4,7 @@
 
 mod api;
 mod configuration;
+mod console;
 mod events;
 mod logs;
 mod machined;
