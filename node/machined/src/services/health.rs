@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 const PERIOD: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_millis(500);
+const PROTOTYPE: i32 = rustix::io::Errno::PROTOTYPE.raw_os_error();
 /// Period until the first success: a service that comes up is seen within this time.
 const EAGER_PERIOD: Duration = Duration::from_millis(250);
 
@@ -48,7 +49,11 @@ async fn probe(check: &HealthCheck) -> Result<(), String> {
     match check.probe {
         HealthProbe::None => Ok(()),
         HealthProbe::Tcp => TcpStream::connect(&check.target).await.map(drop).map_err(said),
-        HealthProbe::Unix => UnixStream::connect(&check.target).await.map(drop).map_err(said),
+        HealthProbe::Unix => match UnixStream::connect(&check.target).await {
+            // Somebody listens there, for packets (udevd); nobody would be a refusal.
+            Err(error) if error.raw_os_error() == Some(PROTOTYPE) => Ok(()),
+            result => result.map(drop).map_err(said),
+        },
         HealthProbe::Http => http_ok(&check.target).await,
         HealthProbe::Containerd => corten_containerd::Client::connect(&check.target)
             .await
@@ -75,4 +80,31 @@ async fn http_ok(url: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{url} answered {}", String::from_utf8_lossy(&head[9..])))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_counts_while_somebody_listens_for_streams_or_for_packets() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let check = |name: &str| HealthCheck {
+            probe: HealthProbe::Unix,
+            target: folder.path().join(name).to_string_lossy().into_owned(),
+            ..HealthCheck::default()
+        };
+        let stream = tokio::net::UnixListener::bind(&check("stream").target).expect("a listener");
+        assert_eq!(probe(&check("stream")).await, Ok(()));
+        let flags = SocketFlags::CLOEXEC;
+        let packets = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).expect("a socket");
+        bind(&packets, &SocketAddrUnix::new(check("packets").target).expect("a path")).expect("bound");
+        listen(&packets, 1).expect("listening");
+        assert_eq!(probe(&check("packets")).await, Ok(()));
+        drop((stream, packets));
+        assert!(probe(&check("stream")).await.is_err());
+        assert!(probe(&check("packets")).await.is_err());
+    }
 }
