@@ -214,6 +214,17 @@ impl Authority {
             Algorithm::Ed25519 => PrivateKey::ed25519(rng)?,
             Algorithm::EcdsaP256 | Algorithm::Rsa => PrivateKey::ecdsa_p256(rng)?,
         };
+        self.issue_for(key, request, now, rng)
+    }
+
+    /// Issues a certificate for a key that exists already, so that its fingerprint stays.
+    pub fn issue_for(
+        &self,
+        key: PrivateKey,
+        request: &LeafRequest,
+        now: SystemTime,
+        rng: &Rng,
+    ) -> Result<Identity, PkiError> {
         let certificate = self.sign_leaf(request, key.spki(), now, rng)?;
         Ok(Identity { certificate, key })
     }

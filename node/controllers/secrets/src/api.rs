@@ -142,7 +142,8 @@ impl<S: Signer> ApiCertificates<S> {
         let wanted = LeafRequest::server(Subject::common_name(MAINTENANCE_NAME), YEAR)
             .with_names(san.dns_names.clone(), san.ips.clone());
         let issued = Issuer::new(ca, view.now(), &self.rng).and_then(|mut issuer| {
-            let pair = issuer.keep_or_issue(current.as_ref(), &wanted)?;
+            // The console told the fingerprint; further addresses must not change it.
+            let pair = issuer.keep_or_issue_for_key(current.as_ref(), &wanted)?;
             Ok((pair, issuer.quiet_for()))
         });
         match issued {

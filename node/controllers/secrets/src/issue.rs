@@ -37,11 +37,33 @@ impl<'a> Issuer<'a> {
         current: Option<&CertificateAndKey>,
         wanted: &LeafRequest,
     ) -> Result<CertificateAndKey, PkiError> {
+        self.keep_or_issue_with(None, current, wanted)
+    }
+
+    /// The same, but a new certificate is for the key of the current one: its fingerprint stays.
+    pub fn keep_or_issue_for_key(
+        &mut self,
+        current: Option<&CertificateAndKey>,
+        wanted: &LeafRequest,
+    ) -> Result<CertificateAndKey, PkiError> {
+        let key = current.and_then(|pair| PrivateKey::from_pem(&pair.key).ok());
+        self.keep_or_issue_with(key, current, wanted)
+    }
+
+    fn keep_or_issue_with(
+        &mut self,
+        key: Option<PrivateKey>,
+        current: Option<&CertificateAndKey>,
+        wanted: &LeafRequest,
+    ) -> Result<CertificateAndKey, PkiError> {
         let kept = current.filter(|pair| serves(pair, wanted, self.authority.certificate(), self.now));
         let pair = match kept {
             Some(pair) => pair.clone(),
             None => {
-                let identity = self.authority.issue(wanted, self.now, self.rng)?;
+                let identity = match key {
+                    Some(key) => self.authority.issue_for(key, wanted, self.now, self.rng)?,
+                    None => self.authority.issue(wanted, self.now, self.rng)?,
+                };
                 CertificateAndKey {
                     crt: identity.certificate.to_pem().into_bytes(),
                     key: identity.key.to_pem().reveal().clone().into_bytes(),
@@ -123,5 +145,21 @@ mod tests {
         assert_ne!(issue(&authority, Some(&first), "a", now + YEAR * 2 / 3), first, "old");
         assert_ne!(issue(&authority, Some(&first), "a", now - YEAR), first, "the clock went back");
         assert_ne!(issue(&ca(&rng, now), Some(&first), "a", now), first, "another CA");
+    }
+
+    #[test]
+    fn a_fingerprint_can_outlive_a_change_of_names() {
+        let (rng, now) = (Rng::seeded(3), SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+        let authority = ca(&rng, now);
+        let wanted = |name: &str| {
+            LeafRequest::server(Subject::common_name("maintenance"), YEAR).with_names([name.to_owned()], [])
+        };
+        let mut issuer = Issuer::new(&authority, now, &rng).expect("an issuer");
+        let first = issuer.keep_or_issue_for_key(None, &wanted("a")).expect("a certificate");
+        let second = issuer.keep_or_issue_for_key(Some(&first), &wanted("b")).expect("a certificate");
+        let fingerprint =
+            |pair: &CertificateAndKey| Certificate::from_pem(&pair.crt).expect("a certificate").fingerprint();
+        assert_ne!(first.crt, second.crt);
+        assert_eq!(fingerprint(&first), fingerprint(&second));
     }
 }
