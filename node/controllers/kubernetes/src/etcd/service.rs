@@ -20,6 +20,7 @@ use corten_base::paths::ETCD_UID;
 use corten_resource::{Driver, Plan, View, controller};
 use corten_resources::etcd::{EntryKind, EntryMember, EtcdDeparture, EtcdEntry, EtcdPkiStatus, EtcdSpec};
 use corten_resources::kubernetes::Endpoint;
+use corten_resources::network::NodeAddress;
 use corten_resources::secrets::{EtcdRoot, EtcdSecrets};
 use corten_resources::service::{
     BootstrapIntent, ContainerMount, ContainerRun, HealthCheck, HealthProbe, Restart, Runner, Service,
@@ -53,7 +54,7 @@ impl EtcdService {
 controller!(EtcdService, "etcd.Service",
     inputs: [
         strong EtcdSpec, strong EtcdPkiStatus, strong EtcdRoot, strong EtcdSecrets, weak Endpoint, weak BootstrapIntent,
-        weak EtcdEntry, weak EtcdDeparture, weak Service, weak ServiceSpec, weak TimeStatus,
+        weak EtcdEntry, weak EtcdDeparture, weak Service, weak ServiceSpec, weak TimeStatus, weak NodeAddress,
     ],
     outputs: [shared ServiceSpec, exclusive EtcdEntry]);
 
@@ -145,7 +146,8 @@ fn decide(view: &View<EtcdService>, seen: &Seen) -> Option<EtcdEntry> {
 
 /// The request to join, when other control planes are known.
 fn joining(view: &View<EtcdService>, spec: &EtcdSpec) -> Option<Join> {
-    let own: BTreeSet<IpAddr> = spec.advertised_addresses.iter().copied().collect();
+    let mut own: BTreeSet<IpAddr> = spec.advertised_addresses.iter().copied().collect();
+    own.extend(view.get::<NodeAddress>(NodeAddress::CURRENT).into_iter().flat_map(|addresses| addresses.ips()));
     let others: BTreeSet<IpAddr> = view
         .list::<Endpoint>()
         .iter()
