@@ -20,6 +20,9 @@ use crate::workload;
 /// Lets pods run on the only machine.
 pub const ALLOW_PODS_ON_CONTROL_PLANES: &str = "cluster:\n  allowSchedulingOnControlPlanes: true\n";
 
+/// For a machine whose network has no time server; its hardware clock is right.
+pub const NO_TIME_SERVER: &str = "machine:\n  time:\n    disabled: true\n";
+
 /// What a new one-machine cluster shall be like.
 #[derive(Clone, Debug)]
 pub struct ClusterPlan {
@@ -50,7 +53,10 @@ impl ClusterPlan {
             api_port: options.api_port,
             kubernetes_port: options.kubernetes_port,
             kubernetes_version: corten_config::defaults::KUBERNETES_VERSION.to_owned(),
-            patches: Vec::new(),
+            patches: match options.mode {
+                Mode::Container => Vec::new(),
+                Mode::Qemu => vec![NO_TIME_SERVER.to_owned()],
+            },
         }
     }
 

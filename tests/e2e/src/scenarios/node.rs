@@ -57,6 +57,7 @@ fn generate(cx: &Cx, options: &MachineOptions, plan: &ClusterPlan) -> Result<Fil
     let client = cx.client()?;
     let folder = cx.folder();
     let mut patches = vec![ALLOW_PODS_ON_CONTROL_PLANES.to_owned()];
+    patches.extend(plan.patches.iter().cloned());
     if options.mode == Mode::Container {
         let gateway = options.lab().gateway;
         patches.push(format!("machine:\n  time:\n    servers: [{gateway}]\n"));
