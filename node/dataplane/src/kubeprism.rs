@@ -4,7 +4,9 @@
 //! kubelet, kube-proxy … ──▶ 127.0.0.1:7445 ──▶ a healthy API server
 //! ```
 //! Invariants: TLS is end to end, bytes are not looked at; a client is refused only after every endpoint was
-//! tried; machined's death changes nothing, since endpoints are kept in memory and in the file.
+//! tried; machined's death changes nothing, since endpoints are kept in memory and in the file. While no endpoint
+//! answers there is no listener: a refused connection is final at once, whereas one that is accepted and closed makes
+//! clients of Kubernetes try for ten seconds, and the kubelet mounts no volume meanwhile.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,6 +31,8 @@ const CHECK_EVERY: Duration = Duration::from_secs(20);
 const CHECK_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a client's connection attempt waits for one endpoint.
 const DIAL_PATIENCE: Duration = Duration::from_secs(5);
+/// Pause between two looks for an endpoint that answers, while there is none.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Connections at one time; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 4096;
 /// Unacknowledged data older than this closes a connection: its peer is gone (milliseconds).
@@ -108,14 +112,23 @@ impl Balancer {
         None
     }
 
-    async fn carry(&self, mut client: TcpStream) {
-        let Some(mut server) = self.connect().await else { return };
+    /// Returns when some endpoint answers.
+    async fn reachable(&self) {
+        while self.connect().await.is_none() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Serves a client. False if no endpoint answered.
+    async fn carry(&self, mut client: TcpStream) -> bool {
+        let Some(mut server) = self.connect().await else { return false };
         for stream in [&client, &server] {
             let _ = stream.set_nodelay(true);
             let _ = sockopt::set_socket_keepalive(stream, true);
             let _ = sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_MAX);
         }
         let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+        true
     }
 }
 
@@ -139,7 +152,7 @@ async fn listener(balancer: &Arc<Balancer>, listening: &watch::Sender<Option<Soc
     }
 }
 
-/// Accepts at `address` until that fails; without an address there is nothing to do.
+/// Accepts at `address` until that fails, whenever some endpoint answers; without an address there is nothing to do.
 async fn accept(
     address: Option<SocketAddr>,
     balancer: &Arc<Balancer>,
@@ -147,22 +160,39 @@ async fn accept(
     connections: &mut Vec<Task>,
 ) -> io::Error {
     let Some(address) = address else { return std::future::pending().await };
-    let socket = match listen_tcp(address).and_then(TcpListener::from_std) {
-        Ok(socket) => socket,
-        Err(error) => return error,
-    };
+    loop {
+        balancer.reachable().await;
+        if let Err(error) = accept_while_reachable(address, balancer, listening, connections).await {
+            return error;
+        }
+        listening.send_replace(None);
+    }
+}
+
+/// Accepts until a client finds no endpoint that answers.
+async fn accept_while_reachable(
+    address: SocketAddr,
+    balancer: &Arc<Balancer>,
+    listening: &watch::Sender<Option<SocketAddr>>,
+    connections: &mut Vec<Task>,
+) -> io::Result<()> {
+    let socket = listen_tcp(address).and_then(TcpListener::from_std)?;
     listening.send_replace(socket.local_addr().ok());
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (lost, mut all_lost) = watch::channel(false);
     loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else { return io::ErrorKind::Other.into() };
-        let client = match socket.accept().await {
-            Ok((client, _)) => client,
-            Err(error) => return error,
+        let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+        // Cancel-safe: a connection that is not accepted stays in the socket's queue.
+        let client = tokio::select! {
+            accepted = socket.accept() => accepted?.0,
+            _ = all_lost.wait_for(|lost| *lost) => return Ok(()),
         };
         connections.retain(|task| !task.is_finished());
-        let balancer = balancer.clone();
+        let (balancer, lost) = (balancer.clone(), lost.clone());
         connections.push(spawn("kubeprism", async move {
-            balancer.carry(client).await;
+            if !balancer.carry(client).await {
+                lost.send_replace(true);
+            }
             drop(permit);
         }));
     }
@@ -268,6 +298,37 @@ mod tests {
             let mut text = String::new();
             client.read_to_string(&mut text).await.expect("read");
             assert_eq!(text, "hello");
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_are_refused_while_no_endpoint_answers() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (port, server) = greeter("hello").await;
+        let place =
+            std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("an address");
+        let (wanted, watched) =
+            watch::channel(KubePrism { listen: Some(place), endpoints: vec![endpoint(1)] });
+        let (_dns, dns) = watch::channel(Dns::default());
+        let resolver = Arc::new(Resolver::new(dns, Rng::seeded(1)));
+        let path = folder.path().to_owned();
+        let _balancer = spawn("balancer", async move { serve(watched, resolver, &path).await });
+        loop {
+            let status = read::<KubePrismStatus>(folder.path()).expect("read").unwrap_or_default();
+            if status.healthy.get("127.0.0.1:1") == Some(&false) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let refused = TcpStream::connect(place).await.expect_err("nobody listens");
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        wanted.send_replace(KubePrism { listen: Some(place), endpoints: vec![endpoint(port)] });
+        while TcpStream::connect(place).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        drop(server);
+        while TcpStream::connect(place).await.is_ok() {
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Decides where an answer comes from: own names, the cache, or the upstreams in order.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use corten_base::Rng;
 use parking_lot::Mutex;
@@ -129,6 +129,10 @@ impl Resolver {
     pub async fn addresses(&self, host: &str) -> Vec<IpAddr> {
         if let Ok(address) = host.parse() {
             return vec![address];
+        }
+        if host.trim_end_matches('.').eq_ignore_ascii_case("localhost") {
+            // RFC 6761: this machine itself, which no name server has to be asked for.
+            return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         }
         let mut found = Vec::new();
         for kind in [wire::A, wire::AAAA] {
