@@ -42,11 +42,18 @@ pub fn run(cx: &mut Cx) -> Result<()> {
     let before = Snapshot::take(&brain)?;
     let streams = start_streams(&brain)?;
     let log = cluster.admin();
-    let mut followed = vec![log.follow(&["logs", "-f", "kubelet"], &cx.folder().join("log-0.txt"))?];
-    for number in answers.len()..KILLS {
-        answers.push(brain.kill(number, Client::Admin)?);
-        let file = cx.folder().join(format!("log-{number}.txt"));
-        followed.push(log.follow(&["logs", "-f", "kubelet"], &file)?);
+    let mut followed = Vec::new();
+    for number in answers.len()..=KILLS {
+        let follower =
+            log.follow(&["logs", "-f", "kubelet"], &cx.folder().join(format!("log-{number}.txt")))?;
+        until(&machine, "a followed log", cluster.limit(20), || {
+            ensure!(!follower.text()?.is_empty(), "it says nothing");
+            Ok(())
+        })?;
+        followed.push(follower);
+        if number < KILLS {
+            answers.push(brain.kill(number, Client::Admin)?);
+        }
     }
     cx.case("ten kills, and an answer to version within five seconds of each", || {
         let slow: Vec<f64> =
@@ -267,7 +274,7 @@ fn kill_containerd(brain: &Brain<'_>, socket: &str) -> Result<()> {
 
 /// What was followed is a piece of the log without a gap. The client names the machine before each line.
 fn check_complete(followed: &str, whole: &str) -> Result<()> {
-    let is_end = |line: &&str| line.contains("rpc error") || line.starts_with("error ");
+    let is_end = |line: &&str| line.starts_with("ERROR: ") || line.starts_with("error: ");
     let followed: Vec<&str> = followed.lines().filter(|line| !is_end(line)).collect();
     let whole: Vec<&str> = whole.lines().collect();
     let Some(first) = followed.first() else { return Ok(()) };
@@ -291,6 +298,7 @@ mod tests {
         check_complete("n: b\nn: c\nn: d\n", whole).unwrap();
         check_complete("n: a\nn: b\nn: c", whole).unwrap();
         check_complete("", whole).unwrap();
+        check_complete("n: a\nERROR: rpc error: code = Unavailable\n", whole).unwrap();
         check_complete("n: a\nn: c\nn: d\n", whole).unwrap_err();
         check_complete("n: x\n", whole).unwrap_err();
     }
