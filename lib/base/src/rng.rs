@@ -58,7 +58,9 @@ impl Rng {
     pub fn below(&self, bound: u32) -> u32 {
         match &self.0 {
             Source::Kernel => OsRng.unwrap_err().random_range(0..bound.max(1)),
-            Source::Seeded(rng) => rng.lock().unwrap_or_else(PoisonError::into_inner).random_range(0..bound.max(1)),
+            Source::Seeded(rng) => {
+                rng.lock().unwrap_or_else(PoisonError::into_inner).random_range(0..bound.max(1))
+            }
         }
     }
 

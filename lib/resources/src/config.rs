@@ -7,7 +7,13 @@ use corten_resource::{Enumeration, Resource};
 /// Written by the configuration service; id `v1alpha1` is the active one, `persistent` the one on disk when
 /// they differ. Read by every controller that derives something from configuration, and by `talosctl get mc`.
 #[derive(Clone, Debug, Default, PartialEq, Resource)]
-#[resource(kind = "MachineConfigs.config.talos.dev", namespace = "config", aliases("mc", "machineconfig"), sensitive, yaml_string)]
+#[resource(
+    kind = "MachineConfigs.config.talos.dev",
+    namespace = "config",
+    aliases("mc", "machineconfig"),
+    sensitive,
+    yaml_string
+)]
 pub struct MachineConfig {
     /// All documents, as one YAML stream.
     #[field(1, "yaml_marshalled")]

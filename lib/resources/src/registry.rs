@@ -2,7 +2,9 @@
 
 use corten_resource::Registry;
 
-use crate::{block, cluster, config, cri, etcd, files, hardware, kubernetes, network, runtime, secrets, service, time};
+use crate::{
+    block, cluster, config, cri, etcd, files, hardware, kubernetes, network, runtime, secrets, service, time,
+};
 
 macro_rules! types {
     ($($module:ident :: $name:ident,)*) => {
@@ -177,7 +179,11 @@ mod tests {
         let entries = std::fs::read_dir(folder).expect("sources");
         let paths = entries.map(|entry| entry.expect("entry").path());
         let counts = paths.filter(|path| !path.ends_with("registry.rs")).map(|path| {
-            if path.is_dir() { written(&path) } else { count(&std::fs::read_to_string(&path).expect("source")) }
+            if path.is_dir() {
+                written(&path)
+            } else {
+                count(&std::fs::read_to_string(&path).expect("source"))
+            }
         });
         counts.sum()
     }

@@ -80,8 +80,13 @@ impl Configuration {
     ///
     /// # Errors
     /// `InvalidArgument` with every problem; `FailedPrecondition` while another change is under way.
-    pub async fn apply(&self, request: ApplyConfigurationRequest) -> Result<ApplyConfigurationResponse, Status> {
-        let busy = || Status::failed_precondition("another configuration is being applied; try again when it is done");
+    pub async fn apply(
+        &self,
+        request: ApplyConfigurationRequest,
+    ) -> Result<ApplyConfigurationResponse, Status> {
+        let busy = || {
+            Status::failed_precondition("another configuration is being applied; try again when it is done")
+        };
         let _busy = self.0.busy.try_lock().map_err(|_| busy())?;
         let before = self.active();
         let mode = effective_mode(request.mode(), before.is_some())?;
@@ -96,7 +101,10 @@ impl Configuration {
             return Ok(reply::dry_run(mode, before.as_ref(), &config));
         }
         self.carry_out(mode, &config, before, request.try_mode_timeout).await.map_err(|error| {
-            Status::internal(format!("the configuration was not applied: {}", corten_base::chain(error.as_ref())))
+            Status::internal(format!(
+                "the configuration was not applied: {}",
+                corten_base::chain(error.as_ref())
+            ))
         })?;
         Ok(reply::applied(mode, &config))
     }
@@ -157,27 +165,40 @@ impl Configuration {
 
     /// Writes a generation; on the first configuration STATE is made first.
     async fn persist(&self, config: &Config) -> anyhow::Result<()> {
-        let mounted = self.0.state.wait_for::<VolumeMountStatus>(VolumeStatus::STATE, |status| status.is_some());
+        let mounted =
+            self.0.state.wait_for::<VolumeMountStatus>(VolumeStatus::STATE, |status| status.is_some());
         if tokio::time::timeout(STATE_TIMEOUT, mounted).await.is_err() {
-            let why = self.0.state.get::<VolumeStatus>(VolumeStatus::STATE).map(|volume| volume.spec.error_message.clone());
-            anyhow::bail!("the STATE volume is not available: {}", why.unwrap_or_else(|| "no system disk".to_owned()));
+            let why = self
+                .0
+                .state
+                .get::<VolumeStatus>(VolumeStatus::STATE)
+                .map(|volume| volume.spec.error_message.clone());
+            anyhow::bail!(
+                "the STATE volume is not available: {}",
+                why.unwrap_or_else(|| "no system disk".to_owned())
+            );
         }
         self.0.generations.commit(config.text().as_bytes())?;
         Ok(())
     }
 
     fn revert_later(&self, before: Option<Config>, timeout: Option<prost_types::Duration>) {
-        let delay = timeout.and_then(|timeout| Duration::try_from(timeout).ok()).filter(|delay| !delay.is_zero());
+        let delay =
+            timeout.and_then(|timeout| Duration::try_from(timeout).ok()).filter(|delay| !delay.is_zero());
         let keeper = self.clone();
         let task = spawn("revert configuration", async move {
             tokio::time::sleep(delay.unwrap_or(TRY_TIMEOUT)).await;
             let reverted = match before {
                 Some(before) => keeper.activate(&before),
-                None => keeper.0.state.remove::<MachineConfig>(OWNER, MachineConfig::ACTIVE).map_err(Into::into),
+                None => {
+                    keeper.0.state.remove::<MachineConfig>(OWNER, MachineConfig::ACTIVE).map_err(Into::into)
+                }
             };
             match reverted {
                 Ok(()) => tracing::info!("the tried configuration was taken back"),
-                Err(error) => tracing::error!("the tried configuration stays: {}", corten_base::chain(error.as_ref())),
+                Err(error) => {
+                    tracing::error!("the tried configuration stays: {}", corten_base::chain(error.as_ref()))
+                }
             }
         });
         *self.0.revert.lock() = Some(task);

@@ -31,7 +31,9 @@ pub fn path_of(service: &str) -> Option<PathBuf> {
     let plain = !service.is_empty() && !service.contains(['/', '\0']) && !service.starts_with('.');
     let name = format!("{service}.log");
     let folders = [paths::LOG, paths::EARLY_LOG];
-    plain.then(|| folders.map(|folder| Path::new(folder).join(&name)).into_iter().find(|path| path.is_file()))?
+    plain.then(|| {
+        folders.map(|folder| Path::new(folder).join(&name)).into_iter().find(|path| path.is_file())
+    })?
 }
 
 /// Ids of the services that have a log.
@@ -112,7 +114,10 @@ impl Reader {
     pub fn watch(&self) -> io::Result<Watch> {
         let fd = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
         inotify::add_watch(&fd, &self.path, inotify::WatchFlags::MODIFY)?;
-        #[expect(deprecated, reason = "its successor is unsafe; the watch owns its descriptor and closes it last")]
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; the watch owns its descriptor and closes it last"
+        )]
         let watched = AsyncFd::with_interest(fd, tokio::io::Interest::READABLE)?;
         Ok(Watch(watched))
     }

@@ -69,8 +69,10 @@ fn kmsg_severity(level: Level) -> u8 {
 
 async fn run() -> anyhow::Result<()> {
     let (clock, rng, platform) = (Clock::system(), Rng::kernel(), platform()?);
-    let options = StateOptions { journal: Some(paths::JOURNAL.into()), clock: clock.clone(), rng: rng.clone() };
-    let state = State::open(corten_resources::registry(), options).context("cannot open the resource journal")?;
+    let options =
+        StateOptions { journal: Some(paths::JOURNAL.into()), clock: clock.clone(), rng: rng.clone() };
+    let state =
+        State::open(corten_resources::registry(), options).context("cannot open the resource journal")?;
     let events = Events::new(clock.clone(), &rng);
 
     let (init, init_events, driver) = corten_supervisor::Client::new(paths::INIT_SOCKET);
@@ -158,7 +160,8 @@ fn controllers(
 /// The platform that init or the kernel's arguments name.
 fn platform() -> anyhow::Result<Platform> {
     if let Ok(name) = std::env::var("CORTEN_PLATFORM") {
-        return Platform::from_name(&name).with_context(|| format!("CORTEN_PLATFORM={name} is not a platform"));
+        return Platform::from_name(&name)
+            .with_context(|| format!("CORTEN_PLATFORM={name} is not a platform"));
     }
     let cmdline = std::fs::read_to_string("/proc/cmdline").context("cannot read the kernel's arguments")?;
     let name = cmdline.split_whitespace().filter_map(|word| word.strip_prefix("talos.platform=")).next_back();

@@ -26,7 +26,9 @@ fn main() -> ExitCode {
         "trustd" => corten_trustd::main(),
         "dataplane" => corten_dataplane::run(),
         other => {
-            eprintln!("{other} is none of machined, apid, trustd, dataplane; this program is started by init");
+            eprintln!(
+                "{other} is none of machined, apid, trustd, dataplane; this program is started by init"
+            );
             ExitCode::from(2)
         }
     }

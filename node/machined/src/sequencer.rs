@@ -160,9 +160,7 @@ impl<X: Execute> Engine<X> {
         if done == 0 {
             self.publish_sequence(sequence, actor, sequence_event::Action::Start, None);
         }
-        for (index, phase) in
-            plan::phases(sequence, haste, self.capabilities).iter().enumerate().skip(done)
-        {
+        for (index, phase) in plan::phases(sequence, haste, self.capabilities).iter().enumerate().skip(done) {
             self.position.enter(sequence, actor, index);
             let run = run_phase(&*self.execute, &self.events, phase, haste, actor);
             tokio::pin!(run);
@@ -228,7 +226,8 @@ async fn run_phase<X: Execute>(
     haste: Haste,
     actor: &str,
 ) -> anyhow::Result<()> {
-    let event = |action: phase_event::Action| PhaseEvent { phase: phase.name.to_owned(), action: action.into() };
+    let event =
+        |action: phase_event::Action| PhaseEvent { phase: phase.name.to_owned(), action: action.into() };
     events.publish(actor, &event(phase_event::Action::Start));
     try_join_all(phase.tasks.iter().map(|task| run_task(execute, events, *task, haste, actor))).await?;
     events.publish(actor, &event(phase_event::Action::Stop));

@@ -54,7 +54,11 @@ fn to_event(status: &MachineStatus) -> MachineStatusEvent {
         MachineStage::Upgrading => Stage::Upgrading,
     };
     let unmet = status.status.unmet_conditions.iter();
-    let unmet_conditions =
-        unmet.map(|unmet| UnmetCondition { name: unmet.name.clone(), reason: unmet.reason.clone() }).collect();
-    MachineStatusEvent { stage: stage.into(), status: Some(Status { ready: status.status.ready, unmet_conditions }) }
+    let unmet_conditions = unmet
+        .map(|unmet| UnmetCondition { name: unmet.name.clone(), reason: unmet.reason.clone() })
+        .collect();
+    MachineStatusEvent {
+        stage: stage.into(),
+        status: Some(Status { ready: status.status.ready, unmet_conditions }),
+    }
 }

@@ -24,11 +24,11 @@ pub struct SystemFacts {
 }
 
 controller!(SystemFacts, "runtime.Facts",
-    inputs: [],
-    outputs: [
-        exclusive Version, exclusive BootId, exclusive KernelCmdline, exclusive PlatformMetadata,
-        exclusive SecurityState, exclusive SbomItem
-    ]);
+inputs: [],
+outputs: [
+    exclusive Version, exclusive BootId, exclusive KernelCmdline, exclusive PlatformMetadata,
+    exclusive SecurityState, exclusive SbomItem
+]);
 
 impl SystemFacts {
     /// For this platform.
@@ -59,7 +59,12 @@ impl Driver for SystemFacts {
             ..SecurityState::default()
         };
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
-        Ok(Facts { boot_id, cmdline, security, sbom: fs::read(SBOM).map(|text| sbom(&text)).unwrap_or_default() })
+        Ok(Facts {
+            boot_id,
+            cmdline,
+            security,
+            sbom: fs::read(SBOM).map(|text| sbom(&text)).unwrap_or_default(),
+        })
     }
 
     fn plan(&self, _: &View<Self>, facts: &Facts) -> Plan<Self> {
@@ -120,7 +125,9 @@ mod tests {
 
     #[test]
     fn packages_become_rows_and_nonsense_none() {
-        let rows = sbom(br#"{"packages":[{"name":"runc","versionInfo":"1.5.2","licenseDeclared":"Apache-2.0"},{}]}"#);
+        let rows = sbom(
+            br#"{"packages":[{"name":"runc","versionInfo":"1.5.2","licenseDeclared":"Apache-2.0"},{}]}"#,
+        );
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].name.as_str(), rows[0].version.as_str()), ("runc", "1.5.2"));
         assert!(sbom(b"not json").is_empty());

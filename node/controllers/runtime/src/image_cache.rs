@@ -61,14 +61,17 @@ impl Driver for ImageCacheVolume {
 
     async fn observe(&mut self, _: &View<Self>) -> anyhow::Result<Seen> {
         let folder = Path::new(paths::IMAGE_CACHE);
-        let published = files::read::<ImageCache>(Path::new(paths::DATAPLANE))?.is_some_and(|cache| cache == document());
+        let published =
+            files::read::<ImageCache>(Path::new(paths::DATAPLANE))?.is_some_and(|cache| cache == document());
         Ok(Seen { mounted: is_mount_point(folder), layout: folder.join("index.json").is_file(), published })
     }
 
     fn plan(&self, view: &View<Self>, seen: &Seen) -> Plan<Self, Step> {
         let mut plan = Plan::new();
-        let partition = view.list::<DiscoveredVolume>().into_iter().find(|volume| volume.spec.partition_label == LABEL);
-        let probed = !self.disks || view.get::<DiscoveredVolumesStatus>("ready").is_some_and(|status| status.spec.ready);
+        let partition =
+            view.list::<DiscoveredVolume>().into_iter().find(|volume| volume.spec.partition_label == LABEL);
+        let probed = !self.disks
+            || view.get::<DiscoveredVolumesStatus>("ready").is_some_and(|status| status.spec.ready);
         let status = match (seen.layout, partition) {
             (true, _) if seen.published => ImageCacheState::Ready,
             (true, _) => {
@@ -76,16 +79,22 @@ impl Driver for ImageCacheVolume {
                 ImageCacheState::Preparing
             }
             (false, Some(partition)) if !seen.mounted => {
-                let (device, filesystem) = (PathBuf::from(&partition.spec.dev_path), partition.spec.name.clone());
+                let (device, filesystem) =
+                    (PathBuf::from(&partition.spec.dev_path), partition.spec.name.clone());
                 plan.op(Step::Mount { device, filesystem });
                 ImageCacheState::Preparing
             }
-            (false, Some(_)) => return plan.failed("the IMAGECACHE partition holds no OCI layout (index.json)"),
+            (false, Some(_)) => {
+                return plan.failed("the IMAGECACHE partition holds no OCI layout (index.json)");
+            }
             (false, None) if probed => ImageCacheState::Disabled,
             (false, None) => return plan.waiting("the first look at all disks"),
         };
         let roots = if seen.layout { vec![paths::IMAGE_CACHE.to_owned()] } else { Vec::new() };
-        plan.put(ImageCacheConfig::ID, ImageCacheConfig { status, roots, copy_status: ImageCacheCopy::Skipped });
+        plan.put(
+            ImageCacheConfig::ID,
+            ImageCacheConfig { status, roots, copy_status: ImageCacheCopy::Skipped },
+        );
         plan
     }
 
@@ -106,6 +115,7 @@ fn document() -> ImageCache {
 fn mount(device: &Path, filesystem: &str) -> anyhow::Result<()> {
     std::fs::create_dir_all(paths::IMAGE_CACHE)?;
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let mount = Mount::pseudo(filesystem, paths::IMAGE_CACHE).source(device.display().to_string()).flags(flags);
+    let mount =
+        Mount::pseudo(filesystem, paths::IMAGE_CACHE).source(device.display().to_string()).flags(flags);
     Kernel.mount(&mount).with_context(|| format!("cannot mount the image cache {}", device.display()))
 }

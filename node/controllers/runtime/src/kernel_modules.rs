@@ -24,7 +24,8 @@ impl Transform for KernelModulesFromConfig {
             Err(error) => return plan.failed(corten_base::chain(&error)),
             Ok(config) => {
                 for module in &config.view().machine.kernel_modules {
-                    let spec = KernelModuleSpec { name: module.name.clone(), parameters: module.parameters.clone() };
+                    let spec =
+                        KernelModuleSpec { name: module.name.clone(), parameters: module.parameters.clone() };
                     plan.put(&module.name, spec);
                 }
             }

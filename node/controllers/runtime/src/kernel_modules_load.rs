@@ -46,7 +46,8 @@ impl Driver for KernelModulesLoad {
     fn plan(&self, view: &View<Self>, observed: &Modules) -> Plan<Self, KernelModuleSpec> {
         let mut plan = Plan::new();
         for spec in view.list::<KernelModuleSpec>() {
-            let known = observed.contains_key(&spec.spec.name.replace('-', "_")) || self.done.contains(&spec.spec.name);
+            let known = observed.contains_key(&spec.spec.name.replace('-', "_"))
+                || self.done.contains(&spec.spec.name);
             if !known {
                 plan.op(spec.spec.clone());
             }
@@ -61,7 +62,8 @@ impl Driver for KernelModulesLoad {
         let name = op.name.clone();
         let parameters = op.parameters.join(" ");
         let work = move || {
-            let index = ModuleIndex::read(&Path::new("/lib/modules").join(corten_sys::sysctl::kernel_release()))?;
+            let index =
+                ModuleIndex::read(&Path::new("/lib/modules").join(corten_sys::sysctl::kernel_release()))?;
             load(&Kernel, &index, &op.name, &parameters).map(drop)
         };
         blocking(DEADLINE, work).await?.with_context(|| format!("cannot load the kernel module {name}"))?;
@@ -96,7 +98,8 @@ mod tests {
 
     #[test]
     fn the_kernels_table_is_read() {
-        let modules = parse("xfs 2093056 2 - Live 0x0\nlibcrc32c 12288 2 xfs,nf_conntrack, Live 0x0\nbroken\n");
+        let modules =
+            parse("xfs 2093056 2 - Live 0x0\nlibcrc32c 12288 2 xfs,nf_conntrack, Live 0x0\nbroken\n");
         assert_eq!(modules.len(), 2);
         assert_eq!(modules["libcrc32c"].dependencies, ["xfs", "nf_conntrack"]);
         assert_eq!(modules["xfs"].reference_count, 2);

@@ -9,7 +9,8 @@ use corten_resources::config::{MachineType, Role};
 use corten_resources::kubernetes::{NodeStatus, StaticPodStatus};
 use corten_resources::network::NetworkStatus;
 use corten_resources::runtime::{
-    MachineStage, MachineStatus, MachineStatusStatus, MaintenanceServiceRequest, SequencerPosition, UnmetCondition,
+    MachineStage, MachineStatus, MachineStatusStatus, MaintenanceServiceRequest, SequencerPosition,
+    UnmetCondition,
 };
 use corten_resources::service::{Service, ServiceSpec};
 use corten_resources::time::TimeStatus;
@@ -94,7 +95,9 @@ fn services(view: &View<MachineReadiness>) -> Option<String> {
         .filter_map(|id| match view.get::<Service>(id) {
             None => Some(format!("{id} not registered")),
             Some(service) if !service.spec.running => Some(format!("{id} not running")),
-            Some(service) if !service.spec.unknown && !service.spec.healthy => Some(format!("{id} not healthy")),
+            Some(service) if !service.spec.unknown && !service.spec.healthy => {
+                Some(format!("{id} not healthy"))
+            }
             Some(_) => None,
         })
         .collect();
@@ -106,7 +109,8 @@ fn has_kubernetes(view: &View<MachineReadiness>) -> bool {
 }
 
 fn static_pods(view: &View<MachineReadiness>) -> Option<String> {
-    let control_plane = view.get::<MachineType>(MachineType::ID).is_some_and(|kind| kind.spec.role.is_control_plane());
+    let control_plane =
+        view.get::<MachineType>(MachineType::ID).is_some_and(|kind| kind.spec.role.is_control_plane());
     if !control_plane || !has_kubernetes(view) {
         return None;
     }
@@ -114,18 +118,18 @@ fn static_pods(view: &View<MachineReadiness>) -> Option<String> {
     if statuses.is_empty() {
         return Some("static pods are not reported yet".to_owned());
     }
-    let waiting: Vec<&str> = statuses
-        .iter()
-        .filter(|pod| !is_ready(&pod.spec))
-        .map(|pod| pod.metadata.id.as_str())
-        .collect();
+    let waiting: Vec<&str> =
+        statuses.iter().filter(|pod| !is_ready(&pod.spec)).map(|pod| pod.metadata.id.as_str()).collect();
     (!waiting.is_empty()).then(|| format!("{} not ready", waiting.join(", ")))
 }
 
 /// Whether the pod's `Ready` condition is true.
 fn is_ready(status: &StaticPodStatus) -> bool {
     let conditions = status.pod_status.get("conditions").and_then(|list| list.as_array());
-    conditions.into_iter().flatten().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 fn node_ready(view: &View<MachineReadiness>) -> Option<String> {
@@ -135,7 +139,9 @@ fn node_ready(view: &View<MachineReadiness>) -> Option<String> {
     }
     match view.list::<NodeStatus>().first() {
         None => Some("node is not registered".to_owned()),
-        Some(node) if !node.spec.node_ready => Some(format!("node \"{}\" status is not available yet", node.spec.nodename)),
+        Some(node) if !node.spec.node_ready => {
+            Some(format!("node \"{}\" status is not available yet", node.spec.nodename))
+        }
         Some(_) => None,
     }
 }

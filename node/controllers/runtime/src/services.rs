@@ -65,7 +65,13 @@ fn unprivileged(program: &str, uid: u32, cgroup: &str) -> ProcessRun {
 }
 
 fn process(process: ProcessRun, health: HealthCheck) -> ServiceSpec {
-    ServiceSpec { runner: Runner::Process, process, health, restart: Restart::Always, ..ServiceSpec::default() }
+    ServiceSpec {
+        runner: Runner::Process,
+        process,
+        health,
+        restart: Restart::Always,
+        ..ServiceSpec::default()
+    }
 }
 
 fn check(probe: HealthProbe, target: &str, period_seconds: u64) -> HealthCheck {
@@ -137,5 +143,6 @@ fn cri(view: &View<SystemServices>) -> ServiceSpec {
 }
 
 fn network_ready(view: &View<SystemServices>) -> bool {
-    view.get::<NetworkStatus>("status").is_some_and(|status| status.spec.address_ready && status.spec.etc_files_ready)
+    view.get::<NetworkStatus>("status")
+        .is_some_and(|status| status.spec.address_ready && status.spec.etc_files_ready)
 }

@@ -33,7 +33,8 @@ impl Structure<'_> {
     /// The string whose number stands at `offset`.
     fn text(&self, offset: usize) -> String {
         let number = usize::from(self.byte(offset));
-        let text = number.checked_sub(1).and_then(|index| self.strings.get(index)).copied().unwrap_or_default();
+        let text =
+            number.checked_sub(1).and_then(|index| self.strings.get(index)).copied().unwrap_or_default();
         String::from_utf8_lossy(text).trim().to_owned()
     }
 }
@@ -181,7 +182,9 @@ mod tests {
 
     fn table() -> Vec<u8> {
         let mut bytes = vec![1, 27, 0, 0, 1, 2, 0, 0];
-        bytes.extend([0x33, 0x22, 0x11, 0x00, 0x55, 0x44, 0x77, 0x66, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff]);
+        bytes.extend([
+            0x33, 0x22, 0x11, 0x00, 0x55, 0x44, 0x77, 0x66, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff,
+        ]);
         bytes.extend([6, 0, 0]);
         bytes.extend(b"QEMU\0Standard PC\0\0");
         let mut module = vec![17, 40, 0, 0];

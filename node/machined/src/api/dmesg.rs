@@ -12,8 +12,9 @@ use tonic::Status;
 use super::stream::{Sender, data};
 
 const FACILITIES: [&str; 24] = [
-    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
-    "security", "console", "cron2", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
+    "ntp", "security", "console", "cron2", "local0", "local1", "local2", "local3", "local4", "local5",
+    "local6", "local7",
 ];
 const SEVERITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
 
@@ -26,8 +27,12 @@ pub async fn send(sender: Sender<Data>, clock: Clock, follow: bool, tail: bool) 
     let start = if tail { Start::Now } else { Start::Oldest };
     let booted = clock.now().checked_sub(corten_sys::clock::since_boot()).unwrap_or(SystemTime::UNIX_EPOCH);
     let reader = Reader::open(start).map_err(unreadable)?;
-    #[expect(deprecated, reason = "its successor is unsafe; the reader owns its descriptor and closes it last")]
-    let mut reader = AsyncFd::with_interest(reader, tokio::io::Interest::READABLE).map_err(|error| Status::internal(error.to_string()))?;
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe; the reader owns its descriptor and closes it last"
+    )]
+    let mut reader = AsyncFd::with_interest(reader, tokio::io::Interest::READABLE)
+        .map_err(|error| Status::internal(error.to_string()))?;
     loop {
         match reader.get_mut().next_record().map_err(unreadable)? {
             Next::Record(record) => {
@@ -39,7 +44,8 @@ pub async fn send(sender: Sender<Data>, clock: Clock, follow: bool, tail: bool) 
             Next::Lost => {}
             Next::End if !follow => return Ok(()),
             Next::End => {
-                let mut ready = reader.readable_mut().await.map_err(|error| Status::internal(error.to_string()))?;
+                let mut ready =
+                    reader.readable_mut().await.map_err(|error| Status::internal(error.to_string()))?;
                 ready.clear_ready();
             }
         }
@@ -48,8 +54,11 @@ pub async fn send(sender: Sender<Data>, clock: Clock, follow: bool, tail: bool) 
 
 /// `facility: priority: [time]: message`, the priority seven characters wide, with its line end.
 fn format(record: &Record, booted: SystemTime) -> String {
-    let facility =
-        usize::try_from(record.facility).ok().and_then(|index| FACILITIES.get(index)).copied().unwrap_or("unknown");
+    let facility = usize::try_from(record.facility)
+        .ok()
+        .and_then(|index| FACILITIES.get(index))
+        .copied()
+        .unwrap_or("unknown");
     let severity = SEVERITIES.get(usize::from(record.severity)).copied().unwrap_or("debug");
     let at = booted + Duration::from_micros(record.since_boot_us);
     let time = corten_resource::yaml::time(at);

@@ -35,13 +35,18 @@ fn tail(request: &EventsRequest) -> Result<Tail, Status> {
 ///
 /// # Errors
 /// On a wrong request, or when the client was too slow.
-pub async fn send(sender: Sender<machine::Event>, events: Events, request: EventsRequest) -> Result<(), Status> {
+pub async fn send(
+    sender: Sender<machine::Event>,
+    events: Events,
+    request: EventsRequest,
+) -> Result<(), Status> {
     let actor = Some(request.with_actor_id.clone()).filter(|actor| !actor.is_empty());
     let mut subscription = events.subscribe(&tail(&request)?, actor);
     // The first message is empty: talosctl waits for it before it goes on.
     let mut message = machine::Event::default();
     while sender.send(Ok(message)).await.is_ok() {
-        message = to_wire(subscription.next().await.map_err(|overrun| Status::data_loss(overrun.to_string()))?);
+        message =
+            to_wire(subscription.next().await.map_err(|overrun| Status::data_loss(overrun.to_string()))?);
     }
     Ok(())
 }

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use corten_api::common::Data;
-use corten_api::machine::{
-    DiskUsageInfo, DiskUsageRequest, FileInfo, ListRequest, list_request::Type,
-};
+use corten_api::machine::{DiskUsageInfo, DiskUsageRequest, FileInfo, ListRequest, list_request::Type};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tonic::Status;
@@ -310,8 +308,10 @@ mod tests {
             types: vec![Type::Symlink.into()],
             ..ListRequest::default()
         };
-        let entries: Vec<_> =
-            from_blocking(move |sender| list(sender, &request)).map(|entry| entry.expect("entry")).collect().await;
+        let entries: Vec<_> = from_blocking(move |sender| list(sender, &request))
+            .map(|entry| entry.expect("entry"))
+            .collect()
+            .await;
         assert_eq!(entries.len(), 1);
         assert_eq!(entries[0].mode & go_mode::SYMLINK, go_mode::SYMLINK);
         assert_eq!(entries[0].link, "sub/file");

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use corten_api::common::Data;
 use corten_api::machine::{
-    Bootstrap, BootstrapRequest, BootstrapResponse, GenerateClientConfiguration, GenerateClientConfigurationRequest,
-    GenerateClientConfigurationResponse,
+    Bootstrap, BootstrapRequest, BootstrapResponse, GenerateClientConfiguration,
+    GenerateClientConfigurationRequest, GenerateClientConfigurationResponse,
 };
 use corten_controllers_secrets::admin_kubeconfig;
 use corten_pki::{Authority, LeafRequest, Subject};
@@ -60,7 +60,8 @@ pub async fn bootstrap(parts: &Parts, request: &BootstrapRequest) -> Result<Boot
     if parts.state.get::<EtcdDeparture>(EtcdDeparture::ID).is_some() {
         return Err(Status::failed_precondition("the machine has left its cluster; reboot it first"));
     }
-    let synced = parts.state.wait_for::<TimeStatus>(TimeStatus::ID, |time| time.is_some_and(|time| time.synced));
+    let synced =
+        parts.state.wait_for::<TimeStatus>(TimeStatus::ID, |time| time.is_some_and(|time| time.synced));
     if tokio::time::timeout(TIME_TIMEOUT, synced).await.is_err() {
         return Err(Status::failed_precondition("time is not in sync yet"));
     }
@@ -84,13 +85,13 @@ pub async fn kubeconfig(parts: &Parts) -> Result<Reply<Data>, Status> {
     need_control_plane(parts, "kubeconfig")?;
     let root = parts.state.get::<KubernetesRoot>(KubernetesRoot::ID);
     let root = root.ok_or_else(|| Status::failed_precondition("the machine has no Kubernetes CA yet"))?;
-    let lifetime = parts
-        .configuration
-        .active()
-        .map_or(Duration::from_secs(365 * 24 * 3600), |config| config.view().cluster.admin_kubeconfig.cert_lifetime);
+    let lifetime = parts.configuration.active().map_or(Duration::from_secs(365 * 24 * 3600), |config| {
+        config.view().cluster.admin_kubeconfig.cert_lifetime
+    });
     let text = admin_kubeconfig(&root.spec, lifetime, parts.clock.now(), &parts.rng)
         .map_err(|error| Status::failed_precondition(corten_base::chain(&error)))?;
-    let archive = archive("kubeconfig", text.as_bytes()).map_err(|error| Status::internal(error.to_string()))?;
+    let archive =
+        archive("kubeconfig", text.as_bytes()).map_err(|error| Status::internal(error.to_string()))?;
     Ok(stream::from_task(move |sender| async move {
         let _ = sender.send(Ok(data(Bytes::from(archive)))).await;
         Ok(())
@@ -125,12 +126,16 @@ pub fn client_configuration(
     let ca = ca.ok_or_else(|| Status::failed_precondition("the machine has no CA yet"))?;
     let failed = |error: corten_pki::PkiError| Status::internal(corten_base::chain(&error));
     let authority = Authority::from_pem(&ca.crt, &ca.key).map_err(failed)?;
-    let subject = request.roles.iter().fold(Subject::default(), |subject, role| subject.with_organization(role.as_str()));
+    let subject = request
+        .roles
+        .iter()
+        .fold(Subject::default(), |subject, role| subject.with_organization(role.as_str()));
     let leaf = authority
         .issue(&LeafRequest::client(subject, lifetime), parts.clock.now(), &parts.rng)
         .map_err(failed)?;
     let (crt, key) = (leaf.certificate.to_pem(), leaf.key.to_pem());
-    let cluster = parts.configuration.active().map(|config| config.view().cluster.name.clone()).unwrap_or_default();
+    let cluster =
+        parts.configuration.active().map(|config| config.view().cluster.name.clone()).unwrap_or_default();
     let talosconfig = corten_config::generate::talosconfig_of(&cluster, &[], &ca.crt, &leaf);
     let message = GenerateClientConfiguration {
         ca: ca.crt.clone(),

@@ -8,7 +8,9 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::stream::{self, Reply};
 use super::unimplemented::not_yet;
-use super::{Parts, dmesg, etcd, events, files, kubernetes, power, recover, services, storage, system, workloads};
+use super::{
+    Parts, dmesg, etcd, events, files, kubernetes, power, recover, services, storage, system, workloads,
+};
 
 /// The service over the machine's parts.
 #[derive(Clone)]
@@ -16,15 +18,24 @@ pub struct Machine(pub Parts);
 
 #[async_trait]
 impl MachineService for Machine {
-    async fn apply_configuration(&self, request: Request<ApplyConfigurationRequest>) -> Result<Response<ApplyConfigurationResponse>, Status> {
+    async fn apply_configuration(
+        &self,
+        request: Request<ApplyConfigurationRequest>,
+    ) -> Result<Response<ApplyConfigurationResponse>, Status> {
         self.0.configuration.apply(request.into_inner()).await.map(Response::new)
     }
 
-    async fn bootstrap(&self, request: Request<BootstrapRequest>) -> Result<Response<BootstrapResponse>, Status> {
+    async fn bootstrap(
+        &self,
+        request: Request<BootstrapRequest>,
+    ) -> Result<Response<BootstrapResponse>, Status> {
         kubernetes::bootstrap(&self.0, request.get_ref()).await.map(Response::new)
     }
 
-    async fn containers(&self, request: Request<ContainersRequest>) -> Result<Response<ContainersResponse>, Status> {
+    async fn containers(
+        &self,
+        request: Request<ContainersRequest>,
+    ) -> Result<Response<ContainersResponse>, Status> {
         workloads::containers(request.get_ref()).await.map(Response::new)
     }
 
@@ -40,19 +51,31 @@ impl MachineService for Machine {
         system::disk_stats().map(Response::new)
     }
 
-    async fn etcd_member_list(&self, request: Request<EtcdMemberListRequest>) -> Result<Response<EtcdMemberListResponse>, Status> {
+    async fn etcd_member_list(
+        &self,
+        request: Request<EtcdMemberListRequest>,
+    ) -> Result<Response<EtcdMemberListResponse>, Status> {
         etcd::member_list(&self.0, request.into_inner()).await.map(Response::new)
     }
 
-    async fn etcd_remove_member_by_id(&self, request: Request<EtcdRemoveMemberByIdRequest>) -> Result<Response<EtcdRemoveMemberByIdResponse>, Status> {
+    async fn etcd_remove_member_by_id(
+        &self,
+        request: Request<EtcdRemoveMemberByIdRequest>,
+    ) -> Result<Response<EtcdRemoveMemberByIdResponse>, Status> {
         etcd::remove_member(&self.0, request.get_ref().member_id).await.map(Response::new)
     }
 
-    async fn etcd_leave_cluster(&self, _: Request<EtcdLeaveClusterRequest>) -> Result<Response<EtcdLeaveClusterResponse>, Status> {
+    async fn etcd_leave_cluster(
+        &self,
+        _: Request<EtcdLeaveClusterRequest>,
+    ) -> Result<Response<EtcdLeaveClusterResponse>, Status> {
         etcd::leave(&self.0).await.map(Response::new)
     }
 
-    async fn etcd_forfeit_leadership(&self, _: Request<EtcdForfeitLeadershipRequest>) -> Result<Response<EtcdForfeitLeadershipResponse>, Status> {
+    async fn etcd_forfeit_leadership(
+        &self,
+        _: Request<EtcdForfeitLeadershipRequest>,
+    ) -> Result<Response<EtcdForfeitLeadershipResponse>, Status> {
         etcd::forfeit_leadership(&self.0).await.map(Response::new)
     }
 
@@ -72,15 +95,24 @@ impl MachineService for Machine {
         etcd::status(&self.0).await.map(Response::new)
     }
 
-    async fn etcd_downgrade_validate(&self, _: Request<EtcdDowngradeValidateRequest>) -> Result<Response<EtcdDowngradeValidateResponse>, Status> {
+    async fn etcd_downgrade_validate(
+        &self,
+        _: Request<EtcdDowngradeValidateRequest>,
+    ) -> Result<Response<EtcdDowngradeValidateResponse>, Status> {
         Err(not_yet("machine.MachineService/EtcdDowngradeValidate"))
     }
 
-    async fn etcd_downgrade_enable(&self, _: Request<EtcdDowngradeEnableRequest>) -> Result<Response<EtcdDowngradeEnableResponse>, Status> {
+    async fn etcd_downgrade_enable(
+        &self,
+        _: Request<EtcdDowngradeEnableRequest>,
+    ) -> Result<Response<EtcdDowngradeEnableResponse>, Status> {
         Err(not_yet("machine.MachineService/EtcdDowngradeEnable"))
     }
 
-    async fn etcd_downgrade_cancel(&self, _: Request<()>) -> Result<Response<EtcdDowngradeCancelResponse>, Status> {
+    async fn etcd_downgrade_cancel(
+        &self,
+        _: Request<()>,
+    ) -> Result<Response<EtcdDowngradeCancelResponse>, Status> {
         Err(not_yet("machine.MachineService/EtcdDowngradeCancel"))
     }
 
@@ -104,7 +136,10 @@ impl MachineService for Machine {
         system::mounts().await.map(Response::new)
     }
 
-    async fn network_device_stats(&self, _: Request<()>) -> Result<Response<NetworkDeviceStatsResponse>, Status> {
+    async fn network_device_stats(
+        &self,
+        _: Request<()>,
+    ) -> Result<Response<NetworkDeviceStatsResponse>, Status> {
         system::network_device_stats().map(Response::new)
     }
 
@@ -132,19 +167,31 @@ impl MachineService for Machine {
         Ok(Response::new(services::list(&self.0)))
     }
 
-    async fn service_restart(&self, request: Request<ServiceRestartRequest>) -> Result<Response<ServiceRestartResponse>, Status> {
+    async fn service_restart(
+        &self,
+        request: Request<ServiceRestartRequest>,
+    ) -> Result<Response<ServiceRestartResponse>, Status> {
         services::restart(&self.0, &request.get_ref().id).map(Response::new)
     }
 
-    async fn service_start(&self, request: Request<ServiceStartRequest>) -> Result<Response<ServiceStartResponse>, Status> {
+    async fn service_start(
+        &self,
+        request: Request<ServiceStartRequest>,
+    ) -> Result<Response<ServiceStartResponse>, Status> {
         services::start(&self.0, &request.get_ref().id).map(Response::new)
     }
 
-    async fn service_stop(&self, request: Request<ServiceStopRequest>) -> Result<Response<ServiceStopResponse>, Status> {
+    async fn service_stop(
+        &self,
+        request: Request<ServiceStopRequest>,
+    ) -> Result<Response<ServiceStopResponse>, Status> {
         services::stop(&self.0, &request.get_ref().id).map(Response::new)
     }
 
-    async fn shutdown(&self, request: Request<ShutdownRequest>) -> Result<Response<ShutdownResponse>, Status> {
+    async fn shutdown(
+        &self,
+        request: Request<ShutdownRequest>,
+    ) -> Result<Response<ShutdownResponse>, Status> {
         power::shutdown(&self.0, request.get_ref()).await.map(Response::new)
     }
 
@@ -164,7 +211,10 @@ impl MachineService for Machine {
         Ok(Response::new(system::version(&self.0)))
     }
 
-    async fn generate_client_configuration(&self, request: Request<GenerateClientConfigurationRequest>) -> Result<Response<GenerateClientConfigurationResponse>, Status> {
+    async fn generate_client_configuration(
+        &self,
+        request: Request<GenerateClientConfigurationRequest>,
+    ) -> Result<Response<GenerateClientConfigurationResponse>, Status> {
         kubernetes::client_configuration(&self.0, request.get_ref()).map(Response::new)
     }
 
@@ -172,15 +222,24 @@ impl MachineService for Machine {
         Err(not_yet("machine.MachineService/Netstat"))
     }
 
-    async fn meta_write(&self, request: Request<MetaWriteRequest>) -> Result<Response<MetaWriteResponse>, Status> {
+    async fn meta_write(
+        &self,
+        request: Request<MetaWriteRequest>,
+    ) -> Result<Response<MetaWriteResponse>, Status> {
         storage::meta_write(&self.0, request.get_ref()).await.map(Response::new)
     }
 
-    async fn meta_delete(&self, request: Request<MetaDeleteRequest>) -> Result<Response<MetaDeleteResponse>, Status> {
+    async fn meta_delete(
+        &self,
+        request: Request<MetaDeleteRequest>,
+    ) -> Result<Response<MetaDeleteResponse>, Status> {
         storage::meta_delete(&self.0, request.get_ref()).await.map(Response::new)
     }
 
-    async fn image_pull(&self, request: Request<ImagePullRequest>) -> Result<Response<ImagePullResponse>, Status> {
+    async fn image_pull(
+        &self,
+        request: Request<ImagePullRequest>,
+    ) -> Result<Response<ImagePullResponse>, Status> {
         workloads::image_pull(request.get_ref()).await.map(Response::new)
     }
 
@@ -204,7 +263,10 @@ impl MachineService for Machine {
     }
 
     type EtcdSnapshotStream = Reply<Data>;
-    async fn etcd_snapshot(&self, _: Request<EtcdSnapshotRequest>) -> Result<Response<Self::EtcdSnapshotStream>, Status> {
+    async fn etcd_snapshot(
+        &self,
+        _: Request<EtcdSnapshotRequest>,
+    ) -> Result<Response<Self::EtcdSnapshotStream>, Status> {
         etcd::snapshot(&self.0).await.map(Response::new)
     }
 
@@ -219,7 +281,10 @@ impl MachineService for Machine {
     }
 
     type DiskUsageStream = Reply<DiskUsageInfo>;
-    async fn disk_usage(&self, request: Request<DiskUsageRequest>) -> Result<Response<Self::DiskUsageStream>, Status> {
+    async fn disk_usage(
+        &self,
+        request: Request<DiskUsageRequest>,
+    ) -> Result<Response<Self::DiskUsageStream>, Status> {
         Ok(Response::new(stream::from_blocking(move |sender| files::disk_usage(sender, request.get_ref()))))
     }
 
@@ -235,16 +300,25 @@ impl MachineService for Machine {
     }
 
     type PacketCaptureStream = Reply<Data>;
-    async fn packet_capture(&self, _: Request<PacketCaptureRequest>) -> Result<Response<Self::PacketCaptureStream>, Status> {
+    async fn packet_capture(
+        &self,
+        _: Request<PacketCaptureRequest>,
+    ) -> Result<Response<Self::PacketCaptureStream>, Status> {
         Err(not_yet("machine.MachineService/PacketCapture"))
     }
 
     type ImageListStream = Reply<ImageListResponse>;
-    async fn image_list(&self, request: Request<ImageListRequest>) -> Result<Response<Self::ImageListStream>, Status> {
+    async fn image_list(
+        &self,
+        request: Request<ImageListRequest>,
+    ) -> Result<Response<Self::ImageListStream>, Status> {
         workloads::image_list(request.into_inner()).await.map(Response::new)
     }
 
-    async fn etcd_recover(&self, request: Request<Streaming<Data>>) -> Result<Response<EtcdRecoverResponse>, Status> {
+    async fn etcd_recover(
+        &self,
+        request: Request<Streaming<Data>>,
+    ) -> Result<Response<EtcdRecoverResponse>, Status> {
         recover::receive(&self.0, request.into_inner()).await.map(Response::new)
     }
 }

@@ -3,7 +3,8 @@
 //! A line that a newer kernel adds is skipped, a missing one leaves zero: both are normal.
 
 use corten_api::machine::{
-    CpuInfo, CpuStat, DiskStat, DiskStats, LoadAvg, MemInfo, NetDev, NetworkDeviceStats, SoftIrqStat, SystemStat,
+    CpuInfo, CpuStat, DiskStat, DiskStats, LoadAvg, MemInfo, NetDev, NetworkDeviceStats, SoftIrqStat,
+    SystemStat,
 };
 
 /// Clock ticks a second in `/proc` (`USER_HZ`, fixed by the kernel's user interface).
@@ -15,7 +16,9 @@ pub fn meminfo(text: &str) -> MemInfo {
     let mut info = MemInfo::default();
     for line in text.lines() {
         let Some((key, rest)) = line.split_once(':') else { continue };
-        let Some(value) = rest.split_whitespace().next().and_then(|number| number.parse().ok()) else { continue };
+        let Some(value) = rest.split_whitespace().next().and_then(|number| number.parse().ok()) else {
+            continue;
+        };
         if let Some(field) = meminfo_field(&mut info, key) {
             *field = value;
         }

@@ -37,7 +37,8 @@ fn process(pid: i32) -> Option<ProcessInfo> {
 fn parse_stat(text: &str) -> Option<ProcessInfo> {
     let (start, end) = (text.find('(')?, text.rfind(')')?);
     let fields: Vec<&str> = text.get(end + 1..)?.split_whitespace().collect();
-    let number = |index: usize| fields.get(index).and_then(|word| word.parse::<u64>().ok()).unwrap_or_default();
+    let number =
+        |index: usize| fields.get(index).and_then(|word| word.parse::<u64>().ok()).unwrap_or_default();
     Some(ProcessInfo {
         ppid: fields.get(1)?.parse().ok()?,
         state: (*fields.first()?).to_owned(),

@@ -2,9 +2,9 @@
 
 use corten_api::common::Data;
 use corten_api::machine::{
-    LogsContainer, LogsContainersResponse, LogsRequest, ServiceEvent, ServiceEvents, ServiceHealth, ServiceInfo,
-    ServiceList, ServiceListResponse, ServiceRestart, ServiceRestartResponse, ServiceStart, ServiceStartResponse,
-    ServiceStop, ServiceStopResponse,
+    LogsContainer, LogsContainersResponse, LogsRequest, ServiceEvent, ServiceEvents, ServiceHealth,
+    ServiceInfo, ServiceList, ServiceListResponse, ServiceRestart, ServiceRestartResponse, ServiceStart,
+    ServiceStartResponse, ServiceStop, ServiceStopResponse,
 };
 use tonic::Status;
 
@@ -66,7 +66,9 @@ pub fn restart(parts: &Parts, id: &str) -> Result<ServiceRestartResponse, Status
 /// Ids of service logs.
 #[must_use]
 pub fn logs_containers() -> LogsContainersResponse {
-    LogsContainersResponse { messages: vec![LogsContainer { ids: logs::services(), ..LogsContainer::default() }] }
+    LogsContainersResponse {
+        messages: vec![LogsContainer { ids: logs::services(), ..LogsContainer::default() }],
+    }
 }
 
 /// A service's or container's log.

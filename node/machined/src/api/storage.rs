@@ -9,7 +9,9 @@ use corten_api::machine::{
     StorageServiceStatfsRequest, StorageServiceStatfsResponse,
 };
 use corten_api::storage::storage_service_server::StorageService;
-use corten_api::storage::{BlockDeviceWipeRequest, BlockDeviceWipeResponse, Disk, Disks, DisksResponse, disk};
+use corten_api::storage::{
+    BlockDeviceWipeRequest, BlockDeviceWipeResponse, Disk, Disks, DisksResponse, disk,
+};
 use corten_base::blocking;
 use corten_controllers_block::meta::{self, MetaError};
 use corten_resources::block;
@@ -27,9 +29,14 @@ pub struct Storage(pub Parts);
 #[async_trait]
 impl StorageService for Storage {
     async fn disks(&self, _: Request<()>) -> Result<Response<DisksResponse>, Status> {
-        let system = self.0.state.get::<block::SystemDisk>(block::SystemDisk::ID).map(|disk| disk.spec.disk_id.clone());
+        let system = self
+            .0
+            .state
+            .get::<block::SystemDisk>(block::SystemDisk::ID)
+            .map(|disk| disk.spec.disk_id.clone());
         let disks = self.0.state.list::<block::Disk>();
-        let disks = disks.iter().map(|found| disk(&found.metadata.id, &found.spec, system.as_deref())).collect();
+        let disks =
+            disks.iter().map(|found| disk(&found.metadata.id, &found.spec, system.as_deref())).collect();
         Ok(Response::new(DisksResponse { messages: vec![Disks { disks, ..Disks::default() }] }))
     }
 
@@ -91,7 +98,8 @@ impl MachineStorage for Storage {
 }
 
 fn key(key: u32) -> Result<u8, Status> {
-    u8::try_from(key).map_err(|_| Status::invalid_argument(format!("META key {key} does not fit into one byte")))
+    u8::try_from(key)
+        .map_err(|_| Status::invalid_argument(format!("META key {key} does not fit into one byte")))
 }
 
 fn to_status(error: &MetaError) -> Status {

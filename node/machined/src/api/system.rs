@@ -4,10 +4,10 @@ use std::fs;
 use std::time::Duration;
 
 use corten_api::machine::{
-    CpUsFreqStats, CpUsInfo, CpuFreqStats, CpuFreqStatsResponse, CpuInfoResponse, DiskStatsResponse, FeaturesInfo,
-    Hostname, HostnameResponse, LoadAvgResponse, Memory, MemoryResponse, MountStat, Mounts, MountsResponse,
-    NetworkDeviceStatsResponse, PlatformInfo, Process, ProcessesResponse, SystemStatResponse, Version, VersionInfo,
-    VersionResponse,
+    CpUsFreqStats, CpUsInfo, CpuFreqStats, CpuFreqStatsResponse, CpuInfoResponse, DiskStatsResponse,
+    FeaturesInfo, Hostname, HostnameResponse, LoadAvgResponse, Memory, MemoryResponse, MountStat, Mounts,
+    MountsResponse, NetworkDeviceStatsResponse, PlatformInfo, Process, ProcessesResponse, SystemStatResponse,
+    Version, VersionInfo, VersionResponse,
 };
 use corten_base::{Arch, blocking, version as base_version};
 use corten_resources::config::MachineConfig;
@@ -92,7 +92,9 @@ pub fn cpu_freq() -> CpuFreqStatsResponse {
             fs::exists(&folder).unwrap_or(false).then(|| cpu_freq_of(&folder))
         })
         .collect();
-    CpuFreqStatsResponse { messages: vec![CpUsFreqStats { cpu_freq_stats: stats, ..CpUsFreqStats::default() }] }
+    CpuFreqStatsResponse {
+        messages: vec![CpUsFreqStats { cpu_freq_stats: stats, ..CpUsFreqStats::default() }],
+    }
 }
 
 fn cpu_freq_of(folder: &str) -> CpuFreqStats {
@@ -108,13 +110,15 @@ fn cpu_freq_of(folder: &str) -> CpuFreqStats {
 
 /// The process list.
 pub async fn processes() -> Result<ProcessesResponse, Status> {
-    let processes = blocking(DEADLINE, processes::list).await.map_err(|error| Status::internal(error.to_string()))?;
+    let processes =
+        blocking(DEADLINE, processes::list).await.map_err(|error| Status::internal(error.to_string()))?;
     Ok(ProcessesResponse { messages: vec![Process { processes, ..Process::default() }] })
 }
 
 /// Mounted file systems with their sizes.
 pub async fn mounts() -> Result<MountsResponse, Status> {
-    let stats = blocking(DEADLINE, mount_stats).await.map_err(|error| Status::internal(error.to_string()))??;
+    let stats =
+        blocking(DEADLINE, mount_stats).await.map_err(|error| Status::internal(error.to_string()))??;
     Ok(MountsResponse { messages: vec![Mounts { stats, ..Mounts::default() }] })
 }
 

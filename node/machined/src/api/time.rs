@@ -37,7 +37,8 @@ impl TimeService for Clock {
 impl Clock {
     async fn ask(&self, server: &str) -> Result<Response<TimeResponse>, Status> {
         let resolvers = self.0.state.get::<ResolverStatus>("resolvers");
-        let resolvers: Vec<IpAddr> = resolvers.map(|status| status.spec.dns_servers.clone()).unwrap_or_default();
+        let resolvers: Vec<IpAddr> =
+            resolvers.map(|status| status.spec.dns_servers.clone()).unwrap_or_default();
         let reply = time_query::check(server, &resolvers, &self.0.clock, &self.0.rng)
             .await
             .map_err(|error| Status::unavailable(corten_base::chain(error.as_ref())))?;

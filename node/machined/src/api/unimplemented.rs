@@ -70,10 +70,7 @@ impl lvm_service_server::LvmService for NotYet {
 
 #[async_trait]
 impl md_service_server::MdService for NotYet {
-    async fn destroy(
-        &self,
-        _: Request<machine::MdDestroyRequest>,
-    ) -> Result<Response<()>, Status> {
+    async fn destroy(&self, _: Request<machine::MdDestroyRequest>) -> Result<Response<()>, Status> {
         Err(not_yet("machine.MDService/Destroy"))
     }
 }
@@ -103,7 +100,10 @@ impl image_service_server::ImageService for super::workloads::Images {
         Err(not_yet("machine.ImageService/Import"))
     }
 
-    async fn remove(&self, request: Request<machine::ImageServiceRemoveRequest>) -> Result<Response<()>, Status> {
+    async fn remove(
+        &self,
+        request: Request<machine::ImageServiceRemoveRequest>,
+    ) -> Result<Response<()>, Status> {
         self.remove_image(request.into_inner()).await.map(Response::new)
     }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use corten_api::common::{ContainerDriver, ContainerdInstance, ContainerdNamespace};
 use corten_api::machine::{
-    Container, ContainerInfo, ContainersRequest, ContainersResponse, ImageListRequest, ImageListResponse, ImagePull,
-    ImagePullRequest, ImagePullResponse, ImageServiceListRequest, ImageServiceListResponse,
-    ImageServicePullLayerProgress, ImageServicePullProgress, ImageServicePullRequest, ImageServicePullResponse,
-    ImageServiceRemoveRequest, Restart, RestartRequest, RestartResponse, Stat, Stats, StatsRequest, StatsResponse,
-    image_service_pull_layer_progress as layer, image_service_pull_response,
+    Container, ContainerInfo, ContainersRequest, ContainersResponse, ImageListRequest, ImageListResponse,
+    ImagePull, ImagePullRequest, ImagePullResponse, ImageServiceListRequest, ImageServiceListResponse,
+    ImageServicePullLayerProgress, ImageServicePullProgress, ImageServicePullRequest,
+    ImageServicePullResponse, ImageServiceRemoveRequest, Restart, RestartRequest, RestartResponse, Stat,
+    Stats, StatsRequest, StatsResponse, image_service_pull_layer_progress as layer,
+    image_service_pull_response,
 };
 use corten_base::paths;
 use corten_containerd::{Client, Kind, Namespace, PodContainer, PodRole, Progress, PullOptions, TaskState};
@@ -197,7 +198,11 @@ pub async fn image_pull(request: &ImagePullRequest) -> Result<ImagePullResponse,
     Ok(ImagePullResponse { messages: vec![ImagePull::default()] })
 }
 
-async fn pull(namespace: &Namespace, reference: &str, progress: impl FnMut(Progress) + Send) -> Result<(), Status> {
+async fn pull(
+    namespace: &Namespace,
+    reference: &str,
+    progress: impl FnMut(Progress) + Send,
+) -> Result<(), Status> {
     let reference = corten_containerd::reference::normalize(reference);
     let options = PullOptions { hosts: Some(PathBuf::from(REGISTRY_HOSTS)), ..PullOptions::default() };
     namespace.pull(&reference, &options, progress).await.map_err(|error| to_status(&error))
@@ -279,5 +284,7 @@ fn layer_progress(progress: Progress) -> Option<ImageServicePullResponse> {
             ..ImageServicePullLayerProgress::default()
         }),
     };
-    Some(ImageServicePullResponse { response: Some(image_service_pull_response::Response::PullProgress(progress)) })
+    Some(ImageServicePullResponse {
+        response: Some(image_service_pull_response::Response::PullProgress(progress)),
+    })
 }

@@ -72,9 +72,11 @@ impl Generations {
 
     fn numbers(&self) -> impl Iterator<Item = u64> {
         let entries = fs::read_dir(self.0.join("generations"));
-        entries.into_iter().flatten().flatten().filter_map(|entry| {
-            entry.file_name().to_str()?.strip_suffix(".yaml")?.parse().ok()
-        })
+        entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".yaml")?.parse().ok())
     }
 
     fn forget_before(&self, first: u64) {

@@ -7,7 +7,8 @@ use corten_config::{Config, diff};
 /// Clients print these texts.
 const APPLIED: &str = "Applied configuration without a reboot";
 const STAGED: &str = "Staged configuration to be applied after the next reboot";
-const TRIED: &str = "Applied configuration temporarily; it is taken back unless it is applied again in another mode";
+const TRIED: &str =
+    "Applied configuration temporarily; it is taken back unless it is applied again in another mode";
 
 /// The answer after a change.
 pub(super) fn applied(mode: Mode, config: &Config) -> ApplyConfigurationResponse {

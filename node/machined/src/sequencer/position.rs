@@ -63,7 +63,10 @@ impl Position {
             stage: stage(sequence, finished),
         };
         if let Err(error) = self.0.put(OWNER, ID, spec) {
-            tracing::error!(error = &error as &dyn std::error::Error, "cannot record the sequencer's position");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot record the sequencer's position"
+            );
         }
     }
 }

@@ -101,7 +101,11 @@ fn enforce_kspp() -> anyhow::Result<()> {
         .into_iter()
         .filter(|wanted| !words.iter().any(|word| word == wanted || word.strip_suffix('=') == Some(wanted)))
         .collect();
-    ensure!(missing.is_empty(), "the kernel was started without {}; boot the image's own UKI", missing.join(" and "));
+    ensure!(
+        missing.is_empty(),
+        "the kernel was started without {}; boot the image's own UKI",
+        missing.join(" and ")
+    );
     Ok(())
 }
 
@@ -109,18 +113,25 @@ fn check_memory() {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = crate::api::proc::meminfo(&text).memtotal * 1024;
     if total < MEMORY_BYTES_MIN {
-        tracing::warn!(total, minimum = MEMORY_BYTES_MIN, "the machine has less memory than Kubernetes needs");
+        tracing::warn!(
+            total,
+            minimum = MEMORY_BYTES_MIN,
+            "the machine has less memory than Kubernetes needs"
+        );
     }
 }
 
 impl Machine {
     async fn wait_for_service(&self, id: &str, timeout: Duration) -> anyhow::Result<()> {
-        let up = self.services.wait_until(|list| {
-            list.iter().any(|(name, record)| name == id && self.is_up(name, record))
-        });
+        let up = self
+            .services
+            .wait_until(|list| list.iter().any(|(name, record)| name == id && self.is_up(name, record)));
         let Err(_) = tokio::time::timeout(timeout, up).await else { return Ok(()) };
         let list = self.services.list();
-        let last = list.iter().find(|(name, _)| name == id).map_or("it is not specified", |(_, record)| record.last_message());
+        let last = list
+            .iter()
+            .find(|(name, _)| name == id)
+            .map_or("it is not specified", |(_, record)| record.last_message());
         bail!("service {id} is not up after {timeout:?}: {last}")
     }
 
@@ -131,7 +142,8 @@ impl Machine {
     }
 
     async fn reload_meta(&self) -> anyhow::Result<()> {
-        let loaded = self.state.wait_for::<MetaLoaded>("meta-loaded", |meta| meta.is_some_and(|meta| meta.done));
+        let loaded =
+            self.state.wait_for::<MetaLoaded>("meta-loaded", |meta| meta.is_some_and(|meta| meta.done));
         tokio::time::timeout(VOLUME_TIMEOUT, loaded).await.context("META was not found on any disk")?;
         Ok(())
     }
@@ -151,7 +163,11 @@ impl Machine {
                 Ok(()) => return Ok(()),
                 // Not even accepted: an administrator must be able to apply a better one.
                 Err(error) if self.configuration.active().is_none() => {
-                    tracing::error!(source = found.source, "it is not valid: {}", corten_base::chain(error.as_ref()));
+                    tracing::error!(
+                        source = found.source,
+                        "it is not valid: {}",
+                        corten_base::chain(error.as_ref())
+                    );
                 }
                 Err(error) => return Err(error),
             }
@@ -172,7 +188,8 @@ impl Machine {
             })
         };
         let volume = self.state.wait_for::<VolumeStatus>(VolumeStatus::STATE, known);
-        let volume = tokio::time::timeout(VOLUME_TIMEOUT, volume).await.context("disks were not probed in time")?;
+        let volume =
+            tokio::time::timeout(VOLUME_TIMEOUT, volume).await.context("disks were not probed in time")?;
         match volume.spec.phase {
             VolumePhase::Ready | VolumePhase::Provisioned => Ok(true),
             VolumePhase::Failed => bail!("the STATE volume failed: {}", volume.spec.error_message),
@@ -196,7 +213,10 @@ impl Machine {
         let mounted = self.state.wait_for::<VolumeMountStatus>(volume, |status| status.is_some());
         if tokio::time::timeout(VOLUME_TIMEOUT, mounted).await.is_err() {
             let status = self.state.get::<VolumeStatus>(volume);
-            let why = status.map_or_else(|| "nothing is known of it".to_owned(), |status| status.spec.error_message.clone());
+            let why = status.map_or_else(
+                || "nothing is known of it".to_owned(),
+                |status| status.spec.error_message.clone(),
+            );
             bail!("the volume {volume} was not mounted within {VOLUME_TIMEOUT:?}: {why}");
         }
         Ok(())
@@ -204,9 +224,17 @@ impl Machine {
 
     fn check_disk(&self) {
         let Some(disk) = self.state.get::<SystemDisk>(SystemDisk::ID) else { return };
-        let size = self.state.get::<corten_resources::block::Disk>(&disk.spec.disk_id).map_or(0, |disk| disk.spec.size);
+        let size = self
+            .state
+            .get::<corten_resources::block::Disk>(&disk.spec.disk_id)
+            .map_or(0, |disk| disk.spec.size);
         if size < DISK_BYTES_MIN {
-            tracing::warn!(disk = disk.spec.disk_id, size, minimum = DISK_BYTES_MIN, "the system disk is small");
+            tracing::warn!(
+                disk = disk.spec.disk_id,
+                size,
+                minimum = DISK_BYTES_MIN,
+                "the system disk is small"
+            );
         }
     }
 
@@ -220,7 +248,9 @@ impl Machine {
             }
             let written = match file.op {
                 FileOp::Create if path.exists() => Ok(()),
-                FileOp::Overwrite if fs::read(path).is_ok_and(|kept| kept == file.content.as_bytes()) => Ok(()),
+                FileOp::Overwrite if fs::read(path).is_ok_and(|kept| kept == file.content.as_bytes()) => {
+                    Ok(())
+                }
                 FileOp::Append => append(path, file.content.as_bytes()),
                 FileOp::Create | FileOp::Overwrite => fs::write(path, &file.content),
             };
@@ -241,9 +271,9 @@ impl Machine {
         let up = self.services.wait_until(|list| {
             let specified = self.state.list::<ServiceSpec>();
             let awaited = specified.iter().map(|spec| spec.metadata.id.as_str());
-            awaited.into_iter().all(|id| {
-                list.iter().any(|(name, record)| name == id && self.is_up(name, record))
-            })
+            awaited
+                .into_iter()
+                .all(|id| list.iter().any(|(name, record)| name == id && self.is_up(name, record)))
         });
         tokio::time::timeout(BOOT_TIMEOUT, up).await.context("services did not come up in time")
     }
@@ -286,7 +316,11 @@ impl Machine {
     async fn unmount_system(&self) -> anyhow::Result<()> {
         for volume in [VolumeStatus::EPHEMERAL, VolumeStatus::STATE] {
             let id = format!("{OWNER}-{volume}");
-            let request = Pointer::new(VolumeMountRequest::DEFINITION.namespace, VolumeMountRequest::DEFINITION.kind, id);
+            let request = Pointer::new(
+                VolumeMountRequest::DEFINITION.namespace,
+                VolumeMountRequest::DEFINITION.kind,
+                id,
+            );
             let gone = async {
                 while !self.state.remove_any(OWNER, &request)? {
                     tokio::time::sleep(UNMOUNT_POLL).await;

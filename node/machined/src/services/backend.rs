@@ -57,10 +57,19 @@ pub(super) enum Backend {
 
 impl Backend {
     /// Makes the service run with this revision: leaves a running one alone, replaces another one.
-    pub(super) async fn ensure(&self, id: &str, spec: &ServiceSpec, revision: &str) -> anyhow::Result<Instance> {
+    pub(super) async fn ensure(
+        &self,
+        id: &str,
+        spec: &ServiceSpec,
+        revision: &str,
+    ) -> anyhow::Result<Instance> {
         Ok(match self {
-            Self::Process(backend) => Instance::Process(backend.ensure(id, &spec.process, spec.restart, revision).await?),
-            Self::Container(backend) => Instance::Container(backend.ensure(id, &spec.container, revision).await?),
+            Self::Process(backend) => {
+                Instance::Process(backend.ensure(id, &spec.process, spec.restart, revision).await?)
+            }
+            Self::Container(backend) => {
+                Instance::Container(backend.ensure(id, &spec.container, revision).await?)
+            }
             #[cfg(test)]
             Self::Fake(backend) => Instance::Fake(backend.ensure(spec).await?),
         })

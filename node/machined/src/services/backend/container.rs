@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use corten_base::paths;
 use corten_containerd::spec::Mount;
 use corten_containerd::{
-    Client, IMAGE_MANAGED, Namespace, NewContainer, Output, PullOptions, Rootfs, RuntimeOptions, SYSTEM, SpecBuilder,
-    TaskState,
+    Client, IMAGE_MANAGED, Namespace, NewContainer, Output, PullOptions, Rootfs, RuntimeOptions, SYSTEM,
+    SpecBuilder, TaskState,
 };
 use corten_resources::service::ContainerRun;
 
@@ -47,7 +47,12 @@ impl Containers {
         Ok(Self { namespace, client, missing_capabilities: missing_capabilities().into() })
     }
 
-    pub(super) async fn ensure(&self, id: &str, run: &ContainerRun, revision: &str) -> anyhow::Result<Instance> {
+    pub(super) async fn ensure(
+        &self,
+        id: &str,
+        run: &ContainerRun,
+        revision: &str,
+    ) -> anyhow::Result<Instance> {
         self.connected().await?;
         if let Some(pid) = self.adoptable(id, revision).await? {
             return Ok(Instance::new(self.namespace.clone(), id, pid));
@@ -198,7 +203,8 @@ fn attainable_oom_score(wanted: i32) -> i32 {
     if has_capability("CAP_SYS_RESOURCE") {
         return wanted;
     }
-    let own = std::fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|text| text.trim().parse().ok());
+    let own =
+        std::fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|text| text.trim().parse().ok());
     wanted.max(own.unwrap_or(0))
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use corten_base::{Task, paths, spawn};
 use corten_resources::service::{ProcessRun, Restart};
 use corten_supervisor::{
-    Capabilities, Client, Event, Events, Namespace, Notice, ProcessSpec, ProcessState, ProcessStatus, Sandbox,
-    StdioSpec,
+    Capabilities, Client, Event, Events, Namespace, Notice, ProcessSpec, ProcessState, ProcessStatus,
+    Sandbox, StdioSpec,
 };
 use tokio::sync::broadcast;
 
@@ -66,7 +66,8 @@ impl Processes {
     }
 
     pub(super) async fn stop(&self, id: &str, grace: Duration) -> anyhow::Result<()> {
-        let known = self.client.list().await?.into_iter().any(|process| process.name == id && is_up(&process));
+        let known =
+            self.client.list().await?.into_iter().any(|process| process.name == id && is_up(&process));
         if known {
             self.client.stop(id, grace).await?;
         }
@@ -151,7 +152,9 @@ impl Instance {
     /// After events were missed: is it still the process that we know?
     async fn look(&self) -> Option<Change> {
         let status = self.client.status(&self.id).await.ok()?;
-        (status.pid != self.pid)
-            .then(|| Change::Exited { how: "Process was replaced".to_owned(), restarts_itself: is_up(&status) })
+        (status.pid != self.pid).then(|| Change::Exited {
+            how: "Process was replaced".to_owned(),
+            restarts_itself: is_up(&status),
+        })
     }
 }
