@@ -86,7 +86,6 @@ fn power_faults(cx: &mut Cx) -> Result<()> {
     let options = cx.machine(1)?;
     let plan = ClusterPlan::of(&options);
     let files = Files::write(&plan, &options.folder.join("client"))?;
-    cx.case(&format!("{} losses of power in the first boot are survived", CUTS_MS.len()), || Ok(()));
     for moment in CUTS_MS {
         let machine = options.start()?;
         let cluster = cx.cluster(plan.clone(), files.clone(), &machine, Instant::now())?;
@@ -99,7 +98,8 @@ fn power_faults(cx: &mut Cx) -> Result<()> {
     }
     let machine = options.start()?;
     let cluster = cx.cluster(plan, files, &machine, Instant::now())?;
-    cx.case("after them the machine becomes Ready", || resume(&cluster));
+    let sentence = format!("after {} losses of power in its first boot the machine serves", CUTS_MS.len());
+    cx.case(&sentence, || resume(&cluster));
     machine.cut_power()
 }
 

@@ -148,10 +148,10 @@ fn cut(cx: &mut Cx, recorded: &Recorded, log: &WriteLog, number: u32, at: usize,
         kept.lost
     );
     let began = Instant::now();
-    cx.case(&sentence, || Ok(()));
+    say(&sentence);
     let recovered = recover(cx, recorded, at);
     let seconds = began.elapsed().as_secs();
-    cx.case(&format!("after {seconds} s the machine is Ready, the same and clean"), || recovered);
+    cx.case(&format!("{sentence}: after {seconds} s Ready, the same and clean"), || recovered);
     Ok(kept.lost)
 }
 
