@@ -19,6 +19,7 @@ use corten_resource::State;
 use corten_resources::block::{VolumeMountStatus, VolumeStatus};
 use corten_resources::config::MachineConfig;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use tonic::Status;
 
 use self::generations::Generations;
@@ -38,7 +39,9 @@ struct Inner {
     generations: Generations,
     platform: Platform,
     /// One change at a time.
-    busy: tokio::sync::Mutex<()>,
+    busy: Arc<tokio::sync::Mutex<()>>,
+    /// The change under way. It does not end with the client that asked for it: half of it would be in effect and not on disk.
+    change: Mutex<Option<Task>>,
     /// Takes a tried configuration back.
     revert: Mutex<Option<Task>>,
 }
@@ -47,8 +50,9 @@ impl Configuration {
     /// A keeper that has loaded nothing yet.
     #[must_use]
     pub fn new(state: State, generations: Generations, platform: Platform) -> Self {
-        let busy = tokio::sync::Mutex::new(());
-        Self(Arc::new(Inner { state, generations, platform, busy, revert: Mutex::new(None) }))
+        let busy = Arc::default();
+        let (change, revert) = (Mutex::new(None), Mutex::new(None));
+        Self(Arc::new(Inner { state, generations, platform, busy, change, revert }))
     }
 
     /// Activates the configuration on STATE; tells whether there was one.
@@ -87,7 +91,7 @@ impl Configuration {
         let busy = || {
             Status::failed_precondition("another configuration is being applied; try again when it is done")
         };
-        let _busy = self.0.busy.try_lock().map_err(|_| busy())?;
+        let guard = self.0.busy.clone().try_lock_owned().map_err(|_| busy())?;
         let before = self.active();
         let mode = effective_mode(request.mode(), before.is_some())?;
         let config = Config::check(&request.data, self.target())
@@ -100,7 +104,17 @@ impl Configuration {
         if request.dry_run {
             return Ok(reply::dry_run(mode, before.as_ref(), &config));
         }
-        self.carry_out(mode, &config, before, request.try_mode_timeout).await.map_err(|error| {
+        let (done, outcome) = oneshot::channel();
+        let (keeper, wanted) = (self.clone(), config.clone());
+        let task = spawn("apply configuration", async move {
+            let _busy = guard;
+            let result = keeper.carry_out(mode, &wanted, before, request.try_mode_timeout).await;
+            // A client that went away learns from the machine what became of it.
+            let _ = done.send(result);
+        });
+        *self.0.change.lock() = Some(task);
+        let result = outcome.await.unwrap_or_else(|_| Err(anyhow::anyhow!("the change was broken off")));
+        result.map_err(|error| {
             Status::internal(format!(
                 "the configuration was not applied: {}",
                 corten_base::chain(error.as_ref())

@@ -183,11 +183,12 @@ impl Life {
 
     fn unwanted(&mut self, running: &ServiceSpec, wish: &Wish) -> Option<&'static str> {
         let now = self.wishes.borrow_and_update().clone();
-        let openness = *self.gate.borrow_and_update();
+        // The gate keeps services from starting; the sequences stop those that run, in order.
+        self.gate.mark_unchanged();
         if now.restarts != wish.restarts {
             return Some("Restart requested via API");
         }
-        if obstacle(&self.id, &now, openness).is_some() {
+        if obstacle(&self.id, &now, gate::Openness::All).is_some() {
             return Some("Stopping service");
         }
         let wanted = now.spec.as_ref().map(revision);
