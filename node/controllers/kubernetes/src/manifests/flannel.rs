@@ -57,6 +57,7 @@ fn daemon_set(config: &BootstrapManifestsConfig) -> Object {
     let mut environment = vec![
         field("POD_NAME", "metadata.name"),
         field("POD_NAMESPACE", "metadata.namespace"),
+        field("POD_IP", "status.podIP"),
         json!({ "name": "EVENT_QUEUE_DEPTH", "value": "5000" }),
         json!({ "name": "CONT_WHEN_CACHE_NOT_READY", "value": "false" }),
     ];
@@ -68,6 +69,11 @@ fn daemon_set(config: &BootstrapManifestsConfig) -> Object {
     }
     let mut args = vec!["--ip-masq".to_owned(), "--kube-subnet-mgr".to_owned()];
     args.extend(config.flannel_extra_args.iter().cloned());
+    if !args.iter().any(|arg| arg.trim_start_matches('-').starts_with("iface")) {
+        // The address that Kubernetes knows the node by. Flannel's own choice needs a default route, which not every
+        // network has.
+        args.push("--iface=$(POD_IP)".to_owned());
+    }
     let labels = json!({ "tier": "node", "k8s-app": "flannel" });
     into_object(json!({
         "apiVersion": "apps/v1",
