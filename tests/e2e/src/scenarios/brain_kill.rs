@@ -193,6 +193,10 @@ impl Snapshot {
         let (mut containers, mut annotations) = (BTreeMap::new(), BTreeMap::new());
         for pod in list["items"].as_array().into_iter().flatten() {
             let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+            if pod["spec"]["restartPolicy"] != "Always" {
+                // The probe has done its work, and ends when it likes.
+                continue;
+            }
             for status in pod["status"]["containerStatuses"].as_array().into_iter().flatten() {
                 let started = &status["state"]["running"]["startedAt"];
                 let key = format!("{name}/{}", status["name"].as_str().unwrap_or_default());
