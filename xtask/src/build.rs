@@ -77,4 +77,3 @@ fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     }
     Ok(result)
 }
-

@@ -42,7 +42,8 @@ const LAYERS: &[Layer] = &[
 /// When a layer fails.
 pub fn test(args: &[String]) -> Result<()> {
     if let Some(unknown) = args.iter().find(|name| !LAYERS.iter().any(|layer| layer.name == **name)) {
-        let known: Vec<String> = LAYERS.iter().map(|layer| format!("{} ({})", layer.name, layer.about)).collect();
+        let known: Vec<String> =
+            LAYERS.iter().map(|layer| format!("{} ({})", layer.name, layer.about)).collect();
         bail!("there is no layer `{unknown}`; layers: {}", known.join(", "));
     }
     host::ensure_packages(host::BUILD)?;

@@ -14,7 +14,10 @@ pub const BUILD: &[&str] = &["gcc", "libc6-dev", "libseccomp-dev", "ca-certifica
 #[expect(clippy::disallowed_methods, reason = "runs on the developer's host, not on a machine")]
 pub fn ensure_packages(wanted: &[&str]) -> Result<()> {
     let Ok(query) = Command::new("dpkg-query").args(["-W", "-f=${Package} ${Status}\n"]).output() else {
-        eprintln!("  this is no Debian: install the equivalents of {} if a build misses them", wanted.join(" "));
+        eprintln!(
+            "  this is no Debian: install the equivalents of {} if a build misses them",
+            wanted.join(" ")
+        );
         return Ok(());
     };
     let installed = String::from_utf8_lossy(&query.stdout);
@@ -24,7 +27,8 @@ pub fn ensure_packages(wanted: &[&str]) -> Result<()> {
         return Ok(());
     }
     eprintln!("  installing the Debian packages {}", missing.join(" "));
-    let apt = |args: &[&str]| Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").output();
+    let apt =
+        |args: &[&str]| Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").output();
     let update = apt(&["update", "-qq"]).context("apt-get does not run")?;
     ensure!(update.status.success(), "apt-get update: {}", String::from_utf8_lossy(&update.stderr));
     let install = [&["install", "-y", "-qq", "--no-install-recommends"], missing.as_slice()].concat();

@@ -22,11 +22,19 @@ struct Command {
 const COMMANDS: &[Command] = &[
     Command { name: "up", about: "start a machine that becomes a Kubernetes node", run: up::run },
     Command { name: "down", about: "take the machines away", run: up::down },
-    Command { name: "check", about: "the fast loop: format, tidy, clippy, tests of the named crates", run: check::run },
+    Command {
+        name: "check",
+        about: "the fast loop: format, tidy, clippy, tests of the named crates",
+        run: check::run,
+    },
     Command { name: "test", about: "what CI runs: all layers, or those that are named", run: check::test },
     Command { name: "tidy", about: "rules of the house that no compiler knows", run: tidy::run },
     Command { name: "kit", about: "make third-party parts that are not in the cache yet", run: kit::run },
-    Command { name: "image", about: "build a root, OCI images, UKI and disk of one flavour", run: image::run },
+    Command {
+        name: "image",
+        about: "build a root, OCI images, UKI and disk of one flavour",
+        run: image::run,
+    },
     Command { name: "e2e", about: "tell a scenario with real machines and stock clients", run: e2e::run },
     Command { name: "spec", about: "measure what SPECIFICATION.md promises", run: spec::run },
 ];

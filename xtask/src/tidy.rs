@@ -44,7 +44,8 @@ pub fn run(_: &[String]) -> Result<()> {
 /// Files that are in the repository.
 #[expect(clippy::disallowed_methods, reason = "runs on the developer's host, not on a machine")]
 fn files(root: &Path) -> Result<Vec<PathBuf>> {
-    let output = Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root).output()?;
+    let output =
+        Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root).output()?;
     ensure!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8_lossy(&output.stdout).lines().map(|line| root.join(line)).collect())
 }
@@ -58,11 +59,13 @@ fn tiers() -> Result<Vec<String>> {
         .current_dir(kit::repository())
         .output()?;
     ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")?;
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")?;
     let packages = metadata["packages"].as_array().cloned().unwrap_or_default();
     let name = |package: &serde_json::Value| package["name"].as_str().unwrap_or_default().to_owned();
     let tier_of = |package: &serde_json::Value| package["metadata"]["corten"]["tier"].as_u64();
-    let tiers: BTreeMap<String, Option<u64>> = packages.iter().map(|package| (name(package), tier_of(package))).collect();
+    let tiers: BTreeMap<String, Option<u64>> =
+        packages.iter().map(|package| (name(package), tier_of(package))).collect();
     let mut findings = Vec::new();
     for package in &packages {
         let Some(tier) = tier_of(package) else {
@@ -73,7 +76,11 @@ fn tiers() -> Result<Vec<String>> {
             let is_test = dependency["kind"] == "dev";
             let below = tiers.get(dependency["name"].as_str().unwrap_or_default()).copied().flatten();
             if let Some(below) = below.filter(|below| *below > tier && !is_test) {
-                findings.push(format!("{} (tier {tier}) depends on {} (tier {below})", name(package), dependency["name"]));
+                findings.push(format!(
+                    "{} (tier {tier}) depends on {} (tier {below})",
+                    name(package),
+                    dependency["name"]
+                ));
             }
         }
     }
@@ -87,7 +94,7 @@ fn source(name: &str, text: &str) -> Vec<String> {
     if lines.len() > FILE_LINES_MAX {
         findings.push(format!("{name}: {} lines, the limit is {FILE_LINES_MAX}", lines.len()));
     }
-    if !text.starts_with("//!") && !name.ends_with("build.rs") {
+    if !text.starts_with("//!") && !name.ends_with("build.rs") && !name.ends_with("tests.rs") {
         findings.push(format!("{name}: does not say what it is (module documentation)"));
     }
     let tests_from = lines.iter().position(|line| *line == "#[cfg(test)]").unwrap_or(lines.len());
@@ -98,7 +105,10 @@ fn source(name: &str, text: &str) -> Vec<String> {
         let is_test = index >= tests_from || name.contains("/tests/") || name.ends_with("tests.rs");
         if !is_test && let Some(length) = function_length(&lines[index..]) {
             if length > FUNCTION_LINES_MAX {
-                findings.push(format!("{name}:{}: function of {length} lines, the limit is {FUNCTION_LINES_MAX}", index + 1));
+                findings.push(format!(
+                    "{name}:{}: function of {length} lines, the limit is {FUNCTION_LINES_MAX}",
+                    index + 1
+                ));
             }
         }
     }
@@ -111,11 +121,14 @@ fn function_length(lines: &[&str]) -> Option<usize> {
     let indentation = first.len() - first.trim_start().len();
     let words = first.split_whitespace().take_while(|word| !word.contains('('));
     let is_function = words.clone().any(|word| word == "fn") || first.trim_start().starts_with("fn ");
-    if !is_function || first.trim_start().starts_with("//") || first.trim_end().ends_with(';') {
+    if !is_function || first.trim_start().starts_with("//") || first.trim_end().ends_with([';', '}']) {
         return None;
     }
     let end = format!("{}}}", " ".repeat(indentation));
-    let until = lines.iter().position(|line| *line == end || (line.trim_end().ends_with(';') && line.len() - line.trim_start().len() == indentation))?;
+    let until = lines.iter().position(|line| {
+        *line == end
+            || (line.trim_end().ends_with(';') && line.len() - line.trim_start().len() == indentation)
+    })?;
     Some(until + 1)
 }
 

@@ -71,7 +71,10 @@ pub fn run(args: &[String]) -> Result<()> {
         missing.extend(preflight::container_machine());
     }
     if let Some(entry) = registry().find(NAME)? {
-        bail!("a machine is up already, its files are in {}; `cargo xtask down` takes it away", entry.folder.display());
+        bail!(
+            "a machine is up already, its files are in {}; `cargo xtask down` takes it away",
+            entry.folder.display()
+        );
     }
     ensure!(missing.is_empty(), "this host cannot run a machine:\n  {}", missing.join("\n  "));
     let mode = if up.container { Mode::Container } else { Mode::Qemu };
@@ -104,7 +107,8 @@ fn machine_options(up: &Up, mode: Mode, image: PathBuf) -> Result<MachineOptions
     options.lifetime = Lifetime::Detached;
     options.registry = Some(registry_folder());
     if mode == Mode::Qemu {
-        let tree = kit::open()?.make(&["debian/qemu"])?.remove("debian/qemu").context("QEMU was not made")?.tree();
+        let tree =
+            kit::open()?.make(&["debian/qemu"])?.remove("debian/qemu").context("QEMU was not made")?.tree();
         options.kvm = use_kvm(up.kvm, &tree, &options.image)?;
         options.qemu = vec![tree];
     }
@@ -133,7 +137,8 @@ fn bring_up(up: &Up, options: &MachineOptions, corten: PathBuf) -> Result<Vec<(&
     let files = Files::write(&plan, &options.folder)?;
     let started = Instant::now();
     let machine = options.start()?;
-    let kubernetes = kit::open()?.make(&["kubernetes"])?.remove("kubernetes").context("Kubernetes was not made")?;
+    let kubernetes =
+        kit::open()?.make(&["kubernetes"])?.remove("kubernetes").context("Kubernetes was not made")?;
     let kubectl = Tool::new(kubernetes.program("kubernetes"), "kubectl").with(["kubectl"]);
     let client = Tool::new(corten, "corten");
     let progress = |text: &str| say(text);
@@ -147,13 +152,18 @@ fn tell(up: &Up, options: &MachineOptions, figures: &[(&'static str, f64)], bega
     use std::io::Write;
     let folder = options.folder.display();
     let corten = build::corten()?;
-    let kubernetes = kit::open()?.make(&["kubernetes"])?.remove("kubernetes").context("Kubernetes was not made")?;
+    let kubernetes =
+        kit::open()?.make(&["kubernetes"])?.remove("kubernetes").context("Kubernetes was not made")?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "\nThe node is Ready and a pod serves a page. Files: {folder}\n")?;
     writeln!(out, "Try next:")?;
     writeln!(out, "  export TALOSCONFIG={folder}/talosconfig KUBECONFIG={folder}/kubeconfig")?;
     writeln!(out, "  {} service", corten.display())?;
-    writeln!(out, "  {} get members                  (get rd lists everything there is to get)", corten.display())?;
+    writeln!(
+        out,
+        "  {} get members                  (get rd lists everything there is to get)",
+        corten.display()
+    )?;
     writeln!(out, "  talosctl health                 (any talosctl; the talosconfig is the same)")?;
     writeln!(out, "  {} kubectl get pods -A", kubernetes.program("kubernetes").display())?;
     writeln!(out, "  cargo xtask down                (takes the machine away)")?;
@@ -187,7 +197,8 @@ pub fn down(_: &[String]) -> Result<()> {
     let registry = registry();
     for entry in registry.list()? {
         registry.down(&entry.name, DOWN_TIMEOUT)?;
-        fs::remove_dir_all(&entry.folder).with_context(|| format!("cannot remove {}", entry.folder.display()))?;
+        fs::remove_dir_all(&entry.folder)
+            .with_context(|| format!("cannot remove {}", entry.folder.display()))?;
         say(&format!("the machine {} is gone", entry.name));
     }
     Ok(())
