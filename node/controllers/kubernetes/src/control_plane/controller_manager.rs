@@ -43,6 +43,10 @@ pub fn arguments(config: &ControllerManagerConfig) -> Result<Vec<String>, Refuse
         .with("cluster-signing-key-file", secret("ca.key"))
         .with("configure-cloud-routes", "false")
         .with("controllers", "*,tokencleaner")
+        // Its controllers start one after another, each with a service account of its own; at the usual 20 requests a
+        // second that alone is six seconds.
+        .with("kube-api-burst", "200")
+        .with("kube-api-qps", "100")
         .with("kubeconfig", secret("kubeconfig"))
         .with("leader-elect", "true")
         .with_some(
