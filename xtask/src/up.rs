@@ -139,7 +139,7 @@ fn bring_up(up: &Up, options: &MachineOptions, corten: PathBuf) -> Result<Vec<(&
     let machine = options.start()?;
     let kubernetes =
         kit::open()?.make(&["kubernetes"])?.remove("kubernetes").context("Kubernetes was not made")?;
-    let kubectl = Tool::new(kubernetes.program("kubernetes"), "kubectl").with(["kubectl"]);
+    let kubectl = Tool::new(kubernetes.program("kubernetes"), "kubectl");
     let client = Tool::new(corten, "corten");
     let progress = |text: &str| say(text);
     let cluster = Cluster { plan, files, machine: &machine, client, kubectl, started, progress: &progress };
