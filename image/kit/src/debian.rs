@@ -88,7 +88,7 @@ impl Apt {
         }
         let lock = cache.lock("apt")?;
         std::fs::write(root.join("status"), "")?;
-        std::fs::write(root.join("etc/sources.list"), sources())?;
+        std::fs::write(root.join("etc/sources.list"), sources()?)?;
         let config = root.join("apt.conf");
         std::fs::write(&config, configuration(text(&root)?, arch))?;
         let apt = Self { config, _lock: lock };
@@ -185,17 +185,33 @@ fn licence(copyright: &Path) -> String {
     names.join(", ")
 }
 
-fn sources() -> String {
+/// Sources for our suite, at the archives that this host fetches Debian from.
+fn sources() -> Result<String> {
+    let archives = archives()?;
     let mut sources = String::new();
     for (archive, suite) in [
         ("debian", SUITE.to_owned()),
         ("debian", format!("{SUITE}-updates")),
         ("debian-security", format!("{SUITE}-security")),
     ] {
-        sources
-            .push_str(&format!("deb [signed-by={KEYRING}] http://deb.debian.org/{archive} {suite} main\n"));
+        let end = format!("/{archive}/");
+        let Some(address) = archives.iter().find(|address| address.ends_with(&end)) else {
+            bail!(
+                "this host fetches no packages from an archive `{archive}`: add Debian's to its apt sources and run `apt-get update`"
+            );
+        };
+        sources.push_str(&format!("deb [signed-by={KEYRING}] {address} {suite} main\n"));
     }
-    sources
+    Ok(sources)
+}
+
+/// Addresses of the Debian archives that this host's apt knows.
+fn archives() -> Result<Vec<String>> {
+    let output = Command::new("apt-get")
+        .args(["indextargets", "--format", "$(REPO_URI)", "Origin: Debian"])
+        .output()
+        .context("apt-get does not run: the kit takes parts from Debian's archive")?;
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
 }
 
 fn configuration(root: &str, arch: Arch) -> String {

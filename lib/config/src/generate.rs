@@ -258,7 +258,12 @@ pub fn talosconfig(
 
 /// Writes a talosconfig with one context around a client certificate; `ca` is PEM.
 #[must_use]
-pub fn talosconfig_of(cluster_name: &str, endpoints: &[String], ca: &[u8], identity: &Identity) -> Secret<String> {
+pub fn talosconfig_of(
+    cluster_name: &str,
+    endpoints: &[String],
+    ca: &[u8],
+    identity: &Identity,
+) -> Secret<String> {
     let context = [
         ("endpoints", texts(endpoints)),
         ("ca", Node::string(values::to_base64(ca))),

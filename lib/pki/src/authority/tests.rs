@@ -1,4 +1,3 @@
-
 #![allow(clippy::disallowed_methods, reason = "judged by programs of the host")]
 use corten_base::Clock;
 

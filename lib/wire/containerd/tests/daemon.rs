@@ -3,7 +3,11 @@
 //! `CORTEN_CONTAINERD` names a folder with containerd, its runc shim and runc. The daemon lives in own mount
 //! and process namespaces with private folders, so nothing of it outlives the test.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test drives real daemons and fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test drives real daemons and fails by panicking"
+)]
 #![expect(clippy::disallowed_methods, reason = "this test starts the daemon itself")]
 
 #[path = "daemon/fixture.rs"]

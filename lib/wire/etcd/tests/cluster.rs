@@ -2,7 +2,11 @@
 //!
 //! `CORTEN_ETCD` names the etcd program.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test drives real daemons and fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test drives real daemons and fails by panicking"
+)]
 #![expect(clippy::disallowed_methods, reason = "this test starts the members itself")]
 
 #[path = "member/fixture.rs"]

@@ -2,7 +2,11 @@
 //!
 //! `CORTEN_KUBERNETES` names a folder with `etcd` and the multi-call `kubernetes`; both run on loopback only.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test drives real daemons and fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test drives real daemons and fails by panicking"
+)]
 #![expect(clippy::disallowed_methods, reason = "this test starts the servers itself")]
 
 #[path = "server/fixture.rs"]

@@ -147,7 +147,9 @@ fn decide(view: &View<EtcdService>, seen: &Seen) -> Option<EtcdEntry> {
 /// The request to join, when other control planes are known.
 fn joining(view: &View<EtcdService>, spec: &EtcdSpec) -> Option<Join> {
     let mut own: BTreeSet<IpAddr> = spec.advertised_addresses.iter().copied().collect();
-    own.extend(view.get::<NodeAddress>(NodeAddress::CURRENT).into_iter().flat_map(|addresses| addresses.ips()));
+    own.extend(
+        view.get::<NodeAddress>(NodeAddress::CURRENT).into_iter().flat_map(|addresses| addresses.ips()),
+    );
     let others: BTreeSet<IpAddr> = view
         .list::<Endpoint>()
         .iter()
