@@ -54,7 +54,7 @@ pub fn test(args: &[String]) -> Result<()> {
         match (layer.run)() {
             Ok(()) => passed += 1,
             Err(error) => {
-                eprintln!("error: {error:?}");
+                crate::report(&error);
                 failed.push(layer.name);
             }
         }

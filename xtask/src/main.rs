@@ -49,12 +49,17 @@ fn main() -> ExitCode {
     match (command.run)(rest) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
-            for cause in error.chain().skip(1) {
-                eprintln!("  cause: {cause}");
-            }
+            report(&error);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// An error with its causes, for people.
+fn report(error: &anyhow::Error) {
+    eprintln!("error: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  cause: {cause}");
     }
 }
 
