@@ -71,8 +71,6 @@ pub enum Task {
     WriteUserFiles,
     /// Every service of the configuration is up.
     StartAllServices,
-    /// The node takes no new pods and its pods move elsewhere.
-    CordonAndDrainNode,
     /// Pods are stopped.
     StopAllPods,
     /// No service may start any more.
@@ -107,7 +105,6 @@ impl Task {
             Self::MountEphemeralPartition => "mountEphemeralPartition",
             Self::WriteUserFiles => "writeUserFiles",
             Self::StartAllServices => "startAllServices",
-            Self::CordonAndDrainNode => "cordonAndDrainNode",
             Self::StopAllPods => "stopAllPods",
             Self::DenyNewServices => "denyNewServices",
             Self::StopServicesForUpgrade => "stopServicesForUpgrade",
@@ -135,7 +132,7 @@ pub enum Haste {
     /// With everything in order.
     #[default]
     Orderly,
-    /// Leaving out what depends on others (drain), or, for a reboot, everything.
+    /// A reboot at once; a shutdown stays orderly, for there is no drain yet that it could leave out.
     Forced,
 }
 
@@ -146,11 +143,8 @@ pub fn phases(sequence: Sequence, haste: Haste, machine: Capabilities) -> Vec<Ph
         Sequence::Initialize => initialize(machine),
         Sequence::Boot => boot(machine),
         Sequence::Reboot if haste == Haste::Forced => vec![phase("reboot", &[Task::Reboot])],
-        Sequence::Reboot => going_down(None, phase("reboot", &[Task::Reboot])),
-        Sequence::Shutdown => {
-            let drain = (haste == Haste::Orderly).then(|| phase("drain", &[Task::CordonAndDrainNode]));
-            going_down(drain, phase("shutdown", &[Task::Shutdown]))
-        }
+        Sequence::Reboot => going_down(phase("reboot", &[Task::Reboot])),
+        Sequence::Shutdown => going_down(phase("shutdown", &[Task::Shutdown])),
     }
 }
 
@@ -180,7 +174,7 @@ fn boot(machine: Capabilities) -> Vec<Phase> {
     phases
 }
 
-fn going_down(first: Option<Phase>, last: Phase) -> Vec<Phase> {
+fn going_down(last: Phase) -> Vec<Phase> {
     let stop = [
         phase("cleanup", &[Task::StopAllPods]),
         phase("denyNewServices", &[Task::DenyNewServices]),
@@ -189,7 +183,7 @@ fn going_down(first: Option<Phase>, last: Phase) -> Vec<Phase> {
         phase("unmountSystem", &[Task::UnmountSystem]),
         phase("stopEverything", &[Task::StopAllServices]),
     ];
-    first.into_iter().chain(stop).chain([last]).collect()
+    stop.into_iter().chain([last]).collect()
 }
 
 fn phase(name: &'static str, tasks: &[Task]) -> Phase {
@@ -219,10 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn a_forced_reboot_only_reboots_and_a_forced_shutdown_does_not_drain() {
+    fn a_forced_reboot_only_reboots_and_a_forced_shutdown_stays_orderly() {
         assert_eq!(names(Sequence::Reboot, Haste::Forced, Platform::Metal), ["reboot"]);
         let shutdown = names(Sequence::Shutdown, Haste::Forced, Platform::Metal);
-        assert!(!shutdown.contains(&"drain"));
         assert_eq!(shutdown.last(), Some(&"shutdown"));
     }
 

@@ -77,7 +77,6 @@ impl Execute for Machine {
             Task::MountEphemeralPartition => self.mount(VolumeStatus::EPHEMERAL).await,
             Task::WriteUserFiles => self.write_user_files(),
             Task::StartAllServices => self.start_all_services().await,
-            Task::CordonAndDrainNode => self.cordon_and_drain().await,
             Task::StopAllPods => self.stop_all_pods().await,
             Task::DenyNewServices => {
                 self.services.set_gate(Openness::Going);
@@ -276,13 +275,6 @@ impl Machine {
                 .all(|id| list.iter().any(|(name, record)| name == id && self.is_up(name, record)))
         });
         tokio::time::timeout(BOOT_TIMEOUT, up).await.context("services did not come up in time")
-    }
-
-    async fn cordon_and_drain(&self) -> anyhow::Result<()> {
-        if self.state.get::<ServiceSpec>("kubelet").is_none() {
-            return Ok(());
-        }
-        Ok(())
     }
 
     /// Stops kubelet first, which would start the pods again.
