@@ -73,6 +73,7 @@ mod driver;
 mod graph;
 mod outputs;
 mod plan;
+mod reasons;
 mod runner;
 mod runtime;
 mod source;

@@ -1,5 +1,7 @@
 //! Helpers for tests of controllers: resources before, run until quiet on virtual time, resources after.
 
+mod sample;
+
 use std::time::Duration;
 
 use corten_base::{Clock, Rng};
@@ -10,6 +12,8 @@ use crate::metadata::Pointer;
 use crate::registry::Registry;
 use crate::resource::{AnyResource, Resource, Spec};
 use crate::state::State;
+
+pub use sample::{FieldView, sample, walk};
 
 /// A resource in the namespace of its type.
 pub fn resource<S: Spec>(id: &str, spec: S) -> AnyResource {

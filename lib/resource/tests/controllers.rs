@@ -140,7 +140,7 @@ fn a_plan_is_tested_without_a_runtime() {
     let plan = Merge.plan(&View::of([layer("a", "x", 1)], std::time::UNIX_EPOCH));
     assert_eq!(plan.output::<HostnameSpec>("hostname").map(|spec| spec.layer), Some(1));
     let plan = Merge.plan(&View::of([], std::time::UNIX_EPOCH));
-    assert_eq!(plan.outcome(), &Outcome::Waiting("a hostname".to_owned()));
+    assert_eq!(plan.outcome(), Outcome::Waiting("a hostname".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,6 +229,122 @@ async fn a_source_wakes_its_controller_and_finalizers_guard_inputs() {
     assert_eq!(test.state().remove_any("", &pointer("network", "hostname")), Ok(false), "somebody holds it");
     test.quiet().await;
     assert_eq!(test.state().remove_any("", &pointer("network", "hostname")), Ok(true), "and has let go");
+}
+
+/// Names of layers that all end up under one id.
+struct Colliding;
+controller!(Colliding, "network.Colliding",
+    inputs: [weak HostnameSpec in "network-config"],
+    outputs: [exclusive HostnameStatus]);
+
+impl Transform for Colliding {
+    fn plan(&self, view: &View<Self>) -> Plan<Self> {
+        let mut plan = Plan::new();
+        for layer in view.list::<HostnameSpec>() {
+            plan.put("hostname", HostnameStatus { hostname: layer.hostname.clone() });
+        }
+        plan
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_of_two_outputs_with_one_id_stays_and_readers_are_left_alone() {
+    let test = TestRuntime::new(registry(), |runtime| {
+        runtime.register_transform(Colliding);
+    });
+    test.put(layer("a", "one", 1));
+    test.put(layer("b", "two", 1));
+    test.quiet().await;
+    test.put(layer("c", "three", 1));
+    test.quiet().await;
+    let output = test.state().get::<HostnameStatus>("hostname").expect("an output");
+    assert_eq!((output.hostname.as_str(), output.metadata.version), ("one", 1));
+}
+
+#[test]
+fn everything_that_is_missing_is_told_and_a_problem_weighs_more() {
+    let mut plan = Plan::<Merge>::new();
+    plan.missing("link eth0").missing("link eth1").missing("link eth0");
+    assert_eq!(plan.outcome(), Outcome::Waiting("link eth0; link eth1".to_owned()));
+    plan.problem("a name is too long");
+    assert_eq!(plan.waiting("link eth2").outcome(), Outcome::Failed("a name is too long".to_owned()));
+}
+
+/// Wants two operations that both fail.
+struct Refused;
+controller!(Refused, "network.Refused", inputs: [], outputs: []);
+
+impl Driver for Refused {
+    type Observed = ();
+    type Op = &'static str;
+
+    async fn observe(&mut self, _: &View<Self>) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn plan(&self, _: &View<Self>, (): &()) -> Plan<Self, &'static str> {
+        let mut plan = Plan::new();
+        plan.op("eth0").op("eth1");
+        plan
+    }
+
+    async fn apply(&mut self, op: &'static str) -> anyhow::Result<()> {
+        anyhow::bail!("{op} is refused")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_failures_of_a_cycle_are_told() {
+    let test = TestRuntime::new(registry(), |runtime| {
+        runtime.register(Refused);
+    });
+    test.quiet().await;
+    let status = test.status("network.Refused").expect("a status");
+    assert_eq!(status.reason, "eth0 is refused; eth1 is refused");
+}
+
+/// Its input goes while it looks at the world.
+struct Bereft {
+    state: State,
+    applied: Arc<AtomicU32>,
+}
+controller!(Bereft, "network.Bereft", inputs: [strong HostnameSpec], outputs: []);
+
+impl Driver for Bereft {
+    type Observed = ();
+    type Op = ();
+
+    async fn observe(&mut self, _: &View<Self>) -> anyhow::Result<()> {
+        self.state.remove_any("", &pointer("network", "hostname"))?;
+        Ok(())
+    }
+
+    fn plan(&self, view: &View<Self>, (): &()) -> Plan<Self, ()> {
+        let mut plan = Plan::new();
+        for row in view.list::<HostnameSpec>() {
+            plan.hold::<HostnameSpec>(row.id()).op(());
+        }
+        plan
+    }
+
+    async fn apply(&mut self, (): ()) -> anyhow::Result<()> {
+        self.applied.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_done_for_an_input_that_could_not_be_held() {
+    let state = corten_resource::testing::state(registry());
+    state.put_any("", resource("hostname", HostnameSpec::default())).expect("put");
+    let applied = Arc::new(AtomicU32::new(0));
+    let driver = Bereft { state: state.clone(), applied: Arc::clone(&applied) };
+    let test = TestRuntime::with_state(state, |runtime| {
+        runtime.register(driver);
+    });
+    test.quiet().await;
+    assert_eq!(applied.load(Ordering::SeqCst), 0, "nobody would undo it");
+    assert_eq!(test.status("network.Bereft"), Some(Default::default()));
 }
 
 struct Rival;

@@ -1,44 +1,84 @@
 //! Publishing: what a plan put exists afterwards, what it did not put again goes.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::declare::Output;
 use super::plan::Changes;
+use super::reasons::Reasons;
 use crate::metadata::Pointer;
 use crate::resource::AnyResource;
 use crate::state::State;
 use crate::store::StateError;
 
+/// Collisions that are remembered, so that each is logged once and not in every cycle.
+const TOLD_MAX: usize = 256;
+
 /// The writing hand of one controller.
 pub struct Publisher {
-    pub state: State,
-    pub owner: &'static str,
-    pub outputs: &'static [Output],
+    state: State,
+    owner: &'static str,
+    outputs: &'static [Output],
+    /// Outputs that were put twice, as far as that was logged.
+    told: BTreeSet<Pointer>,
 }
 
 impl Publisher {
-    /// Makes the outputs exist and removes the rest. Pointers of wanted outputs that still are in teardown come
-    /// out: they are put when their holders have let go.
-    pub fn publish(&self, changes: &Changes) -> anyhow::Result<Vec<Pointer>> {
-        let mut waiting = Vec::new();
-        let mut first_error = None;
-        let mut wanted = BTreeSet::new();
-        for resource in &changes.puts {
-            let pointer = resource.pointer();
+    pub const fn new(state: State, owner: &'static str, outputs: &'static [Output]) -> Self {
+        Self { state, owner, outputs, told: BTreeSet::new() }
+    }
+
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub const fn owner(&self) -> &'static str {
+        self.owner
+    }
+
+    /// Makes the outputs exist and removes the rest. What it waits for comes out: a wanted output that still is in
+    /// teardown is put when its holders have let go.
+    pub fn publish(&mut self, changes: &Changes) -> anyhow::Result<Reasons> {
+        let mut waiting = Reasons::default();
+        let mut errors = Vec::new();
+        let wanted = self.wanted(&changes.puts);
+        for (pointer, resource) in &wanted {
             match self.put(resource) {
                 Ok(true) => {}
-                Ok(false) => waiting.push(pointer.clone()),
-                Err(error) => first_error = first_error.or(Some(error)),
+                Ok(false) => waiting.push(format!("the earlier {pointer} to be released")),
+                Err(error) => errors.push(error),
             }
-            wanted.insert(pointer);
         }
         for output in self.outputs.iter().filter(|output| !changes.kept.contains(&output.definition.kind)) {
-            first_error = self.sweep(output, &wanted).err().or(first_error);
+            errors.extend(self.sweep(output, &wanted).err());
         }
-        match first_error {
+        match errors.into_iter().collect::<Reasons>().into_error() {
             Some(error) => Err(error),
             None => Ok(waiting),
         }
+    }
+
+    /// The outputs by their place. The first of a place stays: two that took turns would wake their readers for ever.
+    fn wanted<'a>(&mut self, puts: &'a [AnyResource]) -> BTreeMap<Pointer, &'a AnyResource> {
+        let mut wanted: BTreeMap<Pointer, &AnyResource> = BTreeMap::new();
+        for resource in puts {
+            match wanted.entry(resource.pointer()) {
+                Entry::Vacant(place) => {
+                    place.insert(resource);
+                }
+                Entry::Occupied(place) => {
+                    let is_other = *place.get() != resource;
+                    if is_other && self.told.len() < TOLD_MAX && self.told.insert(place.key().clone()) {
+                        tracing::warn!(
+                            controller = self.owner,
+                            output = %place.key(),
+                            "put twice with different content; the first stays"
+                        );
+                    }
+                }
+            }
+        }
+        wanted
     }
 
     /// True when the output is as wanted, false when an earlier one must go first.
@@ -67,25 +107,27 @@ impl Publisher {
         }
     }
 
-    fn sweep(&self, output: &Output, wanted: &BTreeSet<Pointer>) -> anyhow::Result<()> {
+    fn sweep(&self, output: &Output, wanted: &BTreeMap<Pointer, &AnyResource>) -> anyhow::Result<()> {
         for resource in self.state.list_any(output.namespace, output.definition.kind) {
             let pointer = resource.pointer();
-            if resource.metadata().owner == self.owner && !wanted.contains(&pointer) {
+            if resource.metadata().owner == self.owner && !wanted.contains_key(&pointer) {
                 self.state.remove_any(self.owner, &pointer)?;
             }
         }
         Ok(())
     }
 
-    /// Holds inputs; one that is gone or going is not held, and the next view shows it.
-    pub fn hold(&self, changes: &Changes) -> anyhow::Result<()> {
+    /// Holds inputs and says whether all are held; one that is gone or going is not, and the next view shows it.
+    pub fn hold(&self, changes: &Changes) -> anyhow::Result<bool> {
+        let mut is_held = true;
         for pointer in &changes.holds {
             match self.state.add_finalizer(pointer, self.owner) {
-                Ok(()) | Err(StateError::NotFound(_) | StateError::Phase { .. }) => {}
+                Ok(()) => {}
+                Err(StateError::NotFound(_) | StateError::Phase { .. }) => is_held = false,
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        Ok(is_held)
     }
 
     /// Lets go of inputs.

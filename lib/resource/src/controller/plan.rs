@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::declare::{Declared, Reads, Writes};
+use super::reasons::Reasons;
 use crate::metadata::{Metadata, Pointer};
 use crate::resource::{AnyResource, Resource, Spec};
 
@@ -30,8 +31,22 @@ pub struct Changes {
     pub kept: Vec<&'static str>,
     pub holds: Vec<Pointer>,
     pub releases: Vec<Pointer>,
-    pub outcome: Outcome,
+    pub missing: Reasons,
+    pub problems: Reasons,
     pub again_in: Option<Duration>,
+}
+
+impl Changes {
+    /// A problem weighs more than what is missing.
+    pub fn outcome(&self) -> Outcome {
+        if !self.problems.is_empty() {
+            Outcome::Failed(self.problems.to_string())
+        } else if !self.missing.is_empty() {
+            Outcome::Waiting(self.missing.to_string())
+        } else {
+            Outcome::Done
+        }
+    }
 }
 
 /// What controller `C` wants: outputs that exist afterwards, operations on the world, and its outcome.
@@ -62,7 +77,8 @@ impl<C: Declared, Op> Plan<C, Op> {
         Self { changes: Changes::default(), ops: Vec::new(), controller: PhantomData }
     }
 
-    /// Wants an output in the declared namespace of its type.
+    /// Wants an output in the declared namespace of its type. What is put first under an id stays; something else
+    /// under the same id is left out and logged.
     pub fn put<R: Spec>(&mut self, id: impl Into<String>, spec: R) -> &mut Self
     where
         C: Writes<R>,
@@ -127,15 +143,28 @@ impl<C: Declared, Op> Plan<C, Op> {
         self
     }
 
-    /// Waits for what somebody else provides; the reason is published.
-    pub fn waiting(mut self, what: impl Into<String>) -> Self {
-        self.changes.outcome = Outcome::Waiting(what.into());
+    /// Something is missing that somebody else provides; everything that is missing is published as the reason of
+    /// the wait.
+    pub fn missing(&mut self, what: impl Into<String>) -> &mut Self {
+        self.changes.missing.push(what.into());
         self
     }
 
-    /// Something is wrong; the reason is published and the controller runs again after a while.
+    /// Something is wrong; everything that is wrong is published and the controller runs again after a while.
+    pub fn problem(&mut self, why: impl Into<String>) -> &mut Self {
+        self.changes.problems.push(why.into());
+        self
+    }
+
+    /// Ends with something that is [missing](Self::missing).
+    pub fn waiting(mut self, what: impl Into<String>) -> Self {
+        self.missing(what);
+        self
+    }
+
+    /// Ends with a [problem](Self::problem).
     pub fn failed(mut self, why: impl Into<String>) -> Self {
-        self.changes.outcome = Outcome::Failed(why.into());
+        self.problem(why);
         self
     }
 
@@ -153,8 +182,8 @@ impl<C: Declared, Op> Plan<C, Op> {
 
     /// How it ends, for tests.
     #[must_use]
-    pub const fn outcome(&self) -> &Outcome {
-        &self.changes.outcome
+    pub fn outcome(&self) -> Outcome {
+        self.changes.outcome()
     }
 
     /// The outputs of a type, for tests.

@@ -21,6 +21,7 @@ use super::driver::Cycle;
 use super::graph::Graph;
 use super::outputs::Publisher;
 use super::plan::Outcome;
+use super::reasons::Reasons;
 use super::source::Trigger;
 use super::status::{ControllerState, ControllerStatus};
 use super::view::Snapshot;
@@ -106,12 +107,16 @@ impl Runner {
     async fn cycle(&mut self) -> anyhow::Result<Settled> {
         let mut failure = None;
         for round in 1.. {
-            let state = &self.publisher.state;
+            let state = self.publisher.state();
             let snapshot = Arc::new(Snapshot::of(self.inputs, state, self.clock.now()));
             let (changes, ops) = self.cycle.plan(snapshot).await?;
-            self.publisher.hold(&changes)?;
+            // Without its inputs in hand nothing is done to the world: nobody would undo it.
+            let is_held = self.publisher.hold(&changes)?;
+            if !is_held && round <= ROUNDS_MAX {
+                continue;
+            }
             if ops > 0 && failure.is_none() && round <= ROUNDS_MAX {
-                failure = self.cycle.apply().await.into_iter().next();
+                failure = self.cycle.apply().await.into_iter().collect::<Reasons>().into_error();
                 continue;
             }
             let waiting = self.publisher.publish(&changes)?;
@@ -120,11 +125,9 @@ impl Runner {
                 return Err(failure);
             }
             anyhow::ensure!(ops == 0, "{ops} operations are still wanted after {ROUNDS_MAX} rounds");
-            let outcome = match waiting.first() {
-                Some(pointer) if changes.outcome == Outcome::Done => {
-                    Outcome::Waiting(format!("the earlier {pointer} to be released"))
-                }
-                _ => changes.outcome,
+            let outcome = match changes.outcome() {
+                Outcome::Done if !waiting.is_empty() => Outcome::Waiting(waiting.to_string()),
+                outcome => outcome,
             };
             return Ok(Settled { outcome, again_in: changes.again_in });
         }
@@ -134,12 +137,12 @@ impl Runner {
     fn failed(&self, reason: String, backoff: &mut Backoff) -> (ControllerStatus, Option<Duration>) {
         let delay = backoff.next_delay(&self.rng);
         let failures = backoff.attempts();
-        tracing::warn!(controller = self.publisher.owner, reason, failures, "controller failed");
+        tracing::warn!(controller = self.publisher.owner(), reason, failures, "controller failed");
         (ControllerStatus { state: ControllerState::Failed, reason, failures }, Some(delay))
     }
 
     fn report(&self, status: ControllerStatus) {
-        report(&self.publisher.state, self.publisher.owner, status);
+        report(self.publisher.state(), self.publisher.owner(), status);
     }
 }
 

@@ -99,7 +99,7 @@ impl Runtime {
         self.runners.push(Runner {
             cycle,
             inputs: C::INPUTS,
-            publisher: Publisher { state: self.state.clone(), owner: C::NAME, outputs: C::OUTPUTS },
+            publisher: Publisher::new(self.state.clone(), C::NAME, C::OUTPUTS),
             wake,
             _alarms: alarms,
             clock: self.clock.clone(),
@@ -144,7 +144,7 @@ impl Runtime {
         let tasks = self
             .runners
             .into_iter()
-            .map(|runner| corten_base::spawn(runner.publisher.owner, runner.run()))
+            .map(|runner| corten_base::spawn(runner.publisher.owner(), runner.run()))
             .collect();
         Ok(RunningRuntime {
             tasks,

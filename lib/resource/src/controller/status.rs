@@ -17,15 +17,15 @@ pub enum ControllerState {
     Failed,
 }
 
-/// State of one controller and its reason; the id is the controller's name.
+/// State of one controller and its reason; the id is the controller's name. `get controllers` says what waits for what.
 ///
-/// Written by the runtime after each cycle that changes it; read by diagnostics.
+/// Written by the runtime after each cycle that changes it; read by people. Its type has no `Status` in its name, because
+/// the acronym would be that of `ConfigStatuses.kubernetes.talos.dev`.
 #[derive(Clone, Debug, Default, PartialEq, Resource)]
 #[resource(
-    kind = "ControllerStatuses.corten.dev",
+    kind = "Controllers.corten.dev",
     namespace = "runtime",
-    internal,
-    columns("State" => "{.state}", "Reason" => "{.reason}")
+    columns("State" => "{.state}", "Failures" => "{.failures}", "Reason" => "{.reason}")
 )]
 pub struct ControllerStatus {
     /// What it is doing.
