@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use corten_base::{Clock, Rng};
 
 use crate::command::{Reported, run, run_reported};
@@ -132,6 +132,12 @@ impl Verb {
     }
 }
 
+/// The tree of commands as data, for documents made from it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the program with the arguments of the process: 0 all done, 1 something failed, 2 wrong arguments.
 pub fn main() -> ExitCode {
     let Cli { globals, verb } = Cli::parse();
@@ -147,7 +153,7 @@ pub fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::{Command, CommandFactory as _};
+    use clap::Command;
 
     use super::*;
 

@@ -30,4 +30,4 @@ mod table;
 mod track;
 mod units;
 
-pub use cli::main;
+pub use cli::{command, main};

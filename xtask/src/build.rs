@@ -1,79 +1,117 @@
 //! Builds that other commands need, each only when something that goes into it has changed.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
+use crate::progress::Steps;
 use crate::{image, kit};
+
+/// What builds images, from the root of the repository: a change there may change every image.
+const BUILDERS: [&str; 5] =
+    ["image/builder/src", "image/kit", "lib/base/src", "xtask/src/image.rs", "Cargo.lock"];
 
 /// The image of a flavour, built unless it is there already; its folder.
 ///
 /// # Errors
 /// When a part cannot be built.
-pub fn image(flavour: &str, kubernetes_version: &str) -> Result<PathBuf> {
-    step("building the programs of the machine", image::programs)?;
+pub fn image(flavour: &str, kubernetes_version: &str, steps: &mut Steps) -> Result<PathBuf> {
+    steps.run("programs of the machine", image::programs)?;
     let folder = kit::repository().join("target/image").join(flavour);
-    let key = key(flavour, kubernetes_version)?;
-    let stamp = folder.join("built");
-    if fs::read_to_string(&stamp).is_ok_and(|built| built == key) {
-        return Ok(folder);
-    }
-    let _ = fs::remove_file(&stamp);
+    let (key, stamp) = (key(flavour, kubernetes_version)?, folder.join(image::STAMP));
     let mut args = vec![flavour.to_owned()];
     if kubernetes_version != corten_config::defaults::KUBERNETES_VERSION {
         args.extend(["--kubernetes".to_owned(), kubernetes_version.to_owned()]);
     }
-    step(&format!("building the image `{flavour}`"), || image::run(&args))?;
-    fs::write(stamp, key)?;
+    steps.run(&format!("image {flavour}"), || {
+        if fs::read_to_string(&stamp).is_ok_and(|built| built == key) {
+            return Ok(());
+        }
+        image::run(&args)?;
+        fs::write(&stamp, &key).with_context(|| format!("cannot write {}", stamp.display()))
+    })?;
     Ok(folder)
 }
 
 /// Everything that decides an image's bytes: our programs, the builder itself, what was asked for.
 fn key(flavour: &str, kubernetes_version: &str) -> Result<String> {
     let mut hash = Sha256::new();
-    hash.update(flavour);
-    hash.update(kubernetes_version);
-    let [init, machined] = image::program_paths();
-    let itself = PathBuf::from("/proc/self/exe");
-    for path in [init, machined, itself] {
-        hash.update(fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
+    for text in [flavour, kubernetes_version] {
+        hash.update(text);
+        hash.update([0]);
+    }
+    for path in image::program_paths() {
+        add(&mut hash, &path)?;
+    }
+    for path in BUILDERS {
+        add(&mut hash, &kit::repository().join(path))?;
     }
     Ok(hex::encode(hash.finalize()))
+}
+
+/// Adds a file, or all files of a folder in the order of their names.
+fn add(hash: &mut Sha256, path: &Path) -> Result<()> {
+    let cannot = || format!("cannot read {}", path.display());
+    if path.is_dir() {
+        let entries = fs::read_dir(path).with_context(cannot)?;
+        let mut entries: Vec<PathBuf> =
+            entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>().with_context(cannot)?;
+        entries.sort();
+        return entries.iter().try_for_each(|entry| add(hash, entry));
+    }
+    let bytes = fs::read(path).with_context(cannot)?;
+    hash.update((bytes.len() as u64).to_le_bytes());
+    hash.update(bytes);
+    Ok(())
 }
 
 /// Our command line for this host; its path.
 ///
 /// # Errors
 /// When it cannot be built.
-pub fn corten() -> Result<PathBuf> {
-    step("building the command line", || cargo(&["build", "--quiet", "--package", "corten"]))?;
+pub fn corten(steps: &mut Steps) -> Result<PathBuf> {
+    steps.run("command line", || cargo(&["build", "--quiet", "--package", "corten"]))?;
     let path = kit::repository().join("target/debug/corten");
     ensure!(path.is_file(), "{} was not built", path.display());
     Ok(path)
+}
+
+/// A cargo command in this repository.
+#[expect(clippy::disallowed_methods, reason = "runs on the developer's host, not on a machine")]
+#[must_use]
+pub fn cargo_command(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(kit::repository()).args(args);
+    command
 }
 
 /// Runs cargo in this repository.
 ///
 /// # Errors
 /// When it fails.
-#[expect(clippy::disallowed_methods, reason = "runs on the developer's host, not on a machine")]
 pub fn cargo(args: &[&str]) -> Result<()> {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(program).current_dir(kit::repository()).args(args).status()?;
+    let status = cargo_command(args).status().context("cannot start cargo")?;
     ensure!(status.success(), "cargo {} ended with {status}", args.join(" "));
     Ok(())
 }
 
-/// Says what takes long, and how long it took.
-fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let began = std::time::Instant::now();
-    let result = work()?;
-    let seconds = began.elapsed().as_secs_f64();
-    if seconds > 2.0 {
-        eprintln!("  {what}: {seconds:.0} s");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_covers_what_builds_images_and_is_stable() {
+        let hash = |path: &str| {
+            let mut hash = Sha256::new();
+            add(&mut hash, &kit::repository().join(path)).unwrap();
+            hex::encode(hash.finalize())
+        };
+        for path in BUILDERS {
+            assert_eq!(hash(path), hash(path));
+        }
+        assert_ne!(hash(BUILDERS[0]), hash(BUILDERS[1]));
     }
-    Ok(result)
 }

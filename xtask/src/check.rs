@@ -1,81 +1,128 @@
-//! `cargo xtask check`, the fast loop, and `cargo xtask test`, what CI runs.
+//! `cargo xtask check`, the fast loop: format and tidy of everything, clippy and tests of the crates that were touched.
+//!
+//! Touched is what differs from the last commit that the others have (`origin/main`, else the commit before this one),
+//! committed or not. Crates that are named are checked instead.
 
-use std::time::Instant;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use crate::build::cargo;
-use crate::{e2e, host, kit, tidy};
+use crate::build::{cargo, cargo_command};
+use crate::progress::Steps;
+use crate::{kit, tidy};
 
-/// Runs the fast loop: format, clippy, tidy, and the tests of the crates that are named (all fast ones otherwise).
+/// Files of the root that every crate depends on.
+const COMMON: [&str; 4] = ["Cargo.toml", "Cargo.lock", "clippy.toml", "rust-toolchain.toml"];
+
+/// Runs the command.
 ///
 /// # Errors
 /// When anything is not as it should be.
 pub fn run(args: &[String]) -> Result<()> {
-    cargo(&["fmt", "--all", "--check"])?;
-    tidy::run(&[])?;
-    cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
-    let packages: Vec<&str> = match args {
-        [] => vec!["--package", "xtask"],
-        named => named.iter().flat_map(|name| ["--package", name.as_str()]).collect(),
+    let mut steps = Steps::default();
+    steps.run("format", || cargo(&["fmt", "--all", "--check"]))?;
+    steps.run("tidy", || tidy::run(&[]))?;
+    let packages = packages()?;
+    let (names, why) = match args {
+        [] => touched(&packages)?,
+        named => (named.to_vec(), "as named".to_owned()),
     };
-    cargo(&[&["test", "--quiet"], packages.as_slice()].concat())
-}
-
-/// One layer of tests.
-struct Layer {
-    name: &'static str,
-    about: &'static str,
-    run: fn() -> Result<()>,
-}
-
-/// Weakest that can fail first.
-const LAYERS: &[Layer] = &[
-    Layer { name: "tidy", about: "format and the rules of the house", run: house },
-    Layer { name: "unit", about: "unit, property, conformance, fuzz and namespace tests", run: unit },
-    Layer { name: "container", about: "a container machine to Ready, by stock clients", run: container },
-];
-
-/// Runs all layers, or those that are named.
-///
-/// # Errors
-/// When a layer fails.
-pub fn test(args: &[String]) -> Result<()> {
-    if let Some(unknown) = args.iter().find(|name| !LAYERS.iter().any(|layer| layer.name == **name)) {
-        let known: Vec<String> =
-            LAYERS.iter().map(|layer| format!("{} ({})", layer.name, layer.about)).collect();
-        bail!("there is no layer `{unknown}`; layers: {}", known.join(", "));
+    if names.is_empty() {
+        eprintln!("  no crate was touched ({why})");
+        return Ok(());
     }
-    host::ensure_packages(host::BUILD)?;
-    let (mut passed, mut failed) = (0, Vec::new());
-    for layer in LAYERS.iter().filter(|layer| args.is_empty() || args.iter().any(|name| name == layer.name)) {
-        eprintln!("== {}: {}", layer.name, layer.about);
-        let began = Instant::now();
-        match (layer.run)() {
-            Ok(()) => passed += 1,
-            Err(error) => {
-                crate::report(&error);
-                failed.push(layer.name);
-            }
-        }
-        eprintln!("== {}: {:.0} s", layer.name, began.elapsed().as_secs_f64());
+    eprintln!("  crates ({why}): {}", names.join(", "));
+    let chosen: Vec<&str> = names.iter().flat_map(|name| ["--package", name.as_str()]).collect();
+    steps.run("clippy", || {
+        let clippy = ["clippy", "--quiet", "--all-targets"];
+        cargo(&[&clippy[..], &chosen, &["--", "--deny", "warnings"]].concat())
+    })?;
+    steps.run("tests", || {
+        let status = cargo_command(&[&["test", "--quiet"], chosen.as_slice()].concat())
+            .env(crate::fuzz::TIME, crate::fuzz::SHORT_MS)
+            .status()
+            .context("cannot start cargo")?;
+        ensure!(status.success(), "cargo test ended with {status}");
+        Ok(())
+    })
+}
+
+/// Names of the packages with touched files, and since when.
+fn touched(packages: &[Package]) -> Result<(Vec<String>, String)> {
+    let head = git(&["rev-parse", "HEAD"])?;
+    let common = git(&["merge-base", "HEAD", "origin/main"]).ok().filter(|base| *base != head);
+    let (base, why) = match common {
+        Some(base) => (Some(base), "touched since origin/main"),
+        None => (git(&["rev-parse", "HEAD~1"]).ok(), "touched since the commit before this one"),
+    };
+    let changed = match &base {
+        Some(base) => git(&["diff", "--name-only", base])?,
+        None => git(&["ls-files"])?,
+    };
+    let untracked = git(&["ls-files", "--others", "--exclude-standard"])?;
+    let files: Vec<&str> = changed.lines().chain(untracked.lines()).collect();
+    for file in files.iter().filter(|file| COMMON.contains(file)) {
+        eprintln!("  {file} was touched too: `cargo xtask test` checks all crates with it");
     }
-    println!("layers: {passed} passed, {} failed", failed.len());
-    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
-    Ok(())
+    Ok((owners(packages, &files), why.to_owned()))
 }
 
-fn house() -> Result<()> {
-    cargo(&["fmt", "--all", "--check"])?;
-    tidy::run(&[])
+/// A package: its name, and its folder from the root of the repository.
+struct Package {
+    name: String,
+    folder: String,
 }
 
-fn unit() -> Result<()> {
-    cargo(&["test", "--workspace", "--no-fail-fast"])
+fn packages() -> Result<Vec<Package>> {
+    let output = cargo_command(&["metadata", "--no-deps", "--format-version", "1", "--offline"]).output()?;
+    ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let root = kit::repository();
+    let package = |package: &serde_json::Value| {
+        let folder = Path::new(package["manifest_path"].as_str()?).parent()?.strip_prefix(&root).ok()?;
+        Some(Package { name: package["name"].as_str()?.to_owned(), folder: folder.to_str()?.to_owned() })
+    };
+    let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
+    Ok(packages.iter().filter_map(package).collect())
 }
 
-fn container() -> Result<()> {
-    kit::open()?.make(&["kubernetes", "clients/talosctl"])?;
-    crate::build::image("container", corten_config::defaults::KUBERNETES_VERSION)?;
-    e2e::run(&["node", "--container", "--json"].map(str::to_owned))
+/// Packages to which the files belong, each once.
+fn owners(packages: &[Package], files: &[&str]) -> Vec<String> {
+    let owner = |file: &str| {
+        let holders = packages.iter().filter(|package| Path::new(file).starts_with(&package.folder));
+        holders.max_by_key(|package| package.folder.len()).map(|package| package.name.clone())
+    };
+    let names: BTreeSet<String> = files.iter().filter_map(|file| owner(file)).collect();
+    names.into_iter().collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "runs on the developer's host, not on a machine")]
+fn git(args: &[&str]) -> Result<String> {
+    let output = Command::new("git").args(args).current_dir(kit::repository()).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "git {}: {}", args.join(" "), said.trim());
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_belongs_to_the_innermost_package() {
+        let package = |name: &str, folder: &str| Package { name: name.to_owned(), folder: folder.to_owned() };
+        let packages = [package("api", "api"), package("resource", "lib/resource"), package("cli", "cli")];
+        let files =
+            ["lib/resource/src/a.rs", "lib/resource/Cargo.toml", "cli/src/b.rs", "README.md", "lib/x"];
+        assert_eq!(owners(&packages, &files), ["cli", "resource"]);
+    }
+
+    #[test]
+    fn every_package_of_this_repository_has_a_folder() {
+        let packages = packages().unwrap();
+        assert!(packages.iter().any(|package| package.name == "xtask" && package.folder == "xtask"));
+        assert!(packages.iter().all(|package| !package.folder.is_empty()));
+    }
 }

@@ -52,6 +52,9 @@ struct Wanted {
     effort: Effort,
 }
 
+/// File beside an image that tells which inputs it was made from.
+pub const STAMP: &str = "built";
+
 /// The components, by name.
 type Components = std::collections::BTreeMap<String, Made>;
 
@@ -63,13 +66,19 @@ pub fn run(args: &[String]) -> Result<()> {
     let wanted = parse(args)?;
     let out = kit::repository().join("target/image").join(wanted.profile.flavour.name());
     fs::create_dir_all(&out)?;
+    // What others know about the image that was here holds no more.
+    if out.join(STAMP).exists() {
+        fs::remove_file(out.join(STAMP))?;
+    }
     let components = kit::open()?.make(&needed(&wanted)?)?;
     let part = |names: &[&str]| wanted.only.as_deref().is_none_or(|only| names.contains(&only));
     if part(&["images"]) {
+        say("writing the OCI images");
         write_images(&wanted, &components, &out)?;
     }
     if part(&["rootfs", "boot"]) {
         build_own(&wanted)?;
+        say("writing the root");
         let scratch = fresh(&out.join("scratch"))?;
         let mut planned = root::plan(&wanted.profile, &parts(&wanted, &components)?, &scratch)?;
         let bill = root_bill(&wanted, &components, &planned.taken)?;
@@ -253,6 +262,7 @@ fn boot_images(wanted: &Wanted, components: &Components, planned: &Root, out: &P
     let kernel = planned.kernel.as_ref().context("a root that boots has a kernel")?;
     let tools = get(components, "debian/build-tools")?.tree();
     let image = out.join("root.sqsh");
+    say("compressing the root");
     squashfs::write(&planned.tree, &tools, wanted.effort, &image)?;
     let early = initramfs::plan(&own(&wanted.init, "init")?, &image, kernel, &planned.tree)?;
     let mut archived = Vec::new();
@@ -286,6 +296,7 @@ fn budget(name: &str, size: u64, max: u64, effort: Effort) -> Result<()> {
 }
 
 fn write_disk(wanted: &Wanted, tools: &Path, boot: &[u8], unified: &[u8], out: &Path) -> Result<()> {
+    say("writing the disk");
     let profile = &wanted.profile;
     let hash = Sha256::digest(unified);
     let volume_id = u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]);
@@ -415,6 +426,11 @@ fn fresh(path: &Path) -> Result<PathBuf> {
     }
     fs::create_dir_all(path)?;
     Ok(path.to_owned())
+}
+
+/// Tells the person who waits what is being done.
+fn say(text: &str) {
+    eprintln!("  image: {text}");
 }
 
 /// Tells what was made and how large it is.

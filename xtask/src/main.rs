@@ -3,9 +3,14 @@
 mod build;
 mod check;
 mod e2e;
+mod fuzz;
+mod generate;
 mod host;
 mod image;
 mod kit;
+mod layers;
+mod progress;
+mod skips;
 mod spec;
 mod tidy;
 mod up;
@@ -24,11 +29,16 @@ const COMMANDS: &[Command] = &[
     Command { name: "down", about: "take the machines away", run: up::down },
     Command {
         name: "check",
-        about: "the fast loop: format, tidy, clippy, tests of the named crates",
+        about: "the fast loop: format, tidy, clippy and tests of the touched (or named) crates",
         run: check::run,
     },
-    Command { name: "test", about: "what CI runs: all layers, or those that are named", run: check::test },
+    Command { name: "test", about: "what CI runs: all layers, or those that are named", run: layers::run },
     Command { name: "tidy", about: "rules of the house that no compiler knows", run: tidy::run },
+    Command {
+        name: "gen",
+        about: "write the pages that come from code; --check compares",
+        run: generate::run,
+    },
     Command { name: "kit", about: "make third-party parts that are not in the cache yet", run: kit::run },
     Command {
         name: "image",

@@ -1,9 +1,10 @@
 //! `cargo xtask up`: builds what is missing, starts a machine and makes it a Kubernetes node that serves a page.
 //!
 //! Nothing is built twice: an image is made anew only when what goes into it has changed. Whatever stops this
-//! program before the end takes the machine away with it.
+//! program before the end takes the machine away with it: its launcher notices that nobody is there any more.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,9 @@ use corten_e2e::tool::Tool;
 use corten_harness::cleanup::Cleanup;
 use corten_harness::qemu::Program;
 use corten_harness::{Lifetime, Registry, preflight};
+use serde_json::{Map, Value};
 
+use crate::progress::Steps;
 use crate::{build, host, kit};
 
 const NAME: &str = "corten";
@@ -23,6 +26,9 @@ const API_PORT: u16 = 50_000;
 const KUBERNETES_PORT: u16 = 6443;
 const SUBNET: u8 = 0;
 const DOWN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Seconds since power-on, by what had happened then.
+type Figures = Vec<(&'static str, f64)>;
 
 /// Start a machine that becomes a Kubernetes node.
 #[derive(Debug, Parser)]
@@ -65,38 +71,86 @@ enum Kvm {
 pub fn run(args: &[String]) -> Result<()> {
     let up = Up::parse_from(std::iter::once("up".to_owned()).chain(args.iter().cloned()));
     let began = Instant::now();
-    host::ensure_packages(host::BUILD)?;
-    let mut missing = preflight::ports(&[API_PORT, KUBERNETES_PORT]);
-    if up.container {
-        missing.extend(preflight::container_machine());
+    let mut steps = Steps::default();
+    let result = ready(&up, &mut steps);
+    if up.json {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{}", report(&result, &steps, began.elapsed()))?;
     }
+    result.map(drop)
+}
+
+/// What programs are told: whether it went well, with the figures and the seconds of each step of building.
+fn report(result: &Result<Figures>, steps: &Steps, total: Duration) -> Value {
+    let mut object = Map::new();
+    object.insert("ok".to_owned(), result.is_ok().into());
+    object.insert("total_seconds".to_owned(), total.as_secs_f64().into());
+    object.insert("build_seconds".to_owned(), steps.json());
+    match result {
+        Ok(figures) => {
+            object.extend(figures.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())));
+        }
+        Err(error) => drop(object.insert("error".to_owned(), format!("{error:#}").into())),
+    }
+    Value::Object(object)
+}
+
+/// Builds what is missing and starts the machine, until a page is served.
+fn ready(up: &Up, steps: &mut Steps) -> Result<Figures> {
     if let Some(entry) = registry().find(NAME)? {
         bail!(
             "a machine is up already, its files are in {}; `cargo xtask down` takes it away",
             entry.folder.display()
         );
     }
-    ensure!(missing.is_empty(), "this host cannot run a machine:\n  {}", missing.join("\n  "));
+    check_host(up)?;
+    steps.run("packages of the host", || host::ensure_packages(host::BUILD))?;
     let mode = if up.container { Mode::Container } else { Mode::Qemu };
-    let image = build::image(mode.flavour(), &up.kubernetes_version)?;
-    let corten = build::corten()?;
-    let options = machine_options(&up, mode, image)?;
+    let image = build::image(mode.flavour(), &up.kubernetes_version, steps)?;
+    let corten = build::corten(steps)?;
+    let mut parts = steps.run("parts that run on the host", || kit::open()?.make(parts_of_host(mode)))?;
+    let kubernetes = parts.remove("kubernetes").context("Kubernetes was not made")?.program("kubernetes");
+    let qemu = parts.remove("debian/qemu").map(|made| made.tree());
+    let options = machine_options(up, mode, image, qemu, steps)?;
     Cleanup::handle_interrupts()?;
     let away = Cleanup::register(|| drop(down(&[])));
-    let result = bring_up(&up, &options, corten);
-    match result {
-        Ok(figures) => {
-            std::mem::forget(away);
-            tell(&up, &options, &figures, began)
-        }
-        Err(error) => {
-            drop(away);
-            Err(error)
-        }
+    let figures = bring_up(up, &options, &corten, &kubernetes)?;
+    std::mem::forget(away);
+    tell(&options, &corten, &kubernetes)?;
+    Ok(figures)
+}
+
+/// Components whose programs run beside the machine.
+const fn parts_of_host(mode: Mode) -> &'static [&'static str] {
+    match mode {
+        Mode::Container => &["kubernetes"],
+        Mode::Qemu => &["kubernetes", "debian/qemu"],
     }
 }
 
-fn machine_options(up: &Up, mode: Mode, image: PathBuf) -> Result<MachineOptions> {
+/// Refuses a host on which no machine can run, with everything that it lacks.
+fn check_host(up: &Up) -> Result<()> {
+    let mut missing = preflight::ports(&[API_PORT, KUBERNETES_PORT]);
+    if up.container {
+        missing.extend(preflight::container_machine());
+    } else {
+        missing.extend(preflight::memory(u64::from(up.memory) << 20));
+    }
+    if up.kvm == Kvm::On && !Path::new("/dev/kvm").exists() {
+        missing.push("There is no /dev/kvm: leave out `--kvm on`, or load the kernel module kvm.".to_owned());
+    }
+    missing.extend(host::missing_commands());
+    ensure!(missing.is_empty(), "this host cannot run a machine:\n  {}", missing.join("\n  "));
+    Ok(())
+}
+
+fn machine_options(
+    up: &Up,
+    mode: Mode,
+    image: PathBuf,
+    qemu: Option<PathBuf>,
+    steps: &mut Steps,
+) -> Result<MachineOptions> {
     let folder = registry_folder().join(NAME);
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
@@ -106,10 +160,8 @@ fn machine_options(up: &Up, mode: Mode, image: PathBuf) -> Result<MachineOptions
     (options.memory_mib, options.cpus, options.disk_gib) = (up.memory, up.cpus, up.disk);
     options.lifetime = Lifetime::Detached;
     options.registry = Some(registry_folder());
-    if mode == Mode::Qemu {
-        let tree =
-            kit::open()?.make(&["debian/qemu"])?.remove("debian/qemu").context("QEMU was not made")?.tree();
-        options.kvm = use_kvm(up.kvm, &tree, &options.image)?;
+    if let Some(tree) = qemu {
+        options.kvm = steps.run("KVM probe", || use_kvm(up.kvm, &tree, &options.image))?;
         options.qemu = vec![tree];
     }
     Ok(options)
@@ -131,15 +183,13 @@ fn use_kvm(wish: Kvm, qemu: &Path, image: &Path) -> Result<bool> {
     }
 }
 
-fn bring_up(up: &Up, options: &MachineOptions, corten: PathBuf) -> Result<Vec<(&'static str, f64)>> {
+fn bring_up(up: &Up, options: &MachineOptions, corten: &Path, kubernetes: &Path) -> Result<Figures> {
     let mut plan = ClusterPlan::of(options);
     plan.kubernetes_version.clone_from(&up.kubernetes_version);
     let files = Files::write(&plan, &options.folder)?;
     let started = Instant::now();
     let machine = options.start()?;
-    let kubernetes =
-        kit::open()?.make(&["kubernetes"])?.remove("kubernetes").context("Kubernetes was not made")?;
-    let kubectl = Tool::new(kubernetes.program("kubernetes"), "kubectl");
+    let kubectl = Tool::new(kubernetes, "kubectl");
     let client = Tool::new(corten, "corten");
     let progress = |text: &str| say(text);
     let cluster = Cluster { plan, files, machine: &machine, client, kubectl, started, progress: &progress };
@@ -148,32 +198,18 @@ fn bring_up(up: &Up, options: &MachineOptions, corten: PathBuf) -> Result<Vec<(&
     Ok(figures.0)
 }
 
-fn tell(up: &Up, options: &MachineOptions, figures: &[(&'static str, f64)], began: Instant) -> Result<()> {
-    use std::io::Write;
+fn tell(options: &MachineOptions, corten: &Path, kubernetes: &Path) -> Result<()> {
     let folder = options.folder.display();
-    let corten = build::corten()?;
-    let kubernetes =
-        kit::open()?.make(&["kubernetes"])?.remove("kubernetes").context("Kubernetes was not made")?;
+    let corten = corten.display();
     let mut out = std::io::stdout().lock();
     writeln!(out, "\nThe node is Ready and a pod serves a page. Files: {folder}\n")?;
     writeln!(out, "Try next:")?;
     writeln!(out, "  export TALOSCONFIG={folder}/talosconfig KUBECONFIG={folder}/kubeconfig")?;
-    writeln!(out, "  {} service", corten.display())?;
-    writeln!(
-        out,
-        "  {} get members                  (get rd lists everything there is to get)",
-        corten.display()
-    )?;
+    writeln!(out, "  {corten} service")?;
+    writeln!(out, "  {corten} get members                  (get rd lists everything there is to get)")?;
     writeln!(out, "  talosctl health                 (any talosctl; the talosconfig is the same)")?;
-    writeln!(out, "  {} kubectl get pods -A", kubernetes.program("kubernetes").display())?;
+    writeln!(out, "  {} kubectl get pods -A", kubernetes.display())?;
     writeln!(out, "  cargo xtask down                (takes the machine away)")?;
-    if up.json {
-        let mut object = serde_json::Map::new();
-        object.insert("ok".to_owned(), true.into());
-        object.insert("total_seconds".to_owned(), began.elapsed().as_secs_f64().into());
-        object.extend(figures.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())));
-        writeln!(out, "{}", serde_json::Value::Object(object))?;
-    }
     Ok(())
 }
 
@@ -202,4 +238,18 @@ pub fn down(_: &[String]) -> Result<()> {
         say(&format!("the machine {} is gone", entry.name));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_told_how_it_went_in_either_case() {
+        let steps = Steps::default();
+        let good = report(&Ok(vec![("ready_seconds", 3.0)]), &steps, Duration::from_secs(9));
+        assert_eq!((&good["ok"], &good["ready_seconds"]), (&true.into(), &3.0.into()));
+        let bad = report(&Err(anyhow::anyhow!("no bridge")), &steps, Duration::from_secs(9));
+        assert_eq!((&bad["ok"], &bad["error"]), (&false.into(), &"no bridge".into()));
+    }
 }

@@ -203,3 +203,41 @@ pub fn to_status(error: StateError) -> Status {
     };
     Status::new(code, error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    /// Clients and other machines send resources of every type; none of them is believed.
+    #[test]
+    fn any_specification_of_any_type_is_decoded_or_refused() {
+        let registry = corten_resources::registry();
+        let kinds: Vec<&str> = registry.types().map(|kind| kind.definition.kind).collect();
+        bolero::check!().with_type::<(u16, Vec<u8>, String)>().for_each(|(which, proto, yaml)| {
+            let kind = kinds[usize::from(*which) % kinds.len()];
+            let metadata = Metadata::new("fuzz", kind, "id");
+            if let Ok(resource) = registry.decode(metadata.clone(), proto.clone(), yaml.clone()) {
+                let _ = (resource.to_proto(), resource.to_yaml());
+            }
+            let _ = registry.decode_yaml(metadata, yaml);
+        });
+    }
+
+    #[test]
+    fn any_message_is_a_request_or_refused() {
+        let registry = corten_resources::registry();
+        bolero::check!().for_each(|bytes: &[u8]| {
+            if let Ok(resource) = wire::Resource::decode(bytes) {
+                let _ = from_wire(Some(resource), &registry);
+            }
+            if let Ok(options) = wire::WatchOptions::decode(bytes) {
+                let _ = options_from_wire(options);
+            }
+            if let Ok(event) = wire::Event::decode(bytes) {
+                let _ = event_from_wire(event, &registry);
+            }
+        });
+    }
+}

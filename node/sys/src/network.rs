@@ -278,6 +278,13 @@ mod tests {
     }
 
     #[test]
+    fn any_packet_is_an_answer_or_none() {
+        bolero::check!().with_type::<(Vec<u8>, u32)>().for_each(|(packet, sequence)| {
+            let _ = acknowledgement(packet, *sequence);
+        });
+    }
+
+    #[test]
     fn builds_a_small_network_in_own_namespaces() {
         let work = || {
             unshare(Namespaces::NET).unwrap();

@@ -17,6 +17,7 @@
 
 pub mod cluster;
 pub mod cx;
+pub mod host;
 pub mod inside;
 pub mod machine;
 pub mod streams;
@@ -70,6 +71,12 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "losses of power in the first boot, unflushed writes dropped: Ready, the same, clean disks",
         modes: &[Mode::Qemu],
         run: scenarios::power_cut::run,
+    },
+    Scenario {
+        name: "up-down",
+        about: "the front door: up, once more without building, Ctrl-C, a host that lacks something; down leaves nothing",
+        modes: &[Mode::Container, Mode::Qemu],
+        run: scenarios::up_down::run,
     },
 ];
 

@@ -4,3 +4,4 @@ pub mod brain_kill;
 pub mod node;
 pub mod node_faults;
 pub mod power_cut;
+pub mod up_down;

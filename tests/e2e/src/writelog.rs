@@ -62,18 +62,39 @@ pub struct Kept {
 
 /// How many requests a log that is being written has on record.
 pub fn count(path: &Path) -> Result<u64> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    Ok(superblock(&file)?.0)
+    let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    Ok(superblock(&mut file)?.0)
 }
 
 /// Number of entries, and bytes of a sector.
-fn superblock(file: &File) -> Result<(u64, u64)> {
+fn superblock(log: &mut (impl Read + Seek)) -> Result<(u64, u64)> {
     let mut bytes = [0; 28];
-    file.read_exact_at(&mut bytes, 0).context("the log has no superblock")?;
+    log.seek(SeekFrom::Start(0))?;
+    log.read_exact(&mut bytes).context("the log has no superblock")?;
     ensure!(word(&bytes, 0) == MAGIC, "this is no log of writes");
     let sector_bytes = word(&bytes, 24) & 0xffff_ffff;
     ensure!((512..=65536).contains(&sector_bytes), "a sector of the log has {sector_bytes} bytes");
     Ok((word(&bytes, 16), sector_bytes))
+}
+
+/// Bytes of a sector, and the headers of all entries.
+fn headers(log: &mut (impl Read + Seek)) -> Result<(u64, Vec<Entry>)> {
+    let (count, sector_bytes) = superblock(log)?;
+    ensure!(count <= ENTRIES_MAX, "the log has {count} entries");
+    let mut entries = Vec::new();
+    let mut position = sector_bytes;
+    for _ in 0..count {
+        let mut header = [0; 32];
+        log.seek(SeekFrom::Start(position))?;
+        log.read_exact(&mut header).context("the log ends within an entry")?;
+        let data = position + sector_bytes;
+        let entry =
+            Entry { sector: word(&header, 0), sectors: word(&header, 8), flags: word(&header, 16), data };
+        let length = if entry.has_data() { entry.sectors.checked_mul(sector_bytes) } else { Some(0) };
+        position = length.and_then(|length| data.checked_add(length)).context("an entry has no end")?;
+        entries.push(entry);
+    }
+    Ok((sector_bytes, entries))
 }
 
 /// A little-endian number; what is beyond the end is zero.
@@ -89,20 +110,7 @@ impl WriteLog {
     /// Reads the headers of a log.
     pub fn open(path: &Path) -> Result<Self> {
         let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let (count, sector_bytes) = superblock(&file)?;
-        ensure!(count <= ENTRIES_MAX, "the log has {count} entries");
-        let mut entries = Vec::new();
-        let mut position = sector_bytes;
-        for _ in 0..count {
-            let mut header = [0; 32];
-            file.seek(SeekFrom::Start(position))?;
-            file.read_exact(&mut header).context("the log ends within an entry")?;
-            let data = position + sector_bytes;
-            let entry =
-                Entry { sector: word(&header, 0), sectors: word(&header, 8), flags: word(&header, 16), data };
-            position = if entry.has_data() { data + entry.sectors * sector_bytes } else { data };
-            entries.push(entry);
-        }
+        let (sector_bytes, entries) = headers(&mut file)?;
         Ok(Self { file, sector_bytes, entries })
     }
 
@@ -217,6 +225,26 @@ mod tests {
                 && all.contains(&vec![1, 2, 2, 0])
                 && all.contains(&vec![0, 2, 2, 0])
         );
+    }
+
+    #[test]
+    fn any_bytes_are_a_log_or_refused() {
+        bolero::check!().with_type::<(Vec<u8>, u8)>().for_each(|(tail, count)| {
+            let mut bytes = log(&[]);
+            bytes[16] = *count;
+            bytes.extend(tail);
+            let _ = headers(&mut std::io::Cursor::new(bytes));
+        });
+    }
+
+    #[test]
+    fn an_entry_beyond_all_numbers_is_refused() {
+        let endless = log(&[(0, u64::MAX / 256, DISCARD, 0)]);
+        assert!(headers(&mut std::io::Cursor::new(&endless)).is_ok(), "what is discarded has no data");
+        let mut endless = endless;
+        endless[512 + 16] = 0;
+        let error = headers(&mut std::io::Cursor::new(&endless)).unwrap_err().to_string();
+        assert_eq!(error, "an entry has no end");
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl ContainerMachine {
         let file = spec.folder.join(SPEC_FILE);
         std::fs::write(&file, serde_json::to_vec_pretty(&spec)?)
             .with_context(|| format!("cannot write {}", file.display()))?;
-        let launcher = Launcher::start(spec.launcher.as_deref(), "container", &spec.folder, spec.lifetime)?;
+        let launcher = Launcher::start(spec.launcher.as_deref(), "container", &spec.folder)?;
         let machine = Self { spec, launcher };
         if let Some(folder) = &machine.spec.registry {
             Registry::new(folder).add(&machine.entry())?;
@@ -210,10 +210,11 @@ impl ContainerMachine {
     }
 
     /// Leaves a detached machine running.
-    pub fn detach(self) -> Result<Entry> {
+    pub fn detach(mut self) -> Result<Entry> {
         if self.spec.lifetime != Lifetime::Detached {
             bail!("`{}` is owned by this program and ends with it", self.spec.name);
         }
+        self.launcher.release()?;
         let entry = self.entry();
         std::mem::forget(self);
         Ok(entry)

@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,9 @@ use crate::registry::stop_launcher;
 use crate::status::{Phase, Status};
 use crate::wait::{tail, wait_for};
 
+/// What an owner sends to a launcher that shall go on without it.
+const RELEASE: &[u8] = b"r";
+
 /// How long a machine may live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -26,7 +29,7 @@ pub enum Lifetime {
     /// As long as the program that started it.
     #[default]
     Owned,
-    /// Until someone ends it.
+    /// As long as that program, or until someone ends it once the program has left it running.
     Detached,
 }
 
@@ -41,12 +44,7 @@ pub(crate) struct Launcher {
 impl Launcher {
     /// Starts `program` (or this program) in a launcher's role with a specification file, and waits until the machine
     /// runs.
-    pub(crate) fn start(
-        program: Option<&Path>,
-        role: &str,
-        folder: &Path,
-        lifetime: Lifetime,
-    ) -> Result<Self> {
+    pub(crate) fn start(program: Option<&Path>, role: &str, folder: &Path) -> Result<Self> {
         const START_MAX: Duration = Duration::from_secs(30);
         Status::starting().write(folder)?;
         let program = match program {
@@ -54,10 +52,9 @@ impl Launcher {
             None => std::env::current_exe().context("cannot find this program")?,
         };
         let log = File::create(folder.join("launcher.log")).context("cannot make launcher.log")?;
-        let stdin = if lifetime == Lifetime::Owned { Stdio::piped() } else { Stdio::null() };
         let mut command = Command::new(&program);
         command.args([crate::ROLE_ARGUMENT, role]).arg(folder);
-        command.stdin(stdin).stdout(log.try_clone()?).stderr(log);
+        command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
         let start_ticks = procfs::process_stat(child.id())?.start_ticks;
         let mut launcher = Self { child, start_ticks, folder: folder.to_owned() };
@@ -90,6 +87,12 @@ impl Launcher {
 
     pub(crate) fn start_ticks(&self) -> u64 {
         self.start_ticks
+    }
+
+    /// Lets the machine outlive this program.
+    pub(crate) fn release(&mut self) -> Result<()> {
+        let mut owner = self.child.stdin.take().context("the machine was left running already")?;
+        owner.write_all(RELEASE).context("the launcher does not listen")
     }
 
     /// Ends the machine in order, or at once after `grace`.
@@ -162,12 +165,13 @@ pub(crate) struct Ears {
 }
 
 impl Ears {
-    /// Listens for signals and, if owned, for the owner's end. Also leaves the terminal, so that Ctrl-C is the owner's.
-    pub(crate) fn open(lifetime: Lifetime) -> Result<Self> {
+    /// Listens for signals and for the owner: its end, or that it leaves the machine running. Also leaves the terminal,
+    /// so that Ctrl-C is the owner's.
+    pub(crate) fn open() -> Result<Self> {
         let signals = SignalFd::open(&[number::TERMINATE, number::INTERRUPT, number::HANGUP])?;
         // Fails only for a process that leads a group already, which then has no owner's terminal either.
         let _ = rustix::process::setsid();
-        Ok(Self { signals, owner: (lifetime == Lifetime::Owned).then(io::stdin) })
+        Ok(Self { signals, owner: Some(io::stdin()) })
     }
 
     /// Waits until something happens.
@@ -193,10 +197,18 @@ impl Ears {
                     Some(_) => return Ok(Wake::Stop),
                     None => {}
                 },
-                [_, _, true] => return Ok(Wake::Cut),
+                [_, _, true] if self.owner_is_gone() => return Ok(Wake::Cut),
+                [_, _, true] => self.owner = None,
                 _ => {}
             }
         }
+    }
+
+    /// Whether the owner ended without a word.
+    fn owner_is_gone(&self) -> bool {
+        let mut word = [0; RELEASE.len()];
+        let Some(owner) = &self.owner else { return false };
+        !rustix::io::read(owner, &mut word).is_ok_and(|length| word.get(..length) == Some(RELEASE))
     }
 
     /// Waits for the end of a process that is being killed, whatever else happens.

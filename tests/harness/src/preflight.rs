@@ -35,12 +35,16 @@ pub fn container_machine() -> Vec<String> {
     if cgroup::Cgroups::detect(Path::new("/sys/fs/cgroup")).is_err() {
         missing.push("No control groups are mounted at /sys/fs/cgroup.".to_owned());
     }
-    let memory =
-        procfs::meminfo().ok().and_then(|info| info.get("MemAvailable").copied()).unwrap_or_default();
-    if memory < MEMORY_MIN_BYTES {
-        missing.push(format!("A machine needs 2 GiB of free memory, and there are {} MiB.", memory >> 20));
-    }
+    missing.extend(memory(MEMORY_MIN_BYTES));
     missing
+}
+
+/// Whether a machine that needs so many bytes of memory finds them.
+pub fn memory(needed: u64) -> Option<String> {
+    let free = procfs::meminfo().ok().and_then(|info| info.get("MemAvailable").copied()).unwrap_or_default();
+    let (needed_mib, free_mib) = (needed >> 20, free >> 20);
+    (free < needed)
+        .then(|| format!("A machine needs {needed_mib} MiB of free memory, and there are {free_mib} MiB."))
 }
 
 /// Which of these ports of the loopback are taken.
@@ -74,6 +78,13 @@ fn has_filesystem(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn too_little_memory_is_told_with_both_figures() {
+        assert_eq!(memory(0), None);
+        let told = memory(u64::MAX).unwrap();
+        assert!(told.contains("17592186044415 MiB") && told.contains("there are"), "{told}");
+    }
 
     #[test]
     fn a_taken_port_is_named() {

@@ -273,3 +273,15 @@ fn an_empty_patch_changes_nothing_but_the_form() {
     check("{}", &[]);
     assert_eq!(once.patched(&[Patch::parse(b"{}").unwrap()]).unwrap().text(), once.text());
 }
+
+/// Patches come from whoever may change the configuration; whatever is in them, the result is a configuration or an
+/// error that says why.
+#[test]
+fn any_patch_is_applied_or_refused() {
+    let base = base();
+    bolero::check!().for_each(|bytes: &[u8]| {
+        if let Ok(patch) = Patch::parse(bytes) {
+            let _ = base.patched(&[patch]);
+        }
+    });
+}

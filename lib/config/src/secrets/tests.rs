@@ -47,3 +47,10 @@ fn a_client_has_its_roles_and_the_authority_of_the_bundle() {
     assert_eq!(client.certificate.subject().organizations, ["os:admin", "os:reader"]);
     client.certificate.verify_issued_by(bundle.talos_authority().unwrap().certificate()).unwrap();
 }
+
+#[test]
+fn any_bytes_are_a_bundle_or_refused() {
+    bolero::check!().for_each(|bytes: &[u8]| {
+        let _ = SecretsBundle::parse(bytes);
+    });
+}

@@ -51,7 +51,7 @@ pub(crate) fn launcher_main(arguments: &[OsString]) -> Result<()> {
 
 /// Makes what is outside of the machine, runs it, and takes everything away again. The result tells how it ended.
 fn launch(spec: &ContainerSpec, status: &mut Status) -> Result<String> {
-    let mut ears = Ears::open(spec.lifetime)?;
+    let mut ears = Ears::open()?;
     // Started before we move into the lab, because it listens on the host.
     let forwarder = forward::start(&spec.lab.namespace(), spec.address, &spec.forwards)?;
     let lab = Membership::join(&spec.lab, &spec.name)?;

@@ -42,7 +42,7 @@ pub(crate) fn launcher_main(arguments: &[OsString]) -> Result<()> {
 }
 
 fn launch(spec: &QemuSpec, status: &mut Status) -> Result<String> {
-    let mut ears = Ears::open(spec.lifetime)?;
+    let mut ears = Ears::open()?;
     let variables = spec.folder.join("variables.fd");
     if let Firmware::Uefi { variables: template, .. } = &spec.firmware
         && !variables.exists()

@@ -1,0 +1,125 @@
+//! `cargo xtask test`, what CI runs: all layers of tests, or those that are named.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::build::cargo;
+use crate::progress::Steps;
+use crate::{e2e, fuzz, host, kit, skips, tidy};
+
+/// One layer of tests.
+pub struct Layer {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// What it runs.
+    pub about: &'static str,
+    run: fn() -> Result<()>,
+}
+
+/// Weakest that can fail first.
+pub const LAYERS: &[Layer] = &[
+    Layer { name: "tidy", about: "format and the rules of the house", run: house },
+    Layer {
+        name: "unit",
+        about: "unit, property, conformance and namespace tests, and those against programs of the kit",
+        run: unit,
+    },
+    Layer {
+        name: "fuzz",
+        about: "every parser of bytes that nobody vouches for, 60 s in all",
+        run: fuzz::run,
+    },
+    Layer { name: "container", about: "a container machine to Ready, by stock clients", run: container },
+];
+
+/// Components of the kit that tests run, with the programs of each.
+const TOOLS: [(&str, &[&str]); 5] = [
+    ("clients/talosctl", &["talosctl"]),
+    ("containerd", &["containerd", "containerd-shim-runc-v2", "ctr"]),
+    ("etcd", &["etcd"]),
+    ("kubernetes", &["kubernetes"]),
+    ("runc", &["runc"]),
+];
+
+/// Runs the command.
+///
+/// # Errors
+/// When a layer fails.
+pub fn run(args: &[String]) -> Result<()> {
+    if let Some(unknown) = args.iter().find(|name| !LAYERS.iter().any(|layer| layer.name == **name)) {
+        let known: Vec<String> =
+            LAYERS.iter().map(|layer| format!("{} ({})", layer.name, layer.about)).collect();
+        bail!("there is no layer `{unknown}`; layers: {}", known.join(", "));
+    }
+    let began = Instant::now();
+    host::ensure_packages(&[host::BUILD, host::TEST].concat())?;
+    let (mut passed, mut failed) = (0, Vec::new());
+    for layer in LAYERS.iter().filter(|layer| args.is_empty() || args.iter().any(|name| name == layer.name)) {
+        eprintln!("== {}: {}", layer.name, layer.about);
+        let began = Instant::now();
+        match (layer.run)() {
+            Ok(()) => passed += 1,
+            Err(error) => {
+                crate::report(&error);
+                failed.push(layer.name);
+            }
+        }
+        eprintln!("== {}: {:.0} s", layer.name, began.elapsed().as_secs_f64());
+    }
+    let seconds = began.elapsed().as_secs();
+    println!("layers: {passed} passed, {} failed, in {seconds} s", failed.len());
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
+}
+
+fn house() -> Result<()> {
+    cargo(&["fmt", "--all", "--check"])?;
+    tidy::run(&[])
+}
+
+fn unit() -> Result<()> {
+    let programs = programs()?;
+    let openssl = PathBuf::from("/usr/bin/openssl");
+    let variables = [
+        ("CORTEN_TALOSCTL", programs.join("talosctl")),
+        ("CORTEN_CONTAINERD", programs.clone()),
+        ("CORTEN_ETCD", programs.join("etcd")),
+        ("CORTEN_KUBERNETES", programs.clone()),
+        ("CORTEN_OPENSSL", openssl),
+        (fuzz::TIME, fuzz::SHORT_MS.into()),
+    ];
+    skips::run_tests(&variables)
+}
+
+/// One folder with all programs that tests run, made from the kit.
+fn programs() -> Result<PathBuf> {
+    let mut steps = Steps::default();
+    let (mut names, folder) = (Vec::new(), kit::repository().join("target/test-programs"));
+    names.extend(TOOLS.iter().map(|(component, _)| *component));
+    // Tests of the builder look for it in the cache themselves.
+    names.push("debian/build-tools");
+    let made = steps.run("programs for tests", || kit::open()?.make(&names))?;
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for (component, programs) in TOOLS {
+        let made = made.get(component).with_context(|| format!("the kit did not make `{component}`"))?;
+        for program in programs {
+            let path = made.program(program);
+            ensure!(path.is_file(), "`{component}` has no program {program}");
+            std::os::unix::fs::symlink(&path, folder.join(program))
+                .with_context(|| format!("cannot link {}", path.display()))?;
+        }
+    }
+    Ok(folder)
+}
+
+fn container() -> Result<()> {
+    let mut steps = Steps::default();
+    kit::open()?.make(&["kubernetes", "clients/talosctl"])?;
+    crate::build::image("container", corten_config::defaults::KUBERNETES_VERSION, &mut steps)?;
+    e2e::run(&["node", "--container", "--json"].map(str::to_owned))
+}
