@@ -28,6 +28,8 @@ pub const DATAPLANE: &str = "/run/dataplane";
 pub const CRI_SOCKET: &str = "/run/containerd/containerd.sock";
 /// containerd for the system's own images, started on demand.
 pub const CONTAINERD_SOCKET: &str = "/system/run/containerd/containerd.sock";
+/// Its images and containers: a bounded tmpfs of its own.
+pub const CONTAINERD: &str = "/run/system-containerd";
 /// Service logs once EPHEMERAL is mounted.
 pub const LOG: &str = "/var/log";
 /// Service logs before that.

@@ -164,6 +164,7 @@ types! {
     secrets::OsRoot,
     secrets::TrustdCertificate,
     service::ServiceSpec,
+    service::ServiceDemand,
     service::Service,
     service::BootstrapIntent,
     time::TimeStatus,

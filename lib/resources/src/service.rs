@@ -4,7 +4,7 @@
 //! reports through [`Service`]. A service that must not start yet still has a specification: `waiting_for` says what it waits for, so that
 //! `service` lists it with its reason.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use corten_resource::{Enumeration, Record, Resource};
 
@@ -54,6 +54,32 @@ pub enum HealthProbe {
     /// The containerd behind the socket `target` answers its health service.
     #[variant(4, "containerd")]
     Containerd,
+}
+
+/// What uses a service besides the calls that asked for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enumeration)]
+pub enum UseProbe {
+    /// Nothing.
+    #[default]
+    #[variant(0, "none")]
+    None,
+    /// Containers that run in the containerd behind the socket `target`.
+    #[variant(1, "containerd")]
+    Containerd,
+}
+
+/// A service runs only while it is used, and some time longer.
+#[derive(Clone, Debug, Default, PartialEq, Record)]
+pub struct OnDemand {
+    /// How long it goes on after its last use.
+    #[field(1, "idleTime")]
+    pub idle_time: Duration,
+    /// What else uses it.
+    #[field(2, "probe")]
+    pub probe: UseProbe,
+    /// What the probe is directed at; its form depends on the kind.
+    #[field(3, "target", omitempty)]
+    pub target: String,
 }
 
 /// When and how a service's health is checked.
@@ -222,6 +248,21 @@ pub struct ServiceSpec {
     /// The API may start, stop and restart it.
     #[field(8, "control")]
     pub control: bool,
+    /// Runs only while there is a [`ServiceDemand`]; absent for a service that always runs.
+    #[field(9, "onDemand", omitempty)]
+    pub on_demand: Option<OnDemand>,
+}
+
+/// Somebody needs a service that runs on demand. The id is the service's id.
+///
+/// Written by the service manager for those who use the service; journalled, so that a new machined ends what its predecessor started. Ours
+/// only.
+#[derive(Clone, Debug, Default, PartialEq, Resource)]
+#[resource(kind = "ServiceDemands.corten.dev", namespace = "runtime", internal)]
+pub struct ServiceDemand {
+    /// When the last use ended; absent while it lasts.
+    #[field(1, "idleSince", omitempty)]
+    pub idle_since: Option<SystemTime>,
 }
 
 /// State of a service as clients see it. The id is the service's id.

@@ -42,6 +42,8 @@ fn table() -> Vec<Row> {
             Mount::pseudo("mqueue", "/dev/mqueue").flags(SAFE),
             Mount::pseudo("tmpfs", "/system").flags(SAFE).options("mode=0755"),
             Mount::pseudo("tmpfs", "/tmp").flags(SAFE).options("mode=1777,size=64m"),
+            // Images in memory: they must neither fill /run nor take the memory that pods need.
+            Mount::pseudo("tmpfs", "/run/system-containerd").flags(NO_DEVICES).options("mode=0711,size=25%"),
             Mount::pseudo("tmpfs", "/etc/cni").flags(SAFE).options("mode=0755"),
             Mount::pseudo("tmpfs", "/etc/cri").flags(SAFE).options("mode=0700"),
             Mount::pseudo("tmpfs", "/etc/kubernetes").flags(SAFE).options("mode=0755"),
@@ -66,7 +68,7 @@ fn table() -> Vec<Row> {
 }
 
 /// Targets that no image has because they are made on a filesystem mounted by an earlier row.
-const MADE: [&str; 4] = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/hugepages"];
+const MADE: [&str; 5] = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/hugepages", "/run/system-containerd"];
 
 /// Mounts the table. What the host or the initramfs mounted already is left as it is. A failure is logged and life goes
 /// on: what needs the mount will say so.

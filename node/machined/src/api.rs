@@ -7,6 +7,7 @@ pub mod etcd;
 pub mod events;
 pub mod files;
 pub mod health;
+pub mod images;
 pub mod inspect;
 pub mod kubernetes;
 pub mod local;

@@ -1,12 +1,13 @@
 //! The service manager: runs what `ServiceSpec` resources say and tells the world how it goes.
 //!
-//!     ServiceSpec + gate + API holds ──▶ one loop per service (life.rs) ──▶ backend (process, container)
+//!     ServiceSpec + gate + API holds + demand ──▶ one loop per service (life.rs) ──▶ backend (process, container)
 //!                                                │
 //!                                                └──▶ history, Services.v1alpha1, ServiceStateEvent
 //!
 //! A service that runs already with the wanted revision is adopted, so that a new machined changes nothing.
 
 pub mod backend;
+mod demand;
 pub mod gate;
 mod health;
 mod life;
@@ -18,11 +19,12 @@ use std::time::Duration;
 
 use corten_base::{Clock, Rng, Task, spawn};
 use corten_resource::State;
-use corten_resources::service::ServiceSpec;
+use corten_resources::service::{ServiceDemand, ServiceSpec};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub use self::backend::Backends;
+pub use self::demand::{DemandError, Lease};
 use self::gate::{Gate, Openness};
 pub use self::record::{Record, ServiceState};
 use crate::events::Events;
@@ -38,6 +40,7 @@ struct Inner {
     entries: Mutex<BTreeMap<String, Entry>>,
     context: Context,
     changed: watch::Sender<u64>,
+    uses: demand::Uses,
 }
 
 /// What every service loop works with.
@@ -62,6 +65,8 @@ struct Entry {
 pub(crate) struct Wish {
     /// What to run; `None` when nobody wants the service any more.
     pub(crate) spec: Option<ServiceSpec>,
+    /// Somebody needs it, which matters for a service that runs on demand.
+    pub(crate) demanded: bool,
     /// The API stopped it.
     pub(crate) held: bool,
     /// Grows with each restart that the API asks for.
@@ -91,11 +96,12 @@ impl Services {
         let gate = Gate::new(state.clone());
         let context = Context { state, events, backends, gate, clock, rng };
         let (changed, _) = watch::channel(0);
-        Self(Arc::new(Inner { entries: Mutex::default(), context, changed }))
+        Self(Arc::new(Inner { entries: Mutex::default(), context, changed, uses: demand::Uses::default() }))
     }
 
     /// Follows the specifications for ever.
     pub async fn run(self) {
+        let _demand = spawn("service demand", self.clone().keep_demand());
         let mut specs = self.0.context.state.watch::<ServiceSpec>();
         let mut gate = self.0.context.gate.subscribe();
         loop {
@@ -108,7 +114,9 @@ impl Services {
         }
     }
 
+    /// Tells every service what is wished of it now.
     fn take_specs(&self) {
+        self.adopt_demand();
         let specs: BTreeMap<String, ServiceSpec> = self
             .0
             .context
@@ -117,6 +125,7 @@ impl Services {
             .into_iter()
             .map(|resource| (resource.metadata.id.clone(), resource.spec))
             .collect();
+        let demands = self.0.context.state.list::<ServiceDemand>();
         let mut entries = self.0.entries.lock();
         for id in specs.keys() {
             if !entries.contains_key(id) {
@@ -125,9 +134,10 @@ impl Services {
         }
         for (id, entry) in entries.iter() {
             let spec = specs.get(id).cloned();
+            let demanded = demands.iter().any(|demand| demand.metadata.id == *id);
             entry.wish.send_if_modified(|wish| {
-                let modified = wish.spec != spec;
-                wish.spec = spec;
+                let modified = wish.spec != spec || wish.demanded != demanded;
+                (wish.spec, wish.demanded) = (spec, demanded);
                 modified
             });
         }
@@ -155,6 +165,10 @@ impl Services {
         let (wish, _) = watch::channel(Wish::default());
         self.0.entries.lock().insert(id.to_owned(), Entry { record, wish, _life: None });
         self.0.changed.send_modify(|count| *count += 1);
+    }
+
+    fn record(&self, id: &str) -> Option<Record> {
+        self.0.entries.lock().get(id).map(|entry| entry.record.lock().clone())
     }
 
     /// All services and how they are.

@@ -57,8 +57,12 @@ const UNUSED: [&str; 9] = [
     "io.containerd.monitor.container.v1.restart",
 ];
 /// Only the kubelet's instance needs these.
-const CRI: [&str; 3] =
-    ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"];
+const CRI: [&str; 4] = [
+    "io.containerd.grpc.v1.cri",
+    "io.containerd.cri.v1.images",
+    "io.containerd.cri.v1.runtime",
+    "io.containerd.podsandbox.controller.v1.podsandbox",
+];
 const NRI: &str = "io.containerd.nri.v1.nri";
 
 /// The configuration file.

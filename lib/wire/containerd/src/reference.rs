@@ -20,6 +20,15 @@ pub fn normalize(reference: &str) -> String {
     if suffix.is_empty() { format!("{name}:latest") } else { format!("{name}{suffix}") }
 }
 
+/// A complete reference by digest instead of tag; one that has a digest already keeps it.
+#[must_use]
+pub fn pinned(reference: &str, digest: &str) -> String {
+    match split(reference) {
+        (_, suffix) if suffix.contains('@') => reference.to_owned(),
+        (name, _) => format!("{name}@{digest}"),
+    }
+}
+
 /// Registry host of a complete reference, as mirrors are configured for it.
 #[must_use]
 pub fn host(reference: &str) -> &str {
@@ -62,6 +71,13 @@ mod tests {
             assert_eq!(normalize(short), complete);
         }
         assert_eq!(host("registry:5000/a:1"), "registry:5000");
+    }
+
+    #[test]
+    fn a_digest_takes_the_place_of_a_tag() {
+        assert_eq!(pinned("registry:5000/a:1", "sha256:00"), "registry:5000/a@sha256:00");
+        assert_eq!(pinned("quay.io/a/b@sha256:11", "sha256:00"), "quay.io/a/b@sha256:11");
+        assert_eq!(pinned("quay.io/a/b:1@sha256:11", "sha256:00"), "quay.io/a/b:1@sha256:11");
     }
 
     proptest::proptest! {

@@ -1,6 +1,8 @@
-//! containerd's own configuration and that of its registries.
+//! The configuration of both containerds and that of their registries.
 //!
-//!     MachineConfig (registries) ──▶ files below /etc/cri ──▶ EtcFileStatus (revision of what was written)
+//!     MachineConfig (registries) ──▶ files below /etc/cri ──▶ EtcFileStatuses (revision of each containerd's own file)
+//!
+//! Registries are looked up at each pull: a change of mirrors restarts nobody.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,15 +10,17 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use corten_base::fs::{Durability, write_atomic};
 use corten_base::paths;
-use corten_config::view::{MachineView, MirrorEndpoint};
+use corten_config::view::{MirrorEndpoint, Registries};
 use corten_containerd::{config, registry};
 use corten_resource::{Driver, Plan, View, controller};
 use corten_resources::config::MachineConfig;
 use corten_resources::files::EtcFileStatus;
 use sha2::{Digest, Sha256};
 
-/// Id of the status under which services wait for these files.
+/// Id of the status under which the containerd of Kubernetes waits for its files.
 pub const CRI_FILES: &str = "cri/containerd.toml";
+/// Id of the status under which the system's own containerd waits for its files.
+pub const SYSTEM_FILES: &str = "cri/system.toml";
 /// Folder on the tmpfs behind `/etc/cri`.
 const FOLDER: &str = "/etc/cri";
 /// Where containerd looks for mirrors of registries.
@@ -45,16 +49,23 @@ impl CriFiles {
 /// Files and their contents.
 type Files = BTreeMap<PathBuf, String>;
 
-/// Writes one file.
-#[derive(Debug)]
-pub struct WriteFile {
-    path: PathBuf,
-    contents: String,
+/// Changes one file.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Change {
+    /// These are its contents.
+    Write {
+        /// Path.
+        path: PathBuf,
+        /// Contents.
+        contents: String,
+    },
+    /// Its registry has no mirror any more.
+    Remove(PathBuf),
 }
 
 impl Driver for CriFiles {
     type Observed = Files;
-    type Op = WriteFile;
+    type Op = Change;
 
     async fn observe(&mut self, _: &View<Self>) -> anyhow::Result<Files> {
         let mut files = Files::new();
@@ -62,35 +73,56 @@ impl Driver for CriFiles {
         Ok(files)
     }
 
-    fn plan(&self, view: &View<Self>, observed: &Files) -> Plan<Self, WriteFile> {
-        let Some(config) = view.get::<MachineConfig>(MachineConfig::ACTIVE) else {
-            return Plan::new().waiting("a machine configuration");
+    fn plan(&self, view: &View<Self>, observed: &Files) -> Plan<Self, Change> {
+        let configured = view.get::<MachineConfig>(MachineConfig::ACTIVE);
+        let registries = match configured.map(|config| corten_config::load_cached(&config.spec.yaml)) {
+            Some(Ok(config)) => config.view().machine.registries.clone(),
+            Some(Err(error)) => return Plan::new().failed(corten_base::chain(&error)),
+            None => Registries::default(),
         };
-        let wanted = match corten_config::load_cached(&config.spec.yaml) {
-            Ok(config) => wanted(&config.view(), self.restrict_oom_score),
-            Err(error) => return Plan::new().failed(corten_base::chain(&error)),
-        };
+        let hosts = hosts_files(&registries);
+        let mut instances = vec![(SYSTEM_FILES, config::render(&system()))];
+        if configured.is_some() {
+            instances.push((CRI_FILES, config::render(&kubernetes(self.restrict_oom_score))));
+        }
         let mut plan = Plan::new();
-        for (path, contents) in &wanted {
-            if observed.get(path) != Some(contents) {
-                plan.op(WriteFile { path: path.clone(), contents: contents.clone() });
-            }
+        for change in changes(observed, &hosts, &instances) {
+            plan.op(change);
         }
         if !plan.ops().is_empty() {
             // Nobody starts with files that are not there yet.
             plan.keep::<EtcFileStatus>();
             return plan;
         }
-        let revision = wanted.values().fold(Sha256::new(), |hash, contents| hash.chain_update(contents));
-        let spec_version = hex::encode(&revision.finalize()[..8]);
-        plan.put(CRI_FILES, EtcFileStatus { spec_version });
+        for (id, contents) in instances {
+            let spec_version = hex::encode(&Sha256::digest(contents)[..8]);
+            plan.put(id, EtcFileStatus { spec_version });
+        }
         plan
     }
 
-    async fn apply(&mut self, op: WriteFile) -> anyhow::Result<()> {
-        write_atomic(&op.path, op.contents.as_bytes(), 0o600, Durability::Volatile)
-            .with_context(|| format!("cannot write {}", op.path.display()))
+    async fn apply(&mut self, op: Change) -> anyhow::Result<()> {
+        match op {
+            Change::Write { path, contents } => {
+                write_atomic(&path, contents.as_bytes(), 0o600, Durability::Volatile)
+                    .with_context(|| format!("cannot write {}", path.display()))
+            }
+            Change::Remove(path) => {
+                std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
+            }
+        }
     }
+}
+
+/// What must happen until the files are as wanted.
+fn changes(observed: &Files, hosts: &Files, instances: &[(&str, String)]) -> Vec<Change> {
+    let own = instances.iter().map(|(id, contents)| (Path::new("/etc").join(id), contents));
+    let wanted = own.chain(hosts.iter().map(|(path, contents)| (path.clone(), contents)));
+    let writes = wanted
+        .filter(|(path, contents)| observed.get(path) != Some(*contents))
+        .map(|(path, contents)| Change::Write { path, contents: contents.clone() });
+    let stale = observed.keys().filter(|path| path.starts_with(HOSTS) && !hosts.contains_key(*path));
+    writes.chain(stale.cloned().map(Change::Remove)).collect()
 }
 
 fn collect(folder: &Path, files: &mut Files) -> anyhow::Result<()> {
@@ -105,19 +137,20 @@ fn collect(folder: &Path, files: &mut Files) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn wanted(view: &MachineView, restrict_oom_score: bool) -> Files {
-    let mut files = Files::from([
-        (Path::new(FOLDER).join("containerd.toml"), config::render(&options(restrict_oom_score))),
-        (Path::new(HOSTS).join("_default/hosts.toml"), registry::render(&hosts(&[], false))),
-    ]);
-    for (host, mirror) in &view.machine.registries.mirrors {
+/// Where images of each registry come from.
+fn hosts_files(registries: &Registries) -> Files {
+    let file = |folder: &str| Path::new(HOSTS).join(folder).join("hosts.toml");
+    let mut files = Files::from([(file("_default"), registry::render(&hosts(&[], false)))]);
+    for (host, mirror) in &registries.mirrors {
         let contents = registry::render(&hosts(&mirror.endpoints, mirror.skip_fallback));
-        files.insert(Path::new(HOSTS).join(registry::folder(host)).join("hosts.toml"), contents);
+        files.insert(file(&registry::folder(host)), contents);
     }
     files
 }
 
-fn options(restrict_oom_score: bool) -> config::Options {
+/// The containerd of Kubernetes.
+#[must_use]
+pub fn kubernetes(restrict_oom_score: bool) -> config::Options {
     config::Options {
         root: "/var/lib/containerd".to_owned(),
         state: "/run/containerd".to_owned(),
@@ -138,6 +171,19 @@ fn options(restrict_oom_score: bool) -> config::Options {
     }
 }
 
+/// The system's own containerd, all in memory.
+fn system() -> config::Options {
+    config::Options {
+        root: format!("{}/root", paths::CONTAINERD),
+        state: format!("{}/state", paths::CONTAINERD),
+        socket: paths::CONTAINERD_SOCKET.to_owned(),
+        registries: HOSTS.to_owned(),
+        imports: Vec::new(),
+        runc: "/usr/bin/runc".to_owned(),
+        cri: None,
+    }
+}
+
 /// The machine's own cache first, then the mirrors, then the registry itself unless that is forbidden.
 fn hosts(endpoints: &[MirrorEndpoint], mirrors_only: bool) -> registry::Registry {
     let cache = registry::Endpoint { url: CACHE.to_owned(), ..registry::Endpoint::default() };
@@ -150,5 +196,45 @@ fn hosts(endpoints: &[MirrorEndpoint], mirrors_only: bool) -> registry::Registry
         mirrors_only,
         mirrors: std::iter::once(cache).chain(mirrors).collect(),
         ..registry::Registry::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mirrored() -> Registries {
+        let endpoint = MirrorEndpoint { url: "https://mirror.test".into(), ..MirrorEndpoint::default() };
+        let mirror = corten_config::view::Mirror { endpoints: vec![endpoint], skip_fallback: true };
+        Registries { mirrors: BTreeMap::from([("quay.io".into(), mirror)]), ..Registries::default() }
+    }
+
+    #[test]
+    fn the_cache_comes_before_the_mirrors() {
+        let files = hosts_files(&mirrored());
+        let text = &files[Path::new("/etc/cri/conf.d/hosts/quay.io/hosts.toml")];
+        let (cache, mirror) = (text.find(CACHE).expect("cache"), text.find("mirror.test").expect("mirror"));
+        assert!(cache < mirror, "{text}");
+    }
+
+    #[test]
+    fn a_mirror_that_is_gone_leaves_no_file() {
+        let instances = [(SYSTEM_FILES, "version = 3".to_owned())];
+        let mut there = hosts_files(&mirrored());
+        let written = changes(&Files::new(), &there, &instances);
+        assert_eq!(written.len(), there.len() + 1);
+        there.insert("/etc/cri/system.toml".into(), "version = 3".into());
+        assert_eq!(changes(&there, &hosts_files(&mirrored()), &instances), []);
+        let gone = Change::Remove("/etc/cri/conf.d/hosts/quay.io/hosts.toml".into());
+        assert_eq!(changes(&there, &hosts_files(&Registries::default()), &instances), [gone]);
+    }
+
+    #[test]
+    fn the_two_instances_share_nothing_but_registries_and_runc() {
+        let (kubernetes, system) = (kubernetes(false), system());
+        assert_ne!(kubernetes.root, system.root);
+        assert_ne!(kubernetes.state, system.state);
+        assert_ne!(kubernetes.socket, system.socket);
+        assert_eq!(kubernetes.registries, system.registries);
     }
 }

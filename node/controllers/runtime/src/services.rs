@@ -1,6 +1,6 @@
 //! Services that belong to the machine itself.
 //!
-//!     capabilities, MachineType, APIServiceConfig, file statuses ──▶ ServiceSpecs: apid, trustd, dataplane, cri, udevd
+//!     capabilities, MachineType, APIServiceConfig, file statuses ──▶ ServiceSpecs: apid, trustd, dataplane, containerd, cri, udevd
 
 use std::time::Duration;
 
@@ -9,10 +9,16 @@ use corten_resource::{Plan, Transform, View, controller};
 use corten_resources::config::{MachineConfig, MachineType};
 use corten_resources::files::EtcFileStatus;
 use corten_resources::network::NetworkStatus;
-use corten_resources::service::{HealthCheck, HealthProbe, ProcessRun, Restart, Runner, ServiceSpec};
+use corten_resources::service::{
+    HealthCheck, HealthProbe, OnDemand, ProcessRun, Restart, Runner, ServiceSpec, UseProbe,
+};
 
 use crate::Machine;
-use crate::cri_files::CRI_FILES;
+use crate::cri_files::{CRI_FILES, SYSTEM_FILES};
+
+/// How long the system's containerd stays after its last use: from a pull to what the image was pulled for, and what
+/// is in memory costs little for so long.
+const CONTAINERD_IDLE: Duration = Duration::from_secs(120);
 
 /// Says which of the machine's own services should run, and what they wait for.
 pub struct SystemServices {
@@ -33,7 +39,7 @@ impl SystemServices {
 impl Transform for SystemServices {
     fn plan(&self, view: &View<Self>) -> Plan<Self> {
         let mut plan = Plan::new();
-        plan.put("apid", apid()).put("dataplane", dataplane());
+        plan.put("apid", apid()).put("dataplane", dataplane()).put("containerd", containerd(view));
         if self.machine.capabilities.udev {
             plan.put("udevd", udevd());
         }
@@ -116,26 +122,47 @@ fn udevd() -> ServiceSpec {
     process(run, check(HealthProbe::Unix, "/run/udev/control", 60))
 }
 
-fn cri(view: &View<SystemServices>) -> ServiceSpec {
+/// One of the two containerds, with a file of its own below `/etc`.
+fn runtime(socket: &str, file: &str, cgroup: &str) -> ServiceSpec {
     let run = ProcessRun {
-        args: ["/usr/bin/containerd", "--address", paths::CRI_SOCKET, "--config", "/etc/cri/containerd.toml"]
-            .map(str::to_owned)
-            .to_vec(),
+        args: ["/usr/bin/containerd", "--address", socket, "--config", file].map(str::to_owned).to_vec(),
         environment: vec![
             "PATH=/usr/bin:/usr/sbin:/opt/cni/bin".to_owned(),
             "GOGC=50".to_owned(),
             "NOTIFY_SOCKET=".to_owned(),
         ],
-        cgroup: "/podruntime/runtime".to_owned(),
+        cgroup: cgroup.to_owned(),
         oom_score_adjust: -999,
         keep_children: true,
         ..ProcessRun::default()
     };
-    let mut spec = process(run, check(HealthProbe::Containerd, paths::CRI_SOCKET, 30));
-    match view.get::<EtcFileStatus>(CRI_FILES) {
+    process(run, check(HealthProbe::Containerd, socket, 30))
+}
+
+/// The service with the revision of its files, for which it waits.
+fn with_files(mut spec: ServiceSpec, view: &View<SystemServices>, files: &str) -> ServiceSpec {
+    match view.get::<EtcFileStatus>(files) {
         Some(files) => spec.revision = files.spec.spec_version.clone(),
-        None => spec.waiting_for.push("cri configuration files".to_owned()),
+        None => spec.waiting_for.push(format!("{files} to be written")),
     }
+    spec
+}
+
+/// containerd for the machine's own images, in every stage, while somebody uses it.
+fn containerd(view: &View<SystemServices>) -> ServiceSpec {
+    let mut spec = runtime(paths::CONTAINERD_SOCKET, "/etc/cri/system.toml", "/system/runtime");
+    spec.on_demand = Some(OnDemand {
+        idle_time: CONTAINERD_IDLE,
+        probe: UseProbe::Containerd,
+        target: paths::CONTAINERD_SOCKET.to_owned(),
+    });
+    with_files(spec, view, SYSTEM_FILES)
+}
+
+/// containerd for Kubernetes.
+fn cri(view: &View<SystemServices>) -> ServiceSpec {
+    let spec = runtime(paths::CRI_SOCKET, "/etc/cri/containerd.toml", "/podruntime/runtime");
+    let mut spec = with_files(spec, view, CRI_FILES);
     if !network_ready(view) {
         spec.waiting_for.push("network".to_owned());
     }
@@ -145,4 +172,50 @@ fn cri(view: &View<SystemServices>) -> ServiceSpec {
 fn network_ready(view: &View<SystemServices>) -> bool {
     view.get::<NetworkStatus>("status")
         .is_some_and(|status| status.spec.address_ready && status.spec.etc_files_ready)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use corten_base::Platform;
+    use corten_resource::AnyResource;
+    use corten_resource::testing::resource;
+
+    use super::*;
+
+    fn planned(resources: &[AnyResource]) -> Plan<SystemServices> {
+        let platform = Platform::Container;
+        let machine = Machine { platform, capabilities: platform.capabilities(), restrict_oom_score: true };
+        SystemServices::new(machine).plan(&View::of(resources.to_vec(), SystemTime::UNIX_EPOCH))
+    }
+
+    fn service(plan: &Plan<SystemServices>, id: &str) -> ServiceSpec {
+        plan.output::<ServiceSpec>(id).cloned().expect("a specification")
+    }
+
+    #[test]
+    fn the_systems_containerd_is_there_without_a_configuration_and_runs_on_demand() {
+        let waiting = service(&planned(&[]), "containerd");
+        assert_eq!(waiting.waiting_for, ["cri/system.toml to be written"]);
+        let files = resource(SYSTEM_FILES, EtcFileStatus { spec_version: "1".into() });
+        let plan = planned(&[files]);
+        let containerd = service(&plan, "containerd");
+        assert!(containerd.waiting_for.is_empty() && containerd.revision == "1");
+        let on_demand = containerd.on_demand.expect("on demand");
+        assert_eq!((on_demand.idle_time, on_demand.probe), (CONTAINERD_IDLE, UseProbe::Containerd));
+        assert!(plan.output::<ServiceSpec>("cri").is_none());
+    }
+
+    #[test]
+    fn the_two_containerds_share_no_socket_file_or_group() {
+        let config = resource(MachineConfig::ACTIVE, MachineConfig::default());
+        let plan = planned(&[config]);
+        let (system, cri) = (service(&plan, "containerd"), service(&plan, "cri"));
+        assert!(cri.on_demand.is_none());
+        assert_ne!(system.process.args[2], cri.process.args[2]);
+        assert_ne!(system.process.args[4], cri.process.args[4]);
+        assert_eq!(system.process.cgroup, "/system/runtime");
+        assert_eq!(cri.process.cgroup, "/podruntime/runtime");
+    }
 }

@@ -9,7 +9,8 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use super::stream::{self, Reply};
 use super::unimplemented::not_yet;
 use super::{
-    Parts, dmesg, etcd, events, files, kubernetes, power, recover, services, storage, system, workloads,
+    Parts, dmesg, etcd, events, files, images, kubernetes, power, recover, services, storage, system,
+    workloads,
 };
 
 /// The service over the machine's parts.
@@ -240,7 +241,7 @@ impl MachineService for Machine {
         &self,
         request: Request<ImagePullRequest>,
     ) -> Result<Response<ImagePullResponse>, Status> {
-        workloads::image_pull(request.get_ref()).await.map(Response::new)
+        images::pull_legacy(&self.0.services, request.get_ref()).await.map(Response::new)
     }
 
     type CopyStream = Reply<Data>;
@@ -312,7 +313,7 @@ impl MachineService for Machine {
         &self,
         request: Request<ImageListRequest>,
     ) -> Result<Response<Self::ImageListStream>, Status> {
-        workloads::image_list(request.into_inner()).await.map(Response::new)
+        images::list_legacy(&self.0.services, request.get_ref()).await.map(Response::new)
     }
 
     async fn etcd_recover(

@@ -29,13 +29,13 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use super::health::Cluster;
+use super::images::Images;
 use super::inspect::Inspect;
 use super::local::{Authorize, Caller};
 use super::machine::Machine;
 use super::storage::Storage;
 use super::time::Clock;
 use super::unimplemented::NotYet;
-use super::workloads::Images;
 use super::{Mode, Parts};
 
 /// Serves the machine API on its socket for ever.
@@ -53,12 +53,13 @@ pub async fn machine(parts: Parts) -> anyhow::Result<()> {
     let listener = listen(paths::MACHINED_SOCKET, paths::APID_UID)?;
     let limit = MESSAGE_BYTES_MAX;
     let machine = MachineServiceServer::new(Machine(parts.clone()));
+    let images = ImageServiceServer::new(Images(parts.services.clone()));
     let storage = Storage(parts.clone());
     Server::builder()
         .layer(Authorize { mode: Mode::new(parts.state.clone()) })
         .add_service(cosi)
         .add_service(machine.max_decoding_message_size(limit).max_encoding_message_size(limit))
-        .add_service(ImageServiceServer::new(Images))
+        .add_service(images.max_decoding_message_size(limit))
         .add_service(LifecycleServiceServer::new(NotYet))
         .add_service(DebugServiceServer::new(NotYet))
         .add_service(LvmServiceServer::new(NotYet))

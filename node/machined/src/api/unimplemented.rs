@@ -1,6 +1,6 @@
 //! What this version does not do yet: each method says so by its own name.
 
-use corten_api::machine::{self, debug_service_server, image_service_server, lifecycle_service_server};
+use corten_api::machine::{self, debug_service_server, lifecycle_service_server};
 use corten_api::machine::{lvm_service_server, md_service_server};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
@@ -72,45 +72,5 @@ impl lvm_service_server::LvmService for NotYet {
 impl md_service_server::MdService for NotYet {
     async fn destroy(&self, _: Request<machine::MdDestroyRequest>) -> Result<Response<()>, Status> {
         Err(not_yet("machine.MDService/Destroy"))
-    }
-}
-
-#[async_trait]
-impl image_service_server::ImageService for super::workloads::Images {
-    type ListStream = Reply<machine::ImageServiceListResponse>;
-    async fn list(
-        &self,
-        request: Request<machine::ImageServiceListRequest>,
-    ) -> Result<Response<Self::ListStream>, Status> {
-        self.list_images(request.into_inner()).await.map(Response::new)
-    }
-
-    type PullStream = Reply<machine::ImageServicePullResponse>;
-    async fn pull(
-        &self,
-        request: Request<machine::ImageServicePullRequest>,
-    ) -> Result<Response<Self::PullStream>, Status> {
-        self.pull_image(request.into_inner()).await.map(Response::new)
-    }
-
-    async fn import(
-        &self,
-        _: Request<Streaming<machine::ImageServiceImportRequest>>,
-    ) -> Result<Response<machine::ImageServiceImportResponse>, Status> {
-        Err(not_yet("machine.ImageService/Import"))
-    }
-
-    async fn remove(
-        &self,
-        request: Request<machine::ImageServiceRemoveRequest>,
-    ) -> Result<Response<()>, Status> {
-        self.remove_image(request.into_inner()).await.map(Response::new)
-    }
-
-    async fn verify(
-        &self,
-        _: Request<machine::ImageServiceVerifyRequest>,
-    ) -> Result<Response<machine::ImageServiceVerifyResponse>, Status> {
-        Err(not_yet("machine.ImageService/Verify"))
     }
 }

@@ -1,39 +1,26 @@
-//! Containers and images of the machine's containerd instances.
+//! Containers of the machine and of its pods, which both run in the containerd of Kubernetes.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use corten_api::common::{ContainerDriver, ContainerdInstance, ContainerdNamespace};
+use corten_api::common::ContainerDriver;
 use corten_api::machine::{
-    Container, ContainerInfo, ContainersRequest, ContainersResponse, ImageListRequest, ImageListResponse,
-    ImagePull, ImagePullRequest, ImagePullResponse, ImageServiceListRequest, ImageServiceListResponse,
-    ImageServicePullLayerProgress, ImageServicePullProgress, ImageServicePullRequest,
-    ImageServicePullResponse, ImageServiceRemoveRequest, Restart, RestartRequest, RestartResponse, Stat,
-    Stats, StatsRequest, StatsResponse, image_service_pull_layer_progress as layer,
-    image_service_pull_response,
+    Container, ContainerInfo, ContainersRequest, ContainersResponse, Restart, RestartRequest,
+    RestartResponse, Stat, Stats, StatsRequest, StatsResponse,
 };
 use corten_base::paths;
-use corten_containerd::{Client, Kind, Namespace, PodContainer, PodRole, Progress, PullOptions, TaskState};
+use corten_containerd::{Client, Kind, Namespace, PodContainer, PodRole, TaskState};
 use tonic::Status;
 
-use super::stream::{self, Reply, Sender};
-
 const STOP_GRACE: Duration = Duration::from_secs(10);
-const REGISTRY_HOSTS: &str = "/etc/cri/conf.d/hosts";
 
-fn to_status(error: &corten_containerd::Error) -> Status {
+/// containerd's refusal as the API tells it.
+pub(super) fn to_status(error: &corten_containerd::Error) -> Status {
     let text = corten_base::chain(error);
     match error.kind() {
         Kind::NotFound => Status::not_found(text),
         Kind::Unavailable => Status::unavailable(text),
         _ => Status::internal(text),
-    }
-}
-
-fn client(driver: ContainerDriver) -> Client {
-    match driver {
-        ContainerDriver::Containerd => Client::lazy(paths::CONTAINERD_SOCKET),
-        ContainerDriver::Cri => Client::lazy(paths::CRI_SOCKET),
     }
 }
 
@@ -137,7 +124,7 @@ async fn resolve(namespace: &Namespace, id: &str) -> Result<String, Status> {
 pub async fn restart(request: &RestartRequest) -> Result<RestartResponse, Status> {
     let namespace = namespace(&request.namespace, request.driver())?;
     let id = resolve(&namespace, &request.id).await?;
-    let cri = client(ContainerDriver::Cri).cri();
+    let cri = Client::lazy(paths::CRI_SOCKET).cri();
     cri.stop_container(&id, STOP_GRACE).await.map_err(|error| to_status(&error))?;
     Ok(RestartResponse { messages: vec![Restart::default()] })
 }
@@ -146,145 +133,10 @@ pub async fn restart(request: &RestartRequest) -> Result<RestartResponse, Status
 pub async fn log_path(namespace_name: &str, id: &str) -> Result<PathBuf, Status> {
     let namespace = namespace(namespace_name, ContainerDriver::Containerd)?;
     let id = resolve(&namespace, id).await?;
-    let cri = client(ContainerDriver::Cri).cri();
+    let cri = Client::lazy(paths::CRI_SOCKET).cri();
     let status = cri.container_status(&id).await.map_err(|error| to_status(&error))?;
     if status.log_path.is_empty() {
         return Err(Status::not_found(format!("container \"{id}\" has no log")));
     }
     Ok(PathBuf::from(status.log_path))
-}
-
-fn image_namespace(namespace: ContainerdNamespace) -> Result<Namespace, Status> {
-    let name = match namespace {
-        ContainerdNamespace::NsSystem => corten_containerd::SYSTEM,
-        ContainerdNamespace::NsCri => corten_containerd::KUBERNETES,
-        ContainerdNamespace::NsUnknown => {
-            return Err(Status::invalid_argument("a containerd namespace is required: system or cri"));
-        }
-    };
-    Client::lazy(paths::CRI_SOCKET).namespace(name).map_err(|error| to_status(&error))
-}
-
-fn instance_namespace(instance: Option<&ContainerdInstance>) -> Result<Namespace, Status> {
-    let instance = instance.ok_or_else(|| Status::invalid_argument("a containerd instance is required"))?;
-    image_namespace(instance.namespace())
-}
-
-/// Images, as older clients ask for them.
-pub async fn image_list(request: ImageListRequest) -> Result<Reply<ImageListResponse>, Status> {
-    let images =
-        image_namespace(request.namespace())?.list_images().await.map_err(|error| to_status(&error))?;
-    Ok(stream::from_task(move |sender: Sender<ImageListResponse>| async move {
-        for image in images {
-            let message = ImageListResponse {
-                name: image.name,
-                digest: image.digest,
-                size: image.target_size,
-                created_at: image.created.map(Into::into),
-                ..ImageListResponse::default()
-            };
-            if sender.send(Ok(message)).await.is_err() {
-                break;
-            }
-        }
-        Ok(())
-    }))
-}
-
-/// Pulls an image, as older clients ask for it.
-pub async fn image_pull(request: &ImagePullRequest) -> Result<ImagePullResponse, Status> {
-    let namespace = image_namespace(request.namespace())?;
-    pull(&namespace, &request.reference, |_| {}).await?;
-    Ok(ImagePullResponse { messages: vec![ImagePull::default()] })
-}
-
-async fn pull(
-    namespace: &Namespace,
-    reference: &str,
-    progress: impl FnMut(Progress) + Send,
-) -> Result<(), Status> {
-    let reference = corten_containerd::reference::normalize(reference);
-    let options = PullOptions { hosts: Some(PathBuf::from(REGISTRY_HOSTS)), ..PullOptions::default() };
-    namespace.pull(&reference, &options, progress).await.map_err(|error| to_status(&error))
-}
-
-/// The image service.
-#[derive(Clone, Copy, Debug)]
-pub struct Images;
-
-impl Images {
-    /// Images of one instance.
-    pub async fn list_images(
-        &self,
-        request: ImageServiceListRequest,
-    ) -> Result<Reply<ImageServiceListResponse>, Status> {
-        let namespace = instance_namespace(request.containerd.as_ref())?;
-        let images = namespace.list_images().await.map_err(|error| to_status(&error))?;
-        Ok(stream::from_task(move |sender: Sender<ImageServiceListResponse>| async move {
-            for image in images {
-                let message = ImageServiceListResponse {
-                    name: image.name,
-                    digest: image.digest,
-                    size: image.target_size,
-                    created_at: image.created.map(Into::into),
-                    labels: image.labels.into_iter().collect(),
-                };
-                if sender.send(Ok(message)).await.is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        }))
-    }
-
-    /// Pulls an image and tells how it goes; the last message names it.
-    pub async fn pull_image(
-        &self,
-        request: ImageServicePullRequest,
-    ) -> Result<Reply<ImageServicePullResponse>, Status> {
-        let namespace = instance_namespace(request.containerd.as_ref())?;
-        Ok(stream::from_task(move |sender: Sender<ImageServicePullResponse>| async move {
-            let reporter = sender.clone();
-            pull(&namespace, &request.image_ref, |progress| {
-                // A slow client misses progress, it never slows the pull down.
-                if let Some(message) = layer_progress(progress) {
-                    let _ = reporter.try_send(Ok(message));
-                }
-            })
-            .await?;
-            let name = corten_containerd::reference::normalize(&request.image_ref);
-            let response = Some(image_service_pull_response::Response::Name(name));
-            let _ = sender.send(Ok(ImageServicePullResponse { response })).await;
-            Ok(())
-        }))
-    }
-
-    /// Forgets an image.
-    pub async fn remove_image(&self, request: ImageServiceRemoveRequest) -> Result<(), Status> {
-        let namespace = instance_namespace(request.containerd.as_ref())?;
-        namespace.remove_image(&request.image_ref).await.map_err(|error| to_status(&error))
-    }
-}
-
-fn layer_progress(progress: Progress) -> Option<ImageServicePullResponse> {
-    let status = match progress.event.as_str() {
-        "downloading" => layer::Status::Downloading,
-        "complete" => layer::Status::DownloadComplete,
-        "extracting" => layer::Status::Extracting,
-        "extracted" => layer::Status::ExtractComplete,
-        "already exists" => layer::Status::AlreadyExists,
-        _ => return None,
-    };
-    let progress = ImageServicePullProgress {
-        layer_id: progress.digest,
-        progress: Some(ImageServicePullLayerProgress {
-            status: status.into(),
-            offset: progress.done,
-            total: progress.total,
-            ..ImageServicePullLayerProgress::default()
-        }),
-    };
-    Some(ImageServicePullResponse {
-        response: Some(image_service_pull_response::Response::PullProgress(progress)),
-    })
 }

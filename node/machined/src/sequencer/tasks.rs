@@ -269,9 +269,11 @@ impl Machine {
         self.services.set_gate(Openness::All);
         let up = self.services.wait_until(|list| {
             let specified = self.state.list::<ServiceSpec>();
-            let awaited = specified.iter().map(|spec| spec.metadata.id.as_str());
-            awaited
-                .into_iter()
+            specified
+                .iter()
+                // The others come up when somebody needs them.
+                .filter(|spec| spec.spec.on_demand.is_none())
+                .map(|spec| spec.metadata.id.as_str())
                 .all(|id| list.iter().any(|(name, record)| name == id && self.is_up(name, record)))
         });
         tokio::time::timeout(BOOT_TIMEOUT, up).await.context("services did not come up in time")

@@ -7,7 +7,7 @@ pub mod process;
 
 use std::time::Duration;
 
-use corten_resources::service::{Runner, ServiceSpec};
+use corten_resources::service::{OnDemand, Runner, ServiceSpec};
 
 use self::container::Containers;
 use self::process::Processes;
@@ -34,6 +34,15 @@ impl Backends {
     #[cfg(test)]
     pub(super) const fn fake(fake: fake::Fake) -> Self {
         Self(Kinds::Fake(fake))
+    }
+
+    /// Whether something runs in a service that no lease speaks of.
+    pub(super) async fn is_used(&self, on_demand: &OnDemand) -> anyhow::Result<bool> {
+        match &self.0 {
+            Kinds::Both(..) => super::demand::probe(on_demand).await,
+            #[cfg(test)]
+            Kinds::Fake(fake) => fake.is_used(),
+        }
     }
 
     /// The backend for a kind of service.

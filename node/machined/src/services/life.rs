@@ -78,6 +78,10 @@ impl Life {
                     self.stop_leftover(&wish).await;
                     self.enter(ServiceState::Finished, "Service finished successfully");
                 }
+                Some(Obstacle::Unused) => {
+                    self.stop_leftover(&wish).await;
+                    self.enter(ServiceState::Finished, "Not in use; it starts when it is needed");
+                }
                 Some(Obstacle::Nobody) => {}
             }
             tokio::select! {
@@ -188,8 +192,10 @@ impl Life {
         if now.restarts != wish.restarts {
             return Some("Restart requested via API");
         }
-        if obstacle(&self.id, &now, gate::Openness::All).is_some() {
-            return Some("Stopping service");
+        match obstacle(&self.id, &now, gate::Openness::All) {
+            None => {}
+            Some(Obstacle::Unused) => return Some("Not in use any more"),
+            Some(_) => return Some("Stopping service"),
         }
         let wanted = now.spec.as_ref().map(revision);
         (wanted.as_deref() != Some(revision(running).as_str())).then_some("Specification changed")
@@ -229,6 +235,8 @@ enum Obstacle {
     Waits(String),
     /// The API stopped it.
     Stopped,
+    /// It runs on demand, and there is none.
+    Unused,
     /// No specification.
     Nobody,
 }
@@ -237,6 +245,9 @@ fn obstacle(id: &str, wish: &Wish, openness: gate::Openness) -> Option<Obstacle>
     let Some(spec) = &wish.spec else { return Some(Obstacle::Nobody) };
     if wish.held {
         return Some(Obstacle::Stopped);
+    }
+    if spec.on_demand.is_some() && !wish.demanded {
+        return Some(Obstacle::Unused);
     }
     if !spec.waiting_for.is_empty() {
         return Some(Obstacle::Waits(spec.waiting_for.join(", ")));
@@ -250,6 +261,7 @@ fn revision(spec: &ServiceSpec) -> String {
         waiting_for: Vec::new(),
         health: corten_resources::service::HealthCheck::default(),
         control: false,
+        on_demand: None,
         ..spec.clone()
     };
     hex::encode(&Sha256::digest(AnyResource::from(Resource::new("", what_runs)).to_proto())[..16])

@@ -68,8 +68,12 @@ pub fn run(cx: &mut Cx) -> Result<()> {
     cx.case("a brain that stands still for a minute is not missed", || stand_still(&brain));
     cx.case("the containerd of Kubernetes dies and comes back", || kill_containerd(&brain, CRI));
     cx.case("the containerd of the system, started by an image pull, dies and comes back", || {
-        cluster.admin().run(&["image", "pull", "--namespace", "system", workload::IMAGE])?;
-        kill_containerd(&brain, SYSTEM)
+        ensure!(find_containerd(&brain, SYSTEM)?.is_none(), "it runs before anybody needs it");
+        cluster.admin().run(&["image", "pull", "--namespace", "inmem", workload::IMAGE])?;
+        kill_containerd(&brain, SYSTEM)?;
+        let images = cluster.admin().run(&["image", "list", "--namespace", "inmem"])?;
+        ensure!(images.contains(workload::IMAGE), "the pulled image is not there any more:\n{images}");
+        adopt_containerd(&brain)
     });
     for stream in streams {
         let name = stream.name();
@@ -256,16 +260,20 @@ fn stand_still(brain: &Brain<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The main process of the containerd with this socket.
+fn find_containerd(brain: &Brain<'_>, socket: &str) -> Result<Option<Process>> {
+    let of_socket = |process: &Process| process.arguments.contains(&format!("--address {socket}"));
+    Ok(inside::named(brain.container, "containerd")?.into_iter().find(of_socket))
+}
+
 /// Kills the main process of the containerd with this socket and waits until it works again.
 fn kill_containerd(brain: &Brain<'_>, socket: &str) -> Result<()> {
-    let of_socket = |process: &Process| process.arguments.contains(&format!("--address {socket}"));
-    let find =
-        || Ok::<_, anyhow::Error>(inside::named(brain.container, "containerd")?.into_iter().find(of_socket));
-    let old = find()?.with_context(|| format!("no containerd listens on {socket}"))?;
+    let old =
+        find_containerd(brain, socket)?.with_context(|| format!("no containerd listens on {socket}"))?;
     inside::kill(&old)?;
     let evidence = || brain.container.evidence();
     wait_for("containerd to start again", brain.cluster.limit(30), evidence, || {
-        find().ok().flatten().filter(|new| new.pid != old.pid)
+        find_containerd(brain, socket).ok().flatten().filter(|new| new.pid != old.pid)
     })?;
     let kubectl = brain.cluster.kubectl();
     let again = "kubectl to reach containers again";
@@ -273,6 +281,20 @@ fn kill_containerd(brain: &Brain<'_>, socket: &str) -> Result<()> {
         kubectl.run(&["exec", "hello", "--", "/usr/bin/hello", "get", "http://127.0.0.1:8080/"])
     })?;
     brain.cluster.wait_node_ready()?;
+    Ok(())
+}
+
+/// A new machined takes the system's containerd over as it is.
+fn adopt_containerd(brain: &Brain<'_>) -> Result<()> {
+    let before = find_containerd(brain, SYSTEM)?;
+    brain.kill(KILLS, Client::Admin)?;
+    until(brain.cluster.machine, "the service containerd", Duration::from_secs(30), || {
+        let service = brain.cluster.admin().run(&["service", "containerd"])?;
+        ensure!(service.contains("Running"), "it is not adopted:\n{service}");
+        Ok(())
+    })?;
+    let after = find_containerd(brain, SYSTEM)?;
+    ensure!(before == after, "before {before:?}, after {after:?}");
     Ok(())
 }
 

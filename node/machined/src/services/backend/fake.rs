@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use corten_resources::service::ServiceSpec;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -18,6 +18,8 @@ struct Inner {
     failing_stops: Mutex<u32>,
     /// Whether starts get stuck.
     stuck: Mutex<bool>,
+    /// Whether something is used, or that cannot be said.
+    used: Mutex<Option<bool>>,
     exits: watch::Sender<u64>,
 }
 
@@ -28,6 +30,7 @@ impl Fake {
             calls: Mutex::default(),
             failing_stops: Mutex::default(),
             stuck: Mutex::default(),
+            used: Mutex::new(Some(false)),
             exits,
         }))
     }
@@ -45,6 +48,16 @@ impl Fake {
     /// Lets starts never end.
     pub(in crate::services) fn get_stuck(&self) {
         *self.0.stuck.lock() = true;
+    }
+
+    /// Lets something use the service; `None` lets the question fail.
+    pub(in crate::services) fn be_used(&self, used: Option<bool>) {
+        *self.0.used.lock() = used;
+    }
+
+    pub(super) fn is_used(&self) -> anyhow::Result<bool> {
+        self.0.calls.lock().push("used?".to_owned());
+        self.0.used.lock().context("it does not say")
     }
 
     /// Ends what runs.

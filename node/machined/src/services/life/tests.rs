@@ -1,6 +1,6 @@
 use corten_base::{Clock, Rng};
 use corten_resource::State;
-use corten_resources::service::Service;
+use corten_resources::service::{OnDemand, Service};
 
 use super::super::Services;
 use super::super::backend::Backends;
@@ -21,6 +21,10 @@ fn a_service_runs_when_wanted_allowed_and_not_held() {
     assert_eq!(obstacle("kubelet", &held, all), Some(Obstacle::Stopped));
     let waiting = ServiceSpec { waiting_for: vec!["time sync".into()], ..ServiceSpec::default() };
     assert_eq!(obstacle("kubelet", &wish(waiting), all), Some(Obstacle::Waits("time sync".into())));
+    let on_demand = ServiceSpec { on_demand: Some(OnDemand::default()), ..ServiceSpec::default() };
+    assert_eq!(obstacle("containerd", &wish(on_demand.clone()), all), Some(Obstacle::Unused));
+    let needed = Wish { demanded: true, ..wish(on_demand) };
+    assert_eq!(obstacle("containerd", &needed, gate::Openness::Early), None);
 }
 
 #[test]
@@ -28,6 +32,8 @@ fn only_what_runs_counts_for_the_revision() {
     let spec = ServiceSpec::default();
     let waiting = ServiceSpec { waiting_for: vec!["x".into()], control: true, ..spec.clone() };
     assert_eq!(revision(&spec), revision(&waiting));
+    let rested = ServiceSpec { on_demand: Some(OnDemand::default()), ..spec.clone() };
+    assert_eq!(revision(&spec), revision(&rested));
     let changed = ServiceSpec { revision: "2".into(), ..spec.clone() };
     assert_ne!(revision(&spec), revision(&changed));
 }
