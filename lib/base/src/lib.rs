@@ -19,7 +19,7 @@ pub mod version;
 
 pub use arch::Arch;
 pub use backoff::Backoff;
-pub use blocking::blocking;
+pub use blocking::{Lane, blocking};
 pub use clock::Clock;
 pub use error::chain;
 pub use platform::{Capabilities, Platform};
