@@ -40,6 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     std::fs::write(out.join("methods.rs"), methods(&descriptors))?;
+    std::fs::write(out.join("envelopes.rs"), envelopes(&descriptors))?;
     let mut config = tonic_prost_build::Config::new();
     config.bytes(BULK.iter().copied());
     tonic_prost_build::configure()
@@ -47,6 +48,35 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_server(true)
         .compile_fds_with_config(descriptors, config)?;
     Ok(())
+}
+
+/// Rust source of a line for every response that is nothing but a list of messages.
+fn envelopes(descriptors: &prost_types::FileDescriptorSet) -> String {
+    let mut lines = Vec::new();
+    for file in &descriptors.file {
+        for response in &file.message_type {
+            let [field] = response.field.as_slice() else { continue };
+            if field.name() == "messages" && response.name().ends_with("Response") {
+                let wrapper = rust_path(&format!(".{}.{}", file.package(), response.name()));
+                lines.push(format!("envelope!({wrapper}, {});\n", rust_path(field.type_name())));
+            }
+        }
+    }
+    lines.concat()
+}
+
+/// Path of the Rust type that stands for a message; capitals in a row are one word there.
+fn rust_path(message: &str) -> String {
+    let (package, name) = message.trim_start_matches('.').rsplit_once('.').unwrap_or(("", message));
+    let letters: Vec<char> = name.chars().collect();
+    let mut path = format!("crate::{}::", package.replace('.', "::"));
+    for (index, letter) in letters.iter().enumerate() {
+        let is_lower =
+            |at: Option<usize>| at.and_then(|at| letters.get(at)).is_some_and(|c| !c.is_uppercase());
+        let begins = index == 0 || is_lower(index.checked_sub(1)) || is_lower(Some(index + 1));
+        path.push(if begins { *letter } else { letter.to_ascii_lowercase() });
+    }
+    path
 }
 
 /// Rust source of a sorted slice with the path and streaming kind of every method.

@@ -4,8 +4,11 @@
 //! A method exists in three places that must agree: the descriptor set compiled from `proto/`, the table in [`rules`],
 //! and the servers. A test compares the first two; servers that implement a service trait cannot miss a method.
 
+pub mod envelope;
 pub mod roles;
 pub mod rules;
+
+pub use envelope::Envelope;
 
 /// The encoded `FileDescriptorSet` of everything in `proto/`, for code that derives behaviour from it.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
