@@ -18,6 +18,7 @@ pub mod processes;
 pub mod recover;
 pub mod serve;
 pub mod services;
+pub mod status;
 pub mod storage;
 pub mod stream;
 pub mod system;
@@ -25,9 +26,11 @@ pub mod time;
 pub mod unimplemented;
 pub mod workloads;
 
-use corten_base::{Clock, Platform, Rng};
+use corten_api::Envelope;
+use corten_base::{Clock, Lane, Platform, Rng};
 use corten_resource::State;
 use corten_resources::config::MachineConfig;
+use tonic::Response;
 
 use crate::configuration::Configuration;
 use crate::events::Events;
@@ -55,6 +58,67 @@ pub struct Parts {
     pub clock: Clock,
     /// Randomness.
     pub rng: Rng,
+    /// Threads for what clients ask of the kernel.
+    pub lanes: Lanes,
+}
+
+#[cfg(test)]
+impl Parts {
+    /// The parts of a machine on which nothing runs.
+    fn for_tests() -> Self {
+        use corten_base::paths;
+
+        use crate::configuration::generations::Generations;
+        use crate::services::Backends;
+        use crate::services::backend::{container::Containers, process::Processes};
+
+        let (state, clock, rng) = (State::new(corten_resources::registry()), Clock::system(), Rng::seeded(1));
+        let platform = Platform::Container;
+        let events = Events::new(clock.clone(), &rng);
+        let (init, init_events, _) = corten_supervisor::Client::new(paths::INIT_SOCKET);
+        let backends =
+            Backends::new(Processes::new(init, init_events), Containers::new().expect("containers"));
+        let generations = Generations::below("/nonexistent".as_ref());
+        Self {
+            configuration: Configuration::new(state.clone(), generations, platform),
+            services: Services::new(state.clone(), events.clone(), backends, clock.clone(), rng.clone()),
+            sequencer: crate::sequencer::channel().0,
+            graph: [].into(),
+            lanes: Lanes::default(),
+            state,
+            events,
+            platform,
+            clock,
+            rng,
+        }
+    }
+}
+
+/// Threads that clients may occupy, by what for; all others of the pool are the machine's own.
+#[derive(Clone)]
+pub struct Lanes {
+    /// Contents and listings of files.
+    pub files: Lane,
+    /// Facts of the kernel; a file system that does not answer must not keep anybody from files of another.
+    pub facts: Lane,
+}
+
+impl Lanes {
+    /// Threads of all lanes together.
+    pub const WIDTH: usize = Self::FILES + Self::FACTS;
+    const FILES: usize = 4;
+    const FACTS: usize = 2;
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self { files: Lane::new(Self::FILES), facts: Lane::new(Self::FACTS) }
+    }
+}
+
+/// The reply of one machine: its message in the envelope of the method's response.
+fn one<R: Envelope>(message: R::Message) -> Response<R> {
+    Response::new(R::from(message))
 }
 
 /// Whether the machine waits for its configuration.

@@ -11,9 +11,10 @@ pub mod sources;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use corten_api::machine::apply_configuration_request::Mode;
-use corten_api::machine::{ApplyConfigurationRequest, ApplyConfigurationResponse};
-use corten_base::{Platform, Task, spawn};
+use corten_api::machine::{ApplyConfiguration, ApplyConfigurationRequest};
+use corten_base::{Platform, Task, blocking, spawn};
 use corten_config::{Config, Target};
 use corten_resource::State;
 use corten_resources::block::{VolumeMountStatus, VolumeStatus};
@@ -29,6 +30,8 @@ const OWNER: &str = "configuration";
 const TRY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time STATE has to be made before the first configuration is refused.
 const STATE_TIMEOUT: Duration = Duration::from_secs(180);
+/// Time the disk has to take a configuration.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Keeper of the configuration.
 #[derive(Clone)]
@@ -83,17 +86,16 @@ impl Configuration {
     /// Answers `ApplyConfiguration`.
     ///
     /// # Errors
-    /// `InvalidArgument` with every problem; `FailedPrecondition` while another change is under way.
-    pub async fn apply(
-        &self,
-        request: ApplyConfigurationRequest,
-    ) -> Result<ApplyConfigurationResponse, Status> {
+    /// `InvalidArgument` with every problem; `FailedPrecondition` while another change is under way, and for a mode that
+    /// needs what the machine does not have yet.
+    pub async fn apply(&self, request: ApplyConfigurationRequest) -> Result<ApplyConfiguration, Status> {
         let busy = || {
             Status::failed_precondition("another configuration is being applied; try again when it is done")
         };
         let guard = self.0.busy.clone().try_lock_owned().map_err(|_| busy())?;
         let before = self.active();
-        let mode = effective_mode(request.mode(), before.is_some())?;
+        let has_state = self.0.state.get::<VolumeMountStatus>(VolumeStatus::STATE).is_some();
+        let mode = effective_mode(request.mode(), before.is_some(), has_state)?;
         let config = Config::check(&request.data, self.target())
             .map_err(|problems| Status::invalid_argument(problems.to_string()))?;
         if !config.is_complete() {
@@ -192,7 +194,8 @@ impl Configuration {
                 why.unwrap_or_else(|| "no system disk".to_owned())
             );
         }
-        self.0.generations.commit(config.text().as_bytes())?;
+        let (generations, bytes) = (self.0.generations.clone(), config.text().as_bytes().to_vec());
+        blocking(COMMIT_TIMEOUT, move || generations.commit(&bytes)).await.context("STATE is too slow")??;
         Ok(())
     }
 
@@ -231,10 +234,18 @@ impl Configuration {
 }
 
 /// The mode that is carried out for the one that was asked for.
-fn effective_mode(mode: Mode, configured: bool) -> Result<Mode, Status> {
+///
+/// STATE is made for the first configuration that is in effect, so one that is not to take effect has no place before.
+fn effective_mode(mode: Mode, configured: bool, has_state: bool) -> Result<Mode, Status> {
     match mode {
         Mode::Reboot if configured => Err(Status::unimplemented(
             "apply mode `reboot` was removed: apply with `auto` and reboot the machine afterwards",
+        )),
+        Mode::Staged if !configured && !has_state => Err(Status::failed_precondition(
+            "a machine without configuration has no place to keep one for later; apply it with mode `auto`",
+        )),
+        Mode::Try if !configured => Err(Status::failed_precondition(
+            "a machine without configuration has none to go back to; apply it with mode `auto`",
         )),
         Mode::Reboot | Mode::Auto => Ok(Mode::NoReboot),
         other => Ok(other),
@@ -243,14 +254,43 @@ fn effective_mode(mode: Mode, configured: bool) -> Result<Mode, Status> {
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+
     use super::*;
 
     #[test]
-    fn auto_never_reboots_and_reboot_is_gone_outside_maintenance() {
-        assert_eq!(effective_mode(Mode::Auto, true).expect("accepted"), Mode::NoReboot);
-        assert_eq!(effective_mode(Mode::Reboot, false).expect("accepted"), Mode::NoReboot);
-        assert_eq!(effective_mode(Mode::Try, true).expect("accepted"), Mode::Try);
-        let refused = effective_mode(Mode::Reboot, true).expect_err("refused");
-        assert_eq!(refused.code(), tonic::Code::Unimplemented);
+    fn modes_are_what_the_machine_can_do() {
+        let code = |mode, configured, has_state| {
+            effective_mode(mode, configured, has_state).map_err(|status| status.code())
+        };
+        for has_state in [false, true] {
+            assert_eq!(code(Mode::Auto, true, has_state), Ok(Mode::NoReboot));
+            assert_eq!(code(Mode::Auto, false, has_state), Ok(Mode::NoReboot));
+            assert_eq!(code(Mode::NoReboot, false, has_state), Ok(Mode::NoReboot));
+            assert_eq!(code(Mode::Reboot, false, has_state), Ok(Mode::NoReboot));
+            assert_eq!(code(Mode::Reboot, true, has_state), Err(Code::Unimplemented));
+            assert_eq!(code(Mode::Try, true, has_state), Ok(Mode::Try));
+            assert_eq!(code(Mode::Try, false, has_state), Err(Code::FailedPrecondition));
+            assert_eq!(code(Mode::Staged, true, has_state), Ok(Mode::Staged));
+        }
+        assert_eq!(code(Mode::Staged, false, true), Ok(Mode::Staged));
+        assert_eq!(code(Mode::Staged, false, false), Err(Code::FailedPrecondition));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_blank_machine_cannot_do_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = State::new(corten_resources::registry());
+        let keeper = Configuration::new(state, Generations::below(folder.path()), Platform::Metal);
+        let began = tokio::time::Instant::now();
+        for mode in [Mode::Staged, Mode::Try] {
+            let request =
+                ApplyConfigurationRequest { mode: mode.into(), ..ApplyConfigurationRequest::default() };
+            let refused = keeper.apply(request).await.expect_err("refused");
+            assert_eq!(refused.code(), Code::FailedPrecondition);
+            assert!(refused.message().contains("mode `auto`"), "{}", refused.message());
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert!(keeper.0.busy.try_lock().is_ok(), "the next change may come");
     }
 }

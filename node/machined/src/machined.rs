@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Level;
 
-use crate::api::{Parts, serve};
+use crate::api::{Lanes, Parts, serve};
 use crate::configuration::Configuration;
 use crate::configuration::generations::Generations;
 use crate::events::Events;
@@ -24,8 +24,8 @@ use crate::services::backend::process::Processes;
 use crate::services::{Backends, Services};
 use crate::{logs, wire_events};
 
-/// Threads for kernel calls that may block.
-const BLOCKING_THREADS_MAX: usize = 8;
+/// Threads for kernel calls that may block: our own, and those of clients.
+const BLOCKING_THREADS_MAX: usize = 6 + Lanes::WIDTH;
 
 /// Runs machined until init ends it.
 pub fn main() -> ExitCode {
@@ -107,6 +107,7 @@ async fn run() -> anyhow::Result<()> {
         platform,
         clock,
         rng,
+        lanes: Lanes::default(),
     };
 
     let _tasks = [

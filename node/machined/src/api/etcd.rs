@@ -12,11 +12,9 @@ use std::time::Duration;
 
 use corten_api::common::Data;
 use corten_api::machine::{
-    EtcdAlarm, EtcdAlarmDisarm, EtcdAlarmDisarmResponse, EtcdAlarmListResponse, EtcdDefragment,
-    EtcdDefragmentResponse, EtcdForfeitLeadership, EtcdForfeitLeadershipResponse, EtcdLeaveCluster,
-    EtcdLeaveClusterResponse, EtcdMember, EtcdMemberAlarm, EtcdMemberListRequest, EtcdMemberListResponse,
-    EtcdMemberStatus, EtcdMembers, EtcdRemoveMemberById, EtcdRemoveMemberByIdResponse, EtcdStatus,
-    EtcdStatusResponse, etcd_member_alarm::AlarmType,
+    EtcdAlarm, EtcdAlarmDisarm, EtcdDefragment, EtcdForfeitLeadership, EtcdLeaveCluster, EtcdMember,
+    EtcdMemberAlarm, EtcdMemberListRequest, EtcdMemberStatus, EtcdMembers, EtcdRemoveMemberById, EtcdStatus,
+    etcd_member_alarm::AlarmType,
 };
 use corten_base::{blocking, chain};
 use corten_controllers_kubernetes::etcd::arguments::url;
@@ -72,10 +70,7 @@ fn refused(error: &Error) -> Status {
 }
 
 /// Members as the quorum knows them, or as this machine's member does.
-pub async fn member_list(
-    parts: &Parts,
-    request: EtcdMemberListRequest,
-) -> Result<EtcdMemberListResponse, Status> {
+pub async fn member_list(parts: &Parts, request: EtcdMemberListRequest) -> Result<EtcdMembers, Status> {
     need_control_plane(parts, "etcd member list")?;
     let members = if request.query_local {
         local(&parts.state)?.local_members().await
@@ -88,7 +83,7 @@ pub async fn member_list(
         members: members.into_iter().map(to_wire).collect(),
         ..EtcdMembers::default()
     };
-    Ok(EtcdMemberListResponse { messages: vec![message] })
+    Ok(message)
 }
 
 fn to_wire(member: Member) -> EtcdMember {
@@ -102,14 +97,14 @@ fn to_wire(member: Member) -> EtcdMember {
 }
 
 /// Removes a member; `NotFound` when there is none with this id.
-pub async fn remove_member(parts: &Parts, id: u64) -> Result<EtcdRemoveMemberByIdResponse, Status> {
+pub async fn remove_member(parts: &Parts, id: u64) -> Result<EtcdRemoveMemberById, Status> {
     need_control_plane(parts, "etcd remove member")?;
     cluster(&parts.state)?.remove_member(id).await.map_err(|error| refused(&error))?;
-    Ok(EtcdRemoveMemberByIdResponse { messages: vec![EtcdRemoveMemberById::default()] })
+    Ok(EtcdRemoveMemberById::default())
 }
 
 /// Hands the leadership to another member and names it; names nobody when this one does not lead.
-pub async fn forfeit_leadership(parts: &Parts) -> Result<EtcdForfeitLeadershipResponse, Status> {
+pub async fn forfeit_leadership(parts: &Parts) -> Result<EtcdForfeitLeadership, Status> {
     need_control_plane(parts, "etcd forfeit leadership")?;
     let client = local(&parts.state)?;
     let status = client.status().await.map_err(|error| refused(&error))?;
@@ -122,7 +117,7 @@ pub async fn forfeit_leadership(parts: &Parts) -> Result<EtcdForfeitLeadershipRe
         member.clone_from(&next.name);
     }
     let message = EtcdForfeitLeadership { member, ..EtcdForfeitLeadership::default() };
-    Ok(EtcdForfeitLeadershipResponse { messages: vec![message] })
+    Ok(message)
 }
 
 /// A started member with a vote, other than the leader.
@@ -131,15 +126,15 @@ fn successor(members: &[Member], leader: u64) -> Option<&Member> {
 }
 
 /// Alarms of all members.
-pub async fn alarm_list(parts: &Parts) -> Result<EtcdAlarmListResponse, Status> {
+pub async fn alarm_list(parts: &Parts) -> Result<EtcdAlarm, Status> {
     need_control_plane(parts, "etcd alarm list")?;
     let alarms = local(&parts.state)?.alarms().await.map_err(|error| refused(&error))?;
     let member_alarms = alarms.iter().map(alarm_to_wire).collect();
-    Ok(EtcdAlarmListResponse { messages: vec![EtcdAlarm { member_alarms, ..EtcdAlarm::default() }] })
+    Ok(EtcdAlarm { member_alarms, ..EtcdAlarm::default() })
 }
 
 /// Takes all alarms back and returns them.
-pub async fn alarm_disarm(parts: &Parts) -> Result<EtcdAlarmDisarmResponse, Status> {
+pub async fn alarm_disarm(parts: &Parts) -> Result<EtcdAlarmDisarm, Status> {
     need_control_plane(parts, "etcd alarm disarm")?;
     let client = local(&parts.state)?;
     let alarms = client.alarms().await.map_err(|error| refused(&error))?;
@@ -148,7 +143,7 @@ pub async fn alarm_disarm(parts: &Parts) -> Result<EtcdAlarmDisarmResponse, Stat
     }
     let member_alarms = alarms.iter().map(alarm_to_wire).collect();
     let message = EtcdAlarmDisarm { member_alarms, ..EtcdAlarmDisarm::default() };
-    Ok(EtcdAlarmDisarmResponse { messages: vec![message] })
+    Ok(message)
 }
 
 fn alarm_to_wire(alarm: &Alarm) -> EtcdMemberAlarm {
@@ -160,14 +155,14 @@ fn alarm_to_wire(alarm: &Alarm) -> EtcdMemberAlarm {
 }
 
 /// Rewrites this machine's database without holes.
-pub async fn defragment(parts: &Parts) -> Result<EtcdDefragmentResponse, Status> {
+pub async fn defragment(parts: &Parts) -> Result<EtcdDefragment, Status> {
     need_control_plane(parts, "etcd defragment")?;
     local(&parts.state)?.defragment().await.map_err(|error| refused(&error))?;
-    Ok(EtcdDefragmentResponse { messages: vec![EtcdDefragment::default()] })
+    Ok(EtcdDefragment::default())
 }
 
 /// State of this machine's member.
-pub async fn status(parts: &Parts) -> Result<EtcdStatusResponse, Status> {
+pub async fn status(parts: &Parts) -> Result<EtcdStatus, Status> {
     need_control_plane(parts, "etcd status")?;
     let status = local(&parts.state)?.status().await.map_err(|error| refused(&error))?;
     let status = EtcdMemberStatus {
@@ -184,7 +179,7 @@ pub async fn status(parts: &Parts) -> Result<EtcdStatusResponse, Status> {
         is_learner: status.learner,
     };
     let message = EtcdStatus { member_status: Some(status), ..EtcdStatus::default() };
-    Ok(EtcdStatusResponse { messages: vec![message] })
+    Ok(message)
 }
 
 /// This machine's database as it is now, followed by its SHA-256.
@@ -205,7 +200,7 @@ pub async fn snapshot(parts: &Parts) -> Result<Reply<Data>, Status> {
 /// Takes this machine out of the cluster: membership first, so that nobody waits for a member without data.
 ///
 /// A call that failed half-way may be repeated; what is done already is not done again.
-pub async fn leave(parts: &Parts) -> Result<EtcdLeaveClusterResponse, Status> {
+pub async fn leave(parts: &Parts) -> Result<EtcdLeaveCluster, Status> {
     need_control_plane(parts, "etcd leave")?;
     let id = own_id(parts).await?;
     match cluster(&parts.state)?.remove_member(id).await {
@@ -223,7 +218,7 @@ pub async fn leave(parts: &Parts) -> Result<EtcdLeaveClusterResponse, Status> {
     deleted
         .map_err(|error| Status::internal(chain(&error)))?
         .map_err(|error| Status::internal(format!("cannot empty {DATA_FOLDER}: {error}")))?;
-    Ok(EtcdLeaveClusterResponse { messages: vec![EtcdLeaveCluster::default()] })
+    Ok(EtcdLeaveCluster::default())
 }
 
 /// Id of this machine's member, also when it has stopped already.

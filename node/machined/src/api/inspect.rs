@@ -8,7 +8,7 @@ use corten_api::inspect::{
 use corten_resource::{Edge, EdgeKind};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::Parts;
+use super::{Parts, one};
 
 /// The service over the machine's parts.
 #[derive(Clone)]
@@ -22,7 +22,7 @@ impl InspectService for Inspect {
     ) -> Result<Response<ControllerRuntimeDependenciesResponse>, Status> {
         let edges = self.0.graph.iter().map(to_wire).collect();
         let message = ControllerRuntimeDependency { edges, ..ControllerRuntimeDependency::default() };
-        Ok(Response::new(ControllerRuntimeDependenciesResponse { messages: vec![message] }))
+        Ok(one(message))
     }
 }
 

@@ -8,8 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use corten_api::common::Data;
 use corten_api::machine::{
-    Bootstrap, BootstrapRequest, BootstrapResponse, GenerateClientConfiguration,
-    GenerateClientConfigurationRequest, GenerateClientConfigurationResponse,
+    Bootstrap, BootstrapRequest, GenerateClientConfiguration, GenerateClientConfigurationRequest,
 };
 use corten_controllers_secrets::admin_kubeconfig;
 use corten_pki::{Authority, LeafRequest, Subject};
@@ -45,7 +44,7 @@ pub fn need_control_plane(parts: &Parts, api: &str) -> Result<(), Status> {
 }
 
 /// Makes this machine the first member of etcd.
-pub async fn bootstrap(parts: &Parts, request: &BootstrapRequest) -> Result<BootstrapResponse, Status> {
+pub async fn bootstrap(parts: &Parts, request: &BootstrapRequest) -> Result<Bootstrap, Status> {
     need_control_plane(parts, "bootstrap")?;
     if request.recover_etcd {
         return Err(not_yet("machine.MachineService/Bootstrap with recover_etcd"));
@@ -73,7 +72,7 @@ pub async fn bootstrap(parts: &Parts, request: &BootstrapRequest) -> Result<Boot
         .state
         .put(OWNER, BootstrapIntent::ID, BootstrapIntent::default())
         .map_err(|error| Status::internal(corten_base::chain(&error)))?;
-    Ok(BootstrapResponse { messages: vec![Bootstrap::default()] })
+    Ok(Bootstrap::default())
 }
 
 fn is_empty(folder: &Path) -> bool {
@@ -114,7 +113,7 @@ fn archive(name: &str, contents: &[u8]) -> std::io::Result<Vec<u8>> {
 pub fn client_configuration(
     parts: &Parts,
     request: &GenerateClientConfigurationRequest,
-) -> Result<GenerateClientConfigurationResponse, Status> {
+) -> Result<GenerateClientConfiguration, Status> {
     need_control_plane(parts, "generate client configuration")?;
     let lifetime = request
         .crt_ttl
@@ -144,7 +143,7 @@ pub fn client_configuration(
         talosconfig: talosconfig.reveal().clone().into_bytes(),
         ..GenerateClientConfiguration::default()
     };
-    Ok(GenerateClientConfigurationResponse { messages: vec![message] })
+    Ok(message)
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use corten_api::machine::machine_service_server::MachineService;
 use corten_api::machine::*;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use super::stream::{self, Reply};
+use super::stream::{self, Reply, Work};
 use super::unimplemented::not_yet;
 use super::{
-    Parts, dmesg, etcd, events, files, images, kubernetes, power, recover, services, storage, system,
+    Parts, dmesg, etcd, events, files, images, kubernetes, one, power, recover, services, storage, system,
     workloads,
 };
 
@@ -17,20 +17,31 @@ use super::{
 #[derive(Clone)]
 pub struct Machine(pub Parts);
 
+impl Machine {
+    /// A reply made of work on files.
+    fn files<W, F>(&self, open: F) -> Reply<W::Item>
+    where
+        W: Work,
+        F: FnOnce() -> Result<W, Status> + Send + 'static,
+    {
+        stream::from_steps(&self.0.lanes.files, open)
+    }
+}
+
 #[async_trait]
 impl MachineService for Machine {
     async fn apply_configuration(
         &self,
         request: Request<ApplyConfigurationRequest>,
     ) -> Result<Response<ApplyConfigurationResponse>, Status> {
-        self.0.configuration.apply(request.into_inner()).await.map(Response::new)
+        self.0.configuration.apply(request.into_inner()).await.map(one)
     }
 
     async fn bootstrap(
         &self,
         request: Request<BootstrapRequest>,
     ) -> Result<Response<BootstrapResponse>, Status> {
-        kubernetes::bootstrap(&self.0, request.get_ref()).await.map(Response::new)
+        kubernetes::bootstrap(&self.0, request.get_ref()).await.map(one)
     }
 
     async fn containers(
@@ -41,59 +52,59 @@ impl MachineService for Machine {
     }
 
     async fn cpu_freq_stats(&self, _: Request<()>) -> Result<Response<CpuFreqStatsResponse>, Status> {
-        Ok(Response::new(system::cpu_freq()))
+        system::cpu_freq(&self.0).await.map(one)
     }
 
     async fn cpu_info(&self, _: Request<()>) -> Result<Response<CpuInfoResponse>, Status> {
-        system::cpu_info().map(Response::new)
+        system::cpu_info(&self.0).await.map(one)
     }
 
     async fn disk_stats(&self, _: Request<()>) -> Result<Response<DiskStatsResponse>, Status> {
-        system::disk_stats().map(Response::new)
+        system::disk_stats(&self.0).await.map(one)
     }
 
     async fn etcd_member_list(
         &self,
         request: Request<EtcdMemberListRequest>,
     ) -> Result<Response<EtcdMemberListResponse>, Status> {
-        etcd::member_list(&self.0, request.into_inner()).await.map(Response::new)
+        etcd::member_list(&self.0, request.into_inner()).await.map(one)
     }
 
     async fn etcd_remove_member_by_id(
         &self,
         request: Request<EtcdRemoveMemberByIdRequest>,
     ) -> Result<Response<EtcdRemoveMemberByIdResponse>, Status> {
-        etcd::remove_member(&self.0, request.get_ref().member_id).await.map(Response::new)
+        etcd::remove_member(&self.0, request.get_ref().member_id).await.map(one)
     }
 
     async fn etcd_leave_cluster(
         &self,
         _: Request<EtcdLeaveClusterRequest>,
     ) -> Result<Response<EtcdLeaveClusterResponse>, Status> {
-        etcd::leave(&self.0).await.map(Response::new)
+        etcd::leave(&self.0).await.map(one)
     }
 
     async fn etcd_forfeit_leadership(
         &self,
         _: Request<EtcdForfeitLeadershipRequest>,
     ) -> Result<Response<EtcdForfeitLeadershipResponse>, Status> {
-        etcd::forfeit_leadership(&self.0).await.map(Response::new)
+        etcd::forfeit_leadership(&self.0).await.map(one)
     }
 
     async fn etcd_alarm_list(&self, _: Request<()>) -> Result<Response<EtcdAlarmListResponse>, Status> {
-        etcd::alarm_list(&self.0).await.map(Response::new)
+        etcd::alarm_list(&self.0).await.map(one)
     }
 
     async fn etcd_alarm_disarm(&self, _: Request<()>) -> Result<Response<EtcdAlarmDisarmResponse>, Status> {
-        etcd::alarm_disarm(&self.0).await.map(Response::new)
+        etcd::alarm_disarm(&self.0).await.map(one)
     }
 
     async fn etcd_defragment(&self, _: Request<()>) -> Result<Response<EtcdDefragmentResponse>, Status> {
-        etcd::defragment(&self.0).await.map(Response::new)
+        etcd::defragment(&self.0).await.map(one)
     }
 
     async fn etcd_status(&self, _: Request<()>) -> Result<Response<EtcdStatusResponse>, Status> {
-        etcd::status(&self.0).await.map(Response::new)
+        etcd::status(&self.0).await.map(one)
     }
 
     async fn etcd_downgrade_validate(
@@ -118,38 +129,38 @@ impl MachineService for Machine {
     }
 
     async fn hostname(&self, _: Request<()>) -> Result<Response<HostnameResponse>, Status> {
-        Ok(Response::new(system::hostname()))
+        Ok(one(system::hostname()))
     }
 
     async fn load_avg(&self, _: Request<()>) -> Result<Response<LoadAvgResponse>, Status> {
-        system::load_avg().map(Response::new)
+        system::load_avg(&self.0).await.map(one)
     }
 
     async fn logs_containers(&self, _: Request<()>) -> Result<Response<LogsContainersResponse>, Status> {
-        Ok(Response::new(services::logs_containers()))
+        Ok(one(services::logs_containers()))
     }
 
     async fn memory(&self, _: Request<()>) -> Result<Response<MemoryResponse>, Status> {
-        system::memory().map(Response::new)
+        system::memory(&self.0).await.map(one)
     }
 
     async fn mounts(&self, _: Request<()>) -> Result<Response<MountsResponse>, Status> {
-        system::mounts().await.map(Response::new)
+        system::mounts(&self.0).await.map(one)
     }
 
     async fn network_device_stats(
         &self,
         _: Request<()>,
     ) -> Result<Response<NetworkDeviceStatsResponse>, Status> {
-        system::network_device_stats().map(Response::new)
+        system::network_device_stats(&self.0).await.map(one)
     }
 
     async fn processes(&self, _: Request<()>) -> Result<Response<ProcessesResponse>, Status> {
-        system::processes().await.map(Response::new)
+        system::processes(&self.0).await.map(one)
     }
 
     async fn reboot(&self, request: Request<RebootRequest>) -> Result<Response<RebootResponse>, Status> {
-        power::reboot(&self.0, request.get_ref()).await.map(Response::new)
+        power::reboot(&self.0, request.get_ref()).await.map(one)
     }
 
     async fn restart(&self, request: Request<RestartRequest>) -> Result<Response<RestartResponse>, Status> {
@@ -165,35 +176,35 @@ impl MachineService for Machine {
     }
 
     async fn service_list(&self, _: Request<()>) -> Result<Response<ServiceListResponse>, Status> {
-        Ok(Response::new(services::list(&self.0)))
+        Ok(one(services::list(&self.0)))
     }
 
     async fn service_restart(
         &self,
         request: Request<ServiceRestartRequest>,
     ) -> Result<Response<ServiceRestartResponse>, Status> {
-        services::restart(&self.0, &request.get_ref().id).map(Response::new)
+        services::restart(&self.0, &request.get_ref().id).map(one)
     }
 
     async fn service_start(
         &self,
         request: Request<ServiceStartRequest>,
     ) -> Result<Response<ServiceStartResponse>, Status> {
-        services::start(&self.0, &request.get_ref().id).map(Response::new)
+        services::start(&self.0, &request.get_ref().id).map(one)
     }
 
     async fn service_stop(
         &self,
         request: Request<ServiceStopRequest>,
     ) -> Result<Response<ServiceStopResponse>, Status> {
-        services::stop(&self.0, &request.get_ref().id).map(Response::new)
+        services::stop(&self.0, &request.get_ref().id).map(one)
     }
 
     async fn shutdown(
         &self,
         request: Request<ShutdownRequest>,
     ) -> Result<Response<ShutdownResponse>, Status> {
-        power::shutdown(&self.0, request.get_ref()).await.map(Response::new)
+        power::shutdown(&self.0, request.get_ref()).await.map(one)
     }
 
     async fn stats(&self, request: Request<StatsRequest>) -> Result<Response<StatsResponse>, Status> {
@@ -201,7 +212,7 @@ impl MachineService for Machine {
     }
 
     async fn system_stat(&self, _: Request<()>) -> Result<Response<SystemStatResponse>, Status> {
-        system::system_stat().map(Response::new)
+        system::system_stat(&self.0).await.map(one)
     }
 
     async fn upgrade(&self, _: Request<UpgradeRequest>) -> Result<Response<UpgradeResponse>, Status> {
@@ -209,14 +220,14 @@ impl MachineService for Machine {
     }
 
     async fn version(&self, _: Request<()>) -> Result<Response<VersionResponse>, Status> {
-        Ok(Response::new(system::version(&self.0)))
+        Ok(one(system::version(&self.0)))
     }
 
     async fn generate_client_configuration(
         &self,
         request: Request<GenerateClientConfigurationRequest>,
     ) -> Result<Response<GenerateClientConfigurationResponse>, Status> {
-        kubernetes::client_configuration(&self.0, request.get_ref()).map(Response::new)
+        kubernetes::client_configuration(&self.0, request.get_ref()).map(one)
     }
 
     async fn netstat(&self, _: Request<NetstatRequest>) -> Result<Response<NetstatResponse>, Status> {
@@ -227,14 +238,14 @@ impl MachineService for Machine {
         &self,
         request: Request<MetaWriteRequest>,
     ) -> Result<Response<MetaWriteResponse>, Status> {
-        storage::meta_write(&self.0, request.get_ref()).await.map(Response::new)
+        storage::meta_write(&self.0, request.get_ref()).await.map(one)
     }
 
     async fn meta_delete(
         &self,
         request: Request<MetaDeleteRequest>,
     ) -> Result<Response<MetaDeleteResponse>, Status> {
-        storage::meta_delete(&self.0, request.get_ref()).await.map(Response::new)
+        storage::meta_delete(&self.0, request.get_ref()).await.map(one)
     }
 
     async fn image_pull(
@@ -247,7 +258,7 @@ impl MachineService for Machine {
     type CopyStream = Reply<Data>;
     async fn copy(&self, request: Request<CopyRequest>) -> Result<Response<Self::CopyStream>, Status> {
         let root = request.into_inner().root_path;
-        Ok(Response::new(stream::from_blocking(move |sender| files::copy(sender, &root))))
+        Ok(Response::new(self.files(move || files::copy(&root))))
     }
 
     type DmesgStream = Reply<Data>;
@@ -278,7 +289,7 @@ impl MachineService for Machine {
 
     type ListStream = Reply<FileInfo>;
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<Self::ListStream>, Status> {
-        Ok(Response::new(stream::from_blocking(move |sender| files::list(sender, request.get_ref()))))
+        Ok(Response::new(self.files(move || files::list(request.get_ref()))))
     }
 
     type DiskUsageStream = Reply<DiskUsageInfo>;
@@ -286,7 +297,7 @@ impl MachineService for Machine {
         &self,
         request: Request<DiskUsageRequest>,
     ) -> Result<Response<Self::DiskUsageStream>, Status> {
-        Ok(Response::new(stream::from_blocking(move |sender| files::disk_usage(sender, request.get_ref()))))
+        Ok(Response::new(self.files(move || files::disk_usage(request.into_inner()))))
     }
 
     type LogsStream = Reply<Data>;
@@ -297,7 +308,7 @@ impl MachineService for Machine {
     type ReadStream = Reply<Data>;
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
         let path = request.into_inner().path;
-        Ok(Response::new(stream::from_blocking(move |sender| files::read(sender, &path))))
+        Ok(Response::new(self.files(move || files::read(&path))))
     }
 
     type PacketCaptureStream = Reply<Data>;
@@ -320,6 +331,6 @@ impl MachineService for Machine {
         &self,
         request: Request<Streaming<Data>>,
     ) -> Result<Response<EtcdRecoverResponse>, Status> {
-        recover::receive(&self.0, request.into_inner()).await.map(Response::new)
+        recover::receive(&self.0, request.into_inner()).await.map(one)
     }
 }

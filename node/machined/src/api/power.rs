@@ -1,8 +1,6 @@
 //! Reboot and shutdown: accepted at once, followed through events under the actor's id.
 
-use corten_api::machine::{
-    Reboot, RebootRequest, RebootResponse, Shutdown, ShutdownRequest, ShutdownResponse, reboot_request,
-};
+use corten_api::machine::{Reboot, RebootRequest, Shutdown, ShutdownRequest, reboot_request};
 use tonic::Status;
 
 use super::Parts;
@@ -26,25 +24,25 @@ pub fn need_own_kernel(parts: &Parts) -> Result<(), Status> {
 ///
 /// # Errors
 /// On a container machine, or when the machine is busy.
-pub async fn reboot(parts: &Parts, request: &RebootRequest) -> Result<RebootResponse, Status> {
+pub async fn reboot(parts: &Parts, request: &RebootRequest) -> Result<Reboot, Status> {
     need_own_kernel(parts)?;
     let haste = match request.mode() {
         reboot_request::Mode::Force => Haste::Forced,
         reboot_request::Mode::Default | reboot_request::Mode::Powercycle => Haste::Orderly,
     };
     let actor_id = start(parts, Sequence::Reboot, haste).await?;
-    Ok(RebootResponse { messages: vec![Reboot { actor_id, ..Reboot::default() }] })
+    Ok(Reboot { actor_id, ..Reboot::default() })
 }
 
 /// Starts the shutdown sequence.
 ///
 /// # Errors
 /// On a container machine, or when the machine is busy.
-pub async fn shutdown(parts: &Parts, request: &ShutdownRequest) -> Result<ShutdownResponse, Status> {
+pub async fn shutdown(parts: &Parts, request: &ShutdownRequest) -> Result<Shutdown, Status> {
     need_own_kernel(parts)?;
     let haste = if request.force { Haste::Forced } else { Haste::Orderly };
     let actor_id = start(parts, Sequence::Shutdown, haste).await?;
-    Ok(ShutdownResponse { messages: vec![Shutdown { actor_id, ..Shutdown::default() }] })
+    Ok(Shutdown { actor_id, ..Shutdown::default() })
 }
 
 async fn start(parts: &Parts, sequence: Sequence, haste: Haste) -> Result<String, Status> {

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use corten_api::common::Data;
-use corten_api::machine::{EtcdRecover, EtcdRecoverResponse};
+use corten_api::machine::EtcdRecover;
 use futures::{Stream, TryStreamExt};
 use tokio::io::AsyncWriteExt;
 use tonic::Status;
@@ -26,13 +26,13 @@ const PARTIAL: &str = ".etcd.snapshot.partial";
 const BYTES_MAX: u64 = 16 << 30;
 
 /// Takes an uploaded snapshot in.
-pub async fn receive<S>(parts: &Parts, upload: S) -> Result<EtcdRecoverResponse, Status>
+pub async fn receive<S>(parts: &Parts, upload: S) -> Result<EtcdRecover, Status>
 where
     S: Stream<Item = Result<Data, Status>> + Unpin,
 {
     need_control_plane(parts, "etcd recover")?;
     store(upload, Path::new(FOLDER), BYTES_MAX).await?;
-    Ok(EtcdRecoverResponse { messages: vec![EtcdRecover::default()] })
+    Ok(EtcdRecover::default())
 }
 
 /// Writes the upload next to its place and moves it there when it is complete.

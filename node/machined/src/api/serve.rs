@@ -26,6 +26,7 @@ use corten_resources::runtime::ApiServiceConfig;
 use corten_resources::secrets::{ApiCertificate, OsRoot, TrustdCertificate};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
+use tonic::service::Routes;
 use tonic::transport::Server;
 
 use super::health::Cluster;
@@ -43,6 +44,24 @@ use super::{Mode, Parts};
 /// # Errors
 /// When the socket cannot be made.
 pub async fn machine(parts: Parts) -> anyhow::Result<()> {
+    let listener = listen(paths::MACHINED_SOCKET, paths::APID_UID)?;
+    Server::builder()
+        .layer(Authorize { mode: Mode::new(parts.state.clone()) })
+        .add_routes(services(&parts))
+        .serve_with_incoming(UnixListenerStream::new(listener))
+        .await
+        .context("the machine API ended")
+}
+
+/// A service that takes and gives messages as large as apid passes on.
+macro_rules! bounded {
+    ($service:expr) => {
+        $service.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
+    };
+}
+
+/// Every service of the machine API.
+fn services(parts: &Parts) -> Routes {
     let store: Arc<dyn Store> = Arc::new(parts.state.store().clone());
     let policy = Arc::new(Policy::new(parts.state.registry()));
     let registry = parts.state.registry().clone();
@@ -50,28 +69,22 @@ pub async fn machine(parts: Parts) -> anyhow::Result<()> {
         let roles = extensions.get::<Caller>().map_or(Roles::NONE, |caller| caller.0);
         Arc::new(Restricted::new(store.clone(), policy.clone(), roles))
     });
-    let listener = listen(paths::MACHINED_SOCKET, paths::APID_UID)?;
-    let limit = MESSAGE_BYTES_MAX;
-    let machine = MachineServiceServer::new(Machine(parts.clone()));
-    let images = ImageServiceServer::new(Images(parts.services.clone()));
     let storage = Storage(parts.clone());
-    Server::builder()
-        .layer(Authorize { mode: Mode::new(parts.state.clone()) })
+    let mut routes = Routes::builder();
+    routes
         .add_service(cosi)
-        .add_service(machine.max_decoding_message_size(limit).max_encoding_message_size(limit))
-        .add_service(images.max_decoding_message_size(limit))
-        .add_service(LifecycleServiceServer::new(NotYet))
-        .add_service(DebugServiceServer::new(NotYet))
-        .add_service(LvmServiceServer::new(NotYet))
-        .add_service(MdServiceServer::new(NotYet))
-        .add_service(MachineStorageServer::new(storage.clone()))
-        .add_service(StorageServiceServer::new(storage))
-        .add_service(TimeServiceServer::new(Clock(parts.clone())))
-        .add_service(InspectServiceServer::new(Inspect(parts.clone())))
-        .add_service(ClusterServiceServer::new(Cluster(parts)))
-        .serve_with_incoming(UnixListenerStream::new(listener))
-        .await
-        .context("the machine API ended")
+        .add_service(bounded!(MachineServiceServer::new(Machine(parts.clone()))))
+        .add_service(bounded!(ImageServiceServer::new(Images(parts.services.clone()))))
+        .add_service(bounded!(LifecycleServiceServer::new(NotYet)))
+        .add_service(bounded!(DebugServiceServer::new(NotYet)))
+        .add_service(bounded!(LvmServiceServer::new(NotYet)))
+        .add_service(bounded!(MdServiceServer::new(NotYet)))
+        .add_service(bounded!(MachineStorageServer::new(storage.clone())))
+        .add_service(bounded!(StorageServiceServer::new(storage)))
+        .add_service(bounded!(TimeServiceServer::new(Clock(parts.clone()))))
+        .add_service(bounded!(InspectServiceServer::new(Inspect(parts.clone()))))
+        .add_service(bounded!(ClusterServiceServer::new(Cluster(parts.clone()))));
+    routes.routes()
 }
 
 /// Serves apid the resources it may see.
@@ -131,4 +144,44 @@ fn listen(path: &str, uid: u32) -> anyhow::Result<UnixListener> {
         Ok(listener)
     };
     make().with_context(|| format!("cannot listen on {path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{BufMut, Bytes, BytesMut};
+    use corten_api::rules::RULES;
+    use http::Request;
+    use http_body_util::Full;
+    use tonic::body::Body;
+    use tonic::{Code, Status};
+    use tower_service::Service;
+
+    use super::*;
+
+    /// A message of this size that no type has.
+    fn nonsense(bytes: usize) -> Bytes {
+        let mut frame = BytesMut::with_capacity(bytes + 5);
+        frame.put_u8(0);
+        frame.put_u32(u32::try_from(bytes).expect("a small message"));
+        frame.put_bytes(0xff, bytes);
+        frame.freeze()
+    }
+
+    #[tokio::test]
+    async fn every_method_is_served_and_takes_large_messages() {
+        let mut routes = services(&Parts::for_tests()).prepare();
+        let body = nonsense(5 << 20);
+        for rule in RULES {
+            let request = Request::post(rule.method)
+                .header("content-type", "application/grpc")
+                .body(Body::new(Full::new(body.clone())))
+                .expect("a request");
+            let response = routes.call(request).await.expect("an answer");
+            // A stream of requests is refused when it is read, in the trailers of the response.
+            let Some(status) = Status::from_header_map(response.headers()) else { continue };
+            let is_served = status.code() != Code::Unimplemented || !status.message().is_empty();
+            assert!(is_served, "{} is not served", rule.method);
+            assert_ne!(status.code(), Code::OutOfRange, "{}: {}", rule.method, status.message());
+        }
+    }
 }

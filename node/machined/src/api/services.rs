@@ -2,9 +2,8 @@
 
 use corten_api::common::Data;
 use corten_api::machine::{
-    LogsContainer, LogsContainersResponse, LogsRequest, ServiceEvent, ServiceEvents, ServiceHealth,
-    ServiceInfo, ServiceList, ServiceListResponse, ServiceRestart, ServiceRestartResponse, ServiceStart,
-    ServiceStartResponse, ServiceStop, ServiceStopResponse,
+    LogsContainer, LogsRequest, ServiceEvent, ServiceEvents, ServiceHealth, ServiceInfo, ServiceList,
+    ServiceRestart, ServiceStart, ServiceStop,
 };
 use tonic::Status;
 
@@ -15,9 +14,9 @@ use crate::services::{ControlError, Record};
 
 /// Every service with its state, health and last changes.
 #[must_use]
-pub fn list(parts: &Parts) -> ServiceListResponse {
+pub fn list(parts: &Parts) -> ServiceList {
     let services = parts.services.list().into_iter().map(|(id, record)| info(id, &record)).collect();
-    ServiceListResponse { messages: vec![ServiceList { services, ..ServiceList::default() }] }
+    ServiceList { services, ..ServiceList::default() }
 }
 
 fn info(id: String, record: &Record) -> ServiceInfo {
@@ -46,29 +45,27 @@ fn refused(error: &ControlError) -> Status {
 }
 
 /// Starts a service.
-pub fn start(parts: &Parts, id: &str) -> Result<ServiceStartResponse, Status> {
+pub fn start(parts: &Parts, id: &str) -> Result<ServiceStart, Status> {
     let resp = parts.services.api_start(id).map_err(|error| refused(&error))?;
-    Ok(ServiceStartResponse { messages: vec![ServiceStart { resp, ..ServiceStart::default() }] })
+    Ok(ServiceStart { resp, ..ServiceStart::default() })
 }
 
 /// Stops a service.
-pub fn stop(parts: &Parts, id: &str) -> Result<ServiceStopResponse, Status> {
+pub fn stop(parts: &Parts, id: &str) -> Result<ServiceStop, Status> {
     let resp = parts.services.api_stop(id).map_err(|error| refused(&error))?;
-    Ok(ServiceStopResponse { messages: vec![ServiceStop { resp, ..ServiceStop::default() }] })
+    Ok(ServiceStop { resp, ..ServiceStop::default() })
 }
 
 /// Restarts a service.
-pub fn restart(parts: &Parts, id: &str) -> Result<ServiceRestartResponse, Status> {
+pub fn restart(parts: &Parts, id: &str) -> Result<ServiceRestart, Status> {
     let resp = parts.services.api_restart(id).map_err(|error| refused(&error))?;
-    Ok(ServiceRestartResponse { messages: vec![ServiceRestart { resp, ..ServiceRestart::default() }] })
+    Ok(ServiceRestart { resp, ..ServiceRestart::default() })
 }
 
 /// Ids of service logs.
 #[must_use]
-pub fn logs_containers() -> LogsContainersResponse {
-    LogsContainersResponse {
-        messages: vec![LogsContainer { ids: logs::services(), ..LogsContainer::default() }],
-    }
+pub fn logs_containers() -> LogsContainer {
+    LogsContainer { ids: logs::services(), ..LogsContainer::default() }
 }
 
 /// A service's or container's log.

@@ -5,20 +5,19 @@ use std::time::Duration;
 
 use corten_api::machine::storage_service_server::StorageService as MachineStorage;
 use corten_api::machine::{
-    MetaDelete, MetaDeleteRequest, MetaDeleteResponse, MetaWrite, MetaWriteRequest, MetaWriteResponse,
-    StorageServiceStatfsRequest, StorageServiceStatfsResponse,
+    MetaDelete, MetaDeleteRequest, MetaWrite, MetaWriteRequest, StorageServiceStatfsRequest,
+    StorageServiceStatfsResponse,
 };
 use corten_api::storage::storage_service_server::StorageService;
 use corten_api::storage::{
     BlockDeviceWipeRequest, BlockDeviceWipeResponse, Disk, Disks, DisksResponse, disk,
 };
-use corten_base::blocking;
 use corten_controllers_block::meta::{self, MetaError};
 use corten_resources::block;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::Parts;
 use super::unimplemented::not_yet;
+use super::{Parts, one, status};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -37,7 +36,7 @@ impl StorageService for Storage {
         let disks = self.0.state.list::<block::Disk>();
         let disks =
             disks.iter().map(|found| disk(&found.metadata.id, &found.spec, system.as_deref())).collect();
-        Ok(Response::new(DisksResponse { messages: vec![Disks { disks, ..Disks::default() }] }))
+        Ok(one(Disks { disks, ..Disks::default() }))
     }
 
     async fn block_device_wipe(
@@ -81,9 +80,11 @@ impl MachineStorage for Storage {
     ) -> Result<Response<StorageServiceStatfsResponse>, Status> {
         let path = request.into_inner().path;
         let named = path.clone();
-        let statfs = blocking(DEADLINE, move || rustix::fs::statvfs(Path::new(&path)))
+        let facts = &self.0.lanes.facts;
+        let statfs = facts.run(DEADLINE, move || rustix::fs::statvfs(Path::new(&path)));
+        let statfs = statfs
             .await
-            .map_err(|error| Status::internal(error.to_string()))?
+            .map_err(|error| status::blocking(&error))?
             .map_err(|error| Status::not_found(format!("{named}: {error}")))?;
         let used = statfs.f_blocks.saturating_sub(statfs.f_bfree);
         Ok(Response::new(StorageServiceStatfsResponse {
@@ -111,14 +112,14 @@ fn to_status(error: &MetaError) -> Status {
 }
 
 /// Writes a META tag.
-pub async fn meta_write(parts: &Parts, request: &MetaWriteRequest) -> Result<MetaWriteResponse, Status> {
+pub async fn meta_write(parts: &Parts, request: &MetaWriteRequest) -> Result<MetaWrite, Status> {
     let (key, value) = (key(request.key)?, request.value.clone());
     meta::write(&parts.state, key, Some(value)).await.map_err(|error| to_status(&error))?;
-    Ok(MetaWriteResponse { messages: vec![MetaWrite::default()] })
+    Ok(MetaWrite::default())
 }
 
 /// Deletes a META tag.
-pub async fn meta_delete(parts: &Parts, request: &MetaDeleteRequest) -> Result<MetaDeleteResponse, Status> {
+pub async fn meta_delete(parts: &Parts, request: &MetaDeleteRequest) -> Result<MetaDelete, Status> {
     meta::write(&parts.state, key(request.key)?, None).await.map_err(|error| to_status(&error))?;
-    Ok(MetaDeleteResponse { messages: vec![MetaDelete::default()] })
+    Ok(MetaDelete::default())
 }

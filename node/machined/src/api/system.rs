@@ -4,19 +4,35 @@ use std::fs;
 use std::time::Duration;
 
 use corten_api::machine::{
-    CpUsFreqStats, CpUsInfo, CpuFreqStats, CpuFreqStatsResponse, CpuInfoResponse, DiskStatsResponse,
-    FeaturesInfo, Hostname, HostnameResponse, LoadAvgResponse, Memory, MemoryResponse, MountStat, Mounts,
-    MountsResponse, NetworkDeviceStatsResponse, PlatformInfo, Process, ProcessesResponse, SystemStatResponse,
-    Version, VersionInfo, VersionResponse,
+    CpUsFreqStats, CpUsInfo, CpuFreqStats, DiskStats, FeaturesInfo, Hostname, LoadAvg, Memory, MountStat,
+    Mounts, NetworkDeviceStats, PlatformInfo, Process, SystemStat, Version, VersionInfo,
 };
-use corten_base::{Arch, blocking, version as base_version};
+use corten_base::{Arch, version as base_version};
 use corten_resources::config::MachineConfig;
 use corten_sys::mount::Mounts as _;
 use tonic::Status;
 
-use super::{Parts, proc, processes};
+use super::{Parts, proc, processes, status};
 
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Looks at the kernel off the event loop: some of what it shows it has to work out first.
+async fn look<T, F>(parts: &Parts, call: F) -> Result<T, Status>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, Status> + Send + 'static,
+{
+    parts.lanes.facts.run(DEADLINE, call).await.map_err(|error| status::blocking(&error))?
+}
+
+/// What a parser makes of a file of the kernel.
+async fn parsed<T: Send + 'static>(
+    parts: &Parts,
+    path: &'static str,
+    parse: fn(&str) -> T,
+) -> Result<T, Status> {
+    look(parts, move || read(path).map(|text| parse(&text))).await
+}
 
 fn read(path: &str) -> Result<String, Status> {
     fs::read_to_string(path).map_err(|error| Status::internal(format!("{path}: {error}")))
@@ -24,7 +40,7 @@ fn read(path: &str) -> Result<String, Status> {
 
 /// Version, platform and features.
 #[must_use]
-pub fn version(parts: &Parts) -> VersionResponse {
+pub fn version(parts: &Parts) -> Version {
     let info = VersionInfo {
         tag: base_version::TAG.to_owned(),
         sha: base_version::sha(),
@@ -41,60 +57,61 @@ pub fn version(parts: &Parts) -> VersionResponse {
         features: Some(FeaturesInfo { rbac }),
         ..Version::default()
     };
-    VersionResponse { messages: vec![version] }
+    version
 }
 
 /// Contents of /proc/meminfo.
-pub fn memory() -> Result<MemoryResponse, Status> {
-    let memory = Memory { meminfo: Some(proc::meminfo(&read("/proc/meminfo")?)), ..Memory::default() };
-    Ok(MemoryResponse { messages: vec![memory] })
+pub async fn memory(parts: &Parts) -> Result<Memory, Status> {
+    let meminfo = Some(parsed(parts, "/proc/meminfo", proc::meminfo).await?);
+    Ok(Memory { meminfo, ..Memory::default() })
 }
 
 /// Contents of /proc/loadavg.
-pub fn load_avg() -> Result<LoadAvgResponse, Status> {
-    Ok(LoadAvgResponse { messages: vec![proc::loadavg(&read("/proc/loadavg")?)] })
+pub async fn load_avg(parts: &Parts) -> Result<LoadAvg, Status> {
+    parsed(parts, "/proc/loadavg", proc::loadavg).await
 }
 
 /// Contents of /proc/stat.
-pub fn system_stat() -> Result<SystemStatResponse, Status> {
-    Ok(SystemStatResponse { messages: vec![proc::system_stat(&read("/proc/stat")?)] })
+pub async fn system_stat(parts: &Parts) -> Result<SystemStat, Status> {
+    parsed(parts, "/proc/stat", proc::system_stat).await
 }
 
 /// Contents of /proc/cpuinfo.
-pub fn cpu_info() -> Result<CpuInfoResponse, Status> {
-    let info = CpUsInfo { cpu_info: proc::cpuinfo(&read("/proc/cpuinfo")?), ..CpUsInfo::default() };
-    Ok(CpuInfoResponse { messages: vec![info] })
+pub async fn cpu_info(parts: &Parts) -> Result<CpUsInfo, Status> {
+    let cpu_info = parsed(parts, "/proc/cpuinfo", proc::cpuinfo).await?;
+    Ok(CpUsInfo { cpu_info, ..CpUsInfo::default() })
 }
 
 /// Contents of /proc/diskstats.
-pub fn disk_stats() -> Result<DiskStatsResponse, Status> {
-    Ok(DiskStatsResponse { messages: vec![proc::diskstats(&read("/proc/diskstats")?)] })
+pub async fn disk_stats(parts: &Parts) -> Result<DiskStats, Status> {
+    parsed(parts, "/proc/diskstats", proc::diskstats).await
 }
 
 /// Contents of /proc/net/dev.
-pub fn network_device_stats() -> Result<NetworkDeviceStatsResponse, Status> {
-    Ok(NetworkDeviceStatsResponse { messages: vec![proc::net_dev(&read("/proc/net/dev")?)] })
+pub async fn network_device_stats(parts: &Parts) -> Result<NetworkDeviceStats, Status> {
+    parsed(parts, "/proc/net/dev", proc::net_dev).await
 }
 
 /// The kernel's host name.
 #[must_use]
-pub fn hostname() -> HostnameResponse {
+pub fn hostname() -> Hostname {
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    HostnameResponse { messages: vec![Hostname { hostname, ..Hostname::default() }] }
+    Hostname { hostname, ..Hostname::default() }
 }
 
 /// cpufreq of each processor; those without it have zeros.
-#[must_use]
-pub fn cpu_freq() -> CpuFreqStatsResponse {
-    let stats = (0..)
-        .map_while(|cpu| {
-            let folder = format!("/sys/devices/system/cpu/cpu{cpu}");
-            fs::exists(&folder).unwrap_or(false).then(|| cpu_freq_of(&folder))
-        })
-        .collect();
-    CpuFreqStatsResponse {
-        messages: vec![CpUsFreqStats { cpu_freq_stats: stats, ..CpUsFreqStats::default() }],
-    }
+pub async fn cpu_freq(parts: &Parts) -> Result<CpUsFreqStats, Status> {
+    let cpu_freq_stats = look(parts, || Ok(cpu_freq_stats())).await?;
+    let stats = CpUsFreqStats { cpu_freq_stats, ..CpUsFreqStats::default() };
+    Ok(stats)
+}
+
+fn cpu_freq_stats() -> Vec<CpuFreqStats> {
+    let folders = (0..).map(|cpu| format!("/sys/devices/system/cpu/cpu{cpu}"));
+    folders
+        .take_while(|folder| fs::exists(folder).unwrap_or(false))
+        .map(|folder| cpu_freq_of(&folder))
+        .collect()
 }
 
 fn cpu_freq_of(folder: &str) -> CpuFreqStats {
@@ -109,17 +126,15 @@ fn cpu_freq_of(folder: &str) -> CpuFreqStats {
 }
 
 /// The process list.
-pub async fn processes() -> Result<ProcessesResponse, Status> {
-    let processes =
-        blocking(DEADLINE, processes::list).await.map_err(|error| Status::internal(error.to_string()))?;
-    Ok(ProcessesResponse { messages: vec![Process { processes, ..Process::default() }] })
+pub async fn processes(parts: &Parts) -> Result<Process, Status> {
+    let processes = look(parts, || Ok(processes::list())).await?;
+    Ok(Process { processes, ..Process::default() })
 }
 
 /// Mounted file systems with their sizes.
-pub async fn mounts() -> Result<MountsResponse, Status> {
-    let stats =
-        blocking(DEADLINE, mount_stats).await.map_err(|error| Status::internal(error.to_string()))??;
-    Ok(MountsResponse { messages: vec![Mounts { stats, ..Mounts::default() }] })
+pub async fn mounts(parts: &Parts) -> Result<Mounts, Status> {
+    let stats = look(parts, mount_stats).await?;
+    Ok(Mounts { stats, ..Mounts::default() })
 }
 
 fn mount_stats() -> Result<Vec<MountStat>, Status> {

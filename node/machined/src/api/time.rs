@@ -8,7 +8,7 @@ use corten_controllers_network::time_query;
 use corten_resources::network::{ResolverStatus, TimeServerStatus};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::Parts;
+use super::{Parts, one};
 
 /// The service over the machine's parts.
 #[derive(Clone)]
@@ -48,6 +48,6 @@ impl Clock {
             remotetime: Some(reply.remote_time.into()),
             ..Time::default()
         };
-        Ok(Response::new(TimeResponse { messages: vec![time] }))
+        Ok(one(time))
     }
 }

@@ -74,3 +74,26 @@ impl md_service_server::MdService for NotYet {
         Err(not_yet("machine.MDService/Destroy"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use corten_api::rules;
+
+    #[test]
+    fn the_names_are_those_of_methods() {
+        let sources = [
+            include_str!("images.rs"),
+            include_str!("kubernetes.rs"),
+            include_str!("machine.rs"),
+            include_str!("storage.rs"),
+            include_str!("unimplemented.rs"),
+        ];
+        let mut count = 0;
+        for rest in sources.iter().flat_map(|source| source.split("not_yet(\"").skip(1)) {
+            let name = rest.split(['"', ' ']).next().unwrap_or_default();
+            assert!(rules::rule(&format!("/{name}")).is_some(), "{name} is no method");
+            count += 1;
+        }
+        assert!(count > 10, "only {count} methods were found");
+    }
+}

@@ -1,7 +1,7 @@
 //! What `ApplyConfiguration` answers.
 
+use corten_api::machine::ApplyConfiguration;
 use corten_api::machine::apply_configuration_request::Mode;
-use corten_api::machine::{ApplyConfiguration, ApplyConfigurationResponse};
 use corten_config::{Config, diff};
 
 /// Clients print these texts.
@@ -11,7 +11,7 @@ const TRIED: &str =
     "Applied configuration temporarily; it is taken back unless it is applied again in another mode";
 
 /// The answer after a change.
-pub(super) fn applied(mode: Mode, config: &Config) -> ApplyConfigurationResponse {
+pub(super) fn applied(mode: Mode, config: &Config) -> ApplyConfiguration {
     let details = match mode {
         Mode::Staged => STAGED,
         Mode::Try => TRIED,
@@ -21,7 +21,7 @@ pub(super) fn applied(mode: Mode, config: &Config) -> ApplyConfigurationResponse
 }
 
 /// The answer to what was only asked.
-pub(super) fn dry_run(mode: Mode, before: Option<&Config>, after: &Config) -> ApplyConfigurationResponse {
+pub(super) fn dry_run(mode: Mode, before: Option<&Config>, after: &Config) -> ApplyConfiguration {
     let what = match mode {
         Mode::Staged => STAGED,
         Mode::Try => TRIED,
@@ -32,9 +32,7 @@ pub(super) fn dry_run(mode: Mode, before: Option<&Config>, after: &Config) -> Ap
     answer(mode, after, details)
 }
 
-fn answer(mode: Mode, config: &Config, mode_details: String) -> ApplyConfigurationResponse {
+fn answer(mode: Mode, config: &Config, mode_details: String) -> ApplyConfiguration {
     let warnings = config.warnings().iter().map(corten_config::Problem::text).collect();
-    let message =
-        ApplyConfiguration { warnings, mode: mode.into(), mode_details, ..ApplyConfiguration::default() };
-    ApplyConfigurationResponse { messages: vec![message] }
+    ApplyConfiguration { warnings, mode: mode.into(), mode_details, ..ApplyConfiguration::default() }
 }
