@@ -16,7 +16,8 @@ pub struct Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    pub(crate) fn new(action: &'static str, object: impl Into<String>, source: impl Into<io::Error>) -> Self {
+    /// An error of an effect; the traits of this crate are also implemented elsewhere.
+    pub fn new(action: &'static str, object: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self { action, object: object.into(), source: source.into() }
     }
 

@@ -1,8 +1,8 @@
 //! Effects on the kernel, one narrow module per subsystem, and the only crate of the product with `unsafe` code.
 //!
 //! Callers that need to be tested without a machine take the subsystem's trait ([`mount::Mounts`],
-//! [`modules::Modules`], [`sysctl::Sysctls`], [`clock::SystemClock`], [`power::Power`]) and get [`Kernel`], which
-//! implements them all. The rest are plain functions over descriptors and parsers of what the kernel prints.
+//! [`modules::Modules`], [`sysctl::Sysctls`], [`sysctl::Sysfs`], [`clock::SystemClock`], [`power::Power`]) and get
+//! [`Kernel`], which implements them all. The rest are plain functions over descriptors and parsers of what the kernel prints.
 //!
 //! Invariants:
 //! - Every `unsafe` block says why it is sound, and is only there because no safe wrapper of the call exists.

@@ -1,5 +1,7 @@
-//! Kernel parameters below `/proc/sys`, and the machine's names.
+//! Kernel parameters below `/proc/sys`, attributes below `/sys`, and the machine's names.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::error::failed;
@@ -13,25 +15,57 @@ pub trait Sysctls: Send + Sync {
     fn write(&self, name: &str, value: &str) -> Result<()>;
 }
 
+/// Attributes of the kernel's objects below `/sys`, by names of the same form.
+pub trait Sysfs: Send + Sync {
+    /// Reads a value without its trailing newline.
+    fn read_attribute(&self, name: &str) -> Result<String>;
+    /// Writes a value.
+    fn write_attribute(&self, name: &str, value: &str) -> Result<()>;
+}
+
+const SYSCTLS: &str = "/proc/sys";
+const SYSFS: &str = "/sys";
+
 impl Sysctls for Kernel {
     fn read(&self, name: &str) -> Result<String> {
-        let path = path(name)?;
-        let text = std::fs::read_to_string(path).map_err(failed("read the kernel parameter", name))?;
-        Ok(text.trim_end_matches('\n').to_owned())
+        read(SYSCTLS, name)
     }
 
     fn write(&self, name: &str, value: &str) -> Result<()> {
-        std::fs::write(path(name)?, value).map_err(failed("set the kernel parameter", name))
+        write(SYSCTLS, name, value)
     }
 }
 
+impl Sysfs for Kernel {
+    fn read_attribute(&self, name: &str) -> Result<String> {
+        read(SYSFS, name)
+    }
+
+    fn write_attribute(&self, name: &str, value: &str) -> Result<()> {
+        write(SYSFS, name, value)
+    }
+}
+
+fn read(folder: &str, name: &str) -> Result<String> {
+    let path = path(folder, name)?;
+    let text = std::fs::read_to_string(path).map_err(failed("read the kernel parameter", name))?;
+    Ok(text.trim_end_matches('\n').to_owned())
+}
+
+/// The line end makes an empty value a write as well.
+fn write(folder: &str, name: &str, value: &str) -> Result<()> {
+    let result = OpenOptions::new().write(true).open(path(folder, name)?);
+    let result = result.and_then(|mut file| file.write_all(format!("{value}\n").as_bytes()));
+    result.map_err(failed("set the kernel parameter", name))
+}
+
 /// Path of a parameter. A name with slashes is taken as a path; otherwise dots separate, and slashes are never made
-/// from anything else, so that a name cannot leave `/proc/sys`.
-fn path(name: &str) -> Result<PathBuf> {
+/// from anything else, so that a name cannot leave its folder.
+fn path(folder: &str, name: &str) -> Result<PathBuf> {
     let relative = if name.contains('/') { name.to_owned() } else { name.replace('.', "/") };
     let is_plain = relative.split('/').all(|part| !matches!(part, "" | "." | ".."));
     if is_plain {
-        Ok(Path::new("/proc/sys").join(relative))
+        Ok(Path::new(folder).join(relative))
     } else {
         Err(Error::new("find the kernel parameter", name, std::io::ErrorKind::InvalidInput))
     }
@@ -58,13 +92,14 @@ mod tests {
 
     #[test]
     fn names_become_paths_and_stay_inside() {
-        assert_eq!(path("net.ipv4.ip_forward").unwrap(), Path::new("/proc/sys/net/ipv4/ip_forward"));
+        let sysctl = |name| path(SYSCTLS, name);
+        assert_eq!(sysctl("net.ipv4.ip_forward").unwrap(), Path::new("/proc/sys/net/ipv4/ip_forward"));
         assert_eq!(
-            path("net/ipv4/conf/eth0.1/forwarding").unwrap(),
+            sysctl("net/ipv4/conf/eth0.1/forwarding").unwrap(),
             Path::new("/proc/sys/net/ipv4/conf/eth0.1/forwarding")
         );
         for name in ["", "..", "net..x", "/etc/passwd", "net/../../etc"] {
-            assert!(path(name).is_err(), "{name}");
+            assert!(sysctl(name).is_err(), "{name}");
         }
     }
 
@@ -72,5 +107,6 @@ mod tests {
     fn reads_the_running_kernel() {
         assert_eq!(Kernel.read("kernel.osrelease").unwrap(), kernel_release());
         assert!(Kernel.read("kernel.no_such_parameter").is_err());
+        assert!(!Kernel.read_attribute("kernel.mm.transparent_hugepage.enabled").unwrap().is_empty());
     }
 }

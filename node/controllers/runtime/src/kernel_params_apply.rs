@@ -1,34 +1,57 @@
 //! Sets kernel parameters and reports what the kernel has.
 //!
 //!     KernelParamDefaultSpec, KernelParamSpec ──▶ /proc/sys, /sys ──▶ KernelParamStatus
+//!
+//! What the configuration does not name any more gets the value back that it had before us. That value stands in the
+//! status, where the next machined finds it.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::time::Duration;
 
 use anyhow::Context;
+use corten_base::blocking;
 use corten_resource::{Driver, Plan, View, controller};
 use corten_resources::runtime::{KernelParamDefaultSpec, KernelParamSpec, KernelParamStatus};
+use corten_sys::sysctl::{Sysctls, Sysfs};
+
+/// Some parameters set much in motion, such as the allocation of huge pages.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Parameters of modules and links come with these, and nobody tells.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// What may be done to the kernel's parameters.
+pub trait Parameters: Sysctls + Sysfs + Clone + 'static {}
+
+impl<K: Sysctls + Sysfs + Clone + 'static> Parameters for K {}
 
 /// Keeper of the kernel's parameters.
-pub struct KernelParamsApply {
+pub struct KernelParamsApply<K> {
+    kernel: K,
     /// Values from before our first change, by id.
     originals: BTreeMap<String, String>,
-    /// Ids that this kernel does not have or does not let us set.
-    unsupported: BTreeMap<String, bool>,
+    /// Ids that this kernel does not let us set.
+    refused: BTreeSet<String>,
+    /// Ids whose original value the kernel did not take back.
+    abandoned: BTreeSet<String>,
     /// What we wrote and how the kernel shows it, by id: it may write the same value in its own way.
     written: BTreeMap<String, (String, String)>,
 }
 
-controller!(KernelParamsApply, "runtime.KernelParamApply",
-    inputs: [weak KernelParamSpec, weak KernelParamDefaultSpec],
+controller!(impl<K: Parameters> KernelParamsApply<K>, "runtime.KernelParamApply",
+    inputs: [strong KernelParamSpec, weak KernelParamDefaultSpec, weak KernelParamStatus],
     outputs: [exclusive KernelParamStatus]);
 
-impl KernelParamsApply {
+impl<K> KernelParamsApply<K> {
     /// Nothing set yet.
-    pub const fn new() -> Self {
-        Self { originals: BTreeMap::new(), unsupported: BTreeMap::new(), written: BTreeMap::new() }
+    pub const fn new(kernel: K) -> Self {
+        Self {
+            kernel,
+            originals: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            abandoned: BTreeSet::new(),
+            written: BTreeMap::new(),
+        }
     }
 }
 
@@ -36,91 +59,156 @@ impl KernelParamsApply {
 type Values = BTreeMap<String, Option<String>>;
 
 /// Writes one value.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Set {
     id: String,
     value: String,
-    ignore_errors: bool,
+    on_error: OnError,
 }
 
-impl Driver for KernelParamsApply {
+/// What an error means that is not a refusal for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnError {
+    /// The parameter cannot be set on this machine.
+    Unsupported,
+    /// It is told, and tried again.
+    Retry,
+    /// It is told, and the value stays: nobody wants the parameter any more.
+    Abandon,
+}
+
+impl<K: Parameters> Driver for KernelParamsApply<K> {
     type Observed = Values;
     type Op = Set;
 
     async fn observe(&mut self, view: &View<Self>) -> anyhow::Result<Values> {
-        let values: Values = wanted(view)
-            .into_keys()
-            .map(|id| {
-                let value = fs::read_to_string(path(&id)).ok().map(|text| normal(&text));
-                (id, value)
-            })
-            .collect();
-        for (id, value) in &values {
-            if let Some(value) = value {
-                self.originals.entry(id.clone()).or_insert_with(|| value.clone());
+        let gone = view.tearing_down::<KernelParamSpec>().into_iter().map(|spec| spec.metadata.id.clone());
+        let ids: BTreeSet<String> = wanted(view).into_keys().chain(gone).collect();
+        let mut values = Values::new();
+        for id in ids {
+            let value = get(&self.kernel, &id).ok();
+            if let Some(value) = &value
+                && !self.originals.contains_key(&id)
+            {
+                let status = view.get::<KernelParamStatus>(&id).filter(|status| !status.spec.unsupported);
+                let original = status.map_or(value, |status| &status.spec.default).clone();
+                self.originals.insert(id.clone(), original);
             }
+            values.insert(id, value);
         }
         Ok(values)
     }
 
     fn plan(&self, view: &View<Self>, observed: &Values) -> Plan<Self, Set> {
         let mut plan = Plan::new();
-        for (id, (value, ignore_errors)) in wanted(view) {
-            let current = observed.get(&id).cloned().flatten();
-            let unsupported = current.is_none() || self.unsupported.contains_key(&id);
-            if let Some(current) = current.as_ref().filter(|_| !unsupported)
-                && *current != normal(&value)
-                && self.written.get(&id) != Some(&(value.clone(), current.clone()))
-            {
-                plan.op(Set { id: id.clone(), value, ignore_errors });
-            }
-            let default = self.originals.get(&id).cloned().unwrap_or_default();
-            plan.put(&id, KernelParamStatus { current: current.unwrap_or_default(), default, unsupported });
+        for spec in view.list::<KernelParamSpec>() {
+            plan.hold::<KernelParamSpec>(&spec.metadata.id);
         }
-        plan
+        let wanted = wanted(view);
+        for (id, (value, on_error)) in &wanted {
+            let current = observed.get(id).cloned().flatten();
+            let unsupported = current.is_none() || self.refused.contains(id);
+            if let Some(current) = current.as_ref().filter(|_| !unsupported)
+                && !self.is_set(id, value, current)
+            {
+                plan.op(Set { id: id.clone(), value: value.clone(), on_error: *on_error });
+            }
+            let default = self.originals.get(id).cloned().unwrap_or_default();
+            plan.put(id, KernelParamStatus { current: current.unwrap_or_default(), default, unsupported });
+        }
+        for spec in view.tearing_down::<KernelParamSpec>() {
+            let id = &spec.metadata.id;
+            match self.restore(id, observed.get(id).cloned().flatten()) {
+                Some(op) if !wanted.contains_key(id) => plan.op(op),
+                _ => plan.release::<KernelParamSpec>(id),
+            };
+        }
+        let is_absent = |id| observed.get(id).is_none_or(Option::is_none);
+        if wanted.keys().any(is_absent) { plan.again_in(LOOK_AGAIN) } else { plan }
     }
 
     async fn apply(&mut self, op: Set) -> anyhow::Result<()> {
-        match fs::write(path(&op.id), &op.value) {
-            Err(error) if op.ignore_errors || refused(&error) => {
-                self.unsupported.insert(op.id, true);
-                Ok(())
+        let Set { id, value, on_error } = op;
+        let (kernel, name, wish) = (self.kernel.clone(), id.clone(), value.clone());
+        let write = move || {
+            set(&kernel, &name, &wish)?;
+            // Some can only be written; they are as if they had become what was written.
+            Ok(get(&kernel, &name).unwrap_or_else(|_| normal(&wish)))
+        };
+        let error = match blocking(DEADLINE, write).await? {
+            Ok(shown) => {
+                self.abandoned.remove(&id);
+                self.written.insert(id, (value, shown));
+                return Ok(());
             }
-            Err(error) => Err(error).with_context(|| format!("cannot set {} to {}", op.id, op.value)),
-            Ok(()) => {
-                let shown = fs::read_to_string(path(&op.id)).map(|text| normal(&text)).unwrap_or_default();
-                self.written.insert(op.id, (op.value, shown));
-                Ok(())
-            }
+            Err(error) => error,
+        };
+        if on_error == OnError::Abandon {
+            self.abandoned.insert(id.clone());
+        } else if on_error == OnError::Unsupported || is_refusal(&error) {
+            self.refused.insert(id);
+            return Ok(());
         }
+        Err(error).with_context(|| format!("cannot set {id} to {value:?}"))
+    }
+}
+
+impl<K> KernelParamsApply<K> {
+    fn is_set(&self, id: &str, value: &str, current: &str) -> bool {
+        let written = self.written.get(id);
+        current == normal(value) || written.is_some_and(|(wish, shown)| wish == value && shown == current)
+    }
+
+    /// What gives a parameter its own value back, if it has another one and can have it.
+    fn restore(&self, id: &str, current: Option<String>) -> Option<Set> {
+        let original = self.originals.get(id)?;
+        let is_ours = !self.refused.contains(id) && !self.abandoned.contains(id);
+        let differs = !self.is_set(id, original, &current?);
+        let value = original.clone();
+        (is_ours && differs).then(|| Set { id: id.to_owned(), value, on_error: OnError::Abandon })
     }
 }
 
 /// The kernel says no for good: the parameter cannot be set on this machine.
-fn refused(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+fn is_refusal(error: &corten_sys::Error) -> bool {
+    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
 /// Wanted values; the configuration's win over the defaults.
-fn wanted(view: &View<KernelParamsApply>) -> BTreeMap<String, (String, bool)> {
-    let mut wanted: BTreeMap<_, _> = view
-        .list::<KernelParamDefaultSpec>()
-        .into_iter()
-        .map(|spec| (spec.metadata.id.clone(), (spec.spec.value.clone(), spec.spec.ignore_errors)))
-        .collect();
-    for spec in view.list::<KernelParamSpec>() {
-        wanted.insert(spec.metadata.id.clone(), (spec.spec.value.clone(), spec.spec.ignore_errors));
-    }
-    wanted
+fn wanted<K: Parameters>(view: &View<KernelParamsApply<K>>) -> BTreeMap<String, (String, OnError)> {
+    let row = |id: &String, value: &String, ignore_errors| {
+        let on_error = if ignore_errors { OnError::Unsupported } else { OnError::Retry };
+        (id.clone(), (value.clone(), on_error))
+    };
+    let defaults = view.list::<KernelParamDefaultSpec>().into_iter();
+    let defaults = defaults.map(|spec| row(&spec.metadata.id, &spec.spec.value, spec.spec.ignore_errors));
+    let configured = view.list::<KernelParamSpec>().into_iter();
+    let configured = configured.map(|spec| row(&spec.metadata.id, &spec.spec.value, spec.spec.ignore_errors));
+    defaults.chain(configured).collect()
 }
 
-/// `proc.sys.net.ipv4.ip_forward` is `/proc/sys/net/ipv4/ip_forward`; a name that contains slashes has dots in its parts.
-fn path(id: &str) -> PathBuf {
-    let path = match id.strip_prefix("proc.sys.") {
-        Some(name) if name.contains('/') => format!("proc/sys/{name}"),
-        _ => id.replace('.', "/"),
+/// The name of a sysctl; other ids are those of attributes.
+fn sysctl(id: &str) -> Option<&str> {
+    id.strip_prefix("proc.sys.")
+}
+
+fn attribute(id: &str) -> &str {
+    id.strip_prefix("sys.").unwrap_or(id)
+}
+
+fn get(kernel: &impl Parameters, id: &str) -> corten_sys::Result<String> {
+    let value = match sysctl(id) {
+        Some(name) => kernel.read(name),
+        None => kernel.read_attribute(attribute(id)),
     };
-    PathBuf::from("/").join(path)
+    value.map(|value| normal(&value))
+}
+
+fn set(kernel: &impl Parameters, id: &str, value: &str) -> corten_sys::Result<()> {
+    match sysctl(id) {
+        Some(name) => kernel.write(name, value),
+        None => kernel.write_attribute(attribute(id), value),
+    }
 }
 
 /// The kernel separates numbers by tabs, people by blanks.
@@ -129,19 +217,4 @@ fn normal(value: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_paths_and_interface_names_may_contain_dots() {
-        assert_eq!(path("proc.sys.net.ipv4.ip_forward"), PathBuf::from("/proc/sys/net/ipv4/ip_forward"));
-        let vlan = path("proc.sys.net/ipv4/conf/eth0.100/rp_filter");
-        assert_eq!(vlan, PathBuf::from("/proc/sys/net/ipv4/conf/eth0.100/rp_filter"));
-        assert_eq!(path("sys.block.sda"), PathBuf::from("/sys/block/sda"));
-    }
-
-    #[test]
-    fn blanks_do_not_make_a_difference() {
-        assert_eq!(normal("4096\t87380  6291456\n"), "4096 87380 6291456");
-    }
-}
+mod tests;

@@ -44,7 +44,7 @@ pub fn register(runtime: &mut Runtime, machine: Machine) {
     runtime.register_transform(api_service::ApiServiceMode);
     runtime.register_transform(services::SystemServices::new(machine));
     runtime.register_transform(kernel_params::KernelParams::new(machine.capabilities));
-    runtime.register(kernel_params_apply::KernelParamsApply::new());
+    runtime.register(kernel_params_apply::KernelParamsApply::new(corten_sys::Kernel));
     runtime.register(cri_files::CriFiles::new(machine.restrict_oom_score));
     runtime.register(facts::SystemFacts::new(machine.platform));
     runtime.register(system_information::SmbiosTables);
