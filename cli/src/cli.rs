@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use corten_base::{Clock, Rng};
 
-use crate::command::{Reported, run, run_reported};
+use crate::command::{Execute as _, Reported};
 use crate::commands::*;
 use crate::context::{Cx, Globals};
 use crate::failure::Failure;
@@ -45,9 +45,26 @@ pub struct Cli {
     verb: Verb,
 }
 
-#[derive(Subcommand, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one value, for a moment")]
-enum Verb {
+/// Makes the tree of these commands: a variant for each, which executes itself.
+macro_rules! verbs {
+    ($($(#[$attribute:meta])* $name:ident($command:ty),)*) => {
+        #[derive(Subcommand, Debug)]
+        #[expect(clippy::large_enum_variant, reason = "there is one value, for a moment")]
+        enum Verb {
+            $($(#[$attribute])* $name($command),)*
+        }
+
+        impl Verb {
+            async fn execute(self, cx: &Cx) -> ExitCode {
+                match self {
+                    $(Self::$name(command) => command.execute(cx).await,)*
+                }
+            }
+        }
+    };
+}
+
+verbs! {
     #[command(visible_alias = "apply")]
     ApplyConfig(apply_config::ApplyConfig),
     Bootstrap(bootstrap::Bootstrap),
@@ -92,44 +109,6 @@ enum Verb {
     Usage(Reported<usage::Usage>),
     Validate(validate::Validate),
     Version(Reported<version::Version>),
-}
-
-impl Verb {
-    async fn execute(self, cx: &Cx) -> ExitCode {
-        match self {
-            Self::ApplyConfig(command) => run(command, cx).await,
-            Self::Bootstrap(command) => run(command, cx).await,
-            Self::Completion(command) => run(command, cx).await,
-            Self::Config(command) => command.execute(cx).await,
-            Self::Containers(command) => run_reported(command, cx).await,
-            Self::Dmesg(command) => run(command, cx).await,
-            Self::Edit(command) => run(command, cx).await,
-            Self::Events(command) => run(command, cx).await,
-            Self::Generate(command) => run(command, cx).await,
-            Self::Get(command) => run(command, cx).await,
-            Self::Health(command) => run(command, cx).await,
-            Self::Image(command) => command.execute(cx).await,
-            Self::Inspect(command) => run(command, cx).await,
-            Self::Kubeconfig(command) => run(command, cx).await,
-            Self::List(command) => run_reported(command, cx).await,
-            Self::Logs(command) => run(command, cx).await,
-            Self::MachineConfig(command) => run(command, cx).await,
-            Self::Memory(command) => run_reported(command, cx).await,
-            Self::Meta(command) => run(command, cx).await,
-            Self::Mounts(command) => run_reported(command, cx).await,
-            Self::Patch(command) => run(command, cx).await,
-            Self::Processes(command) => run_reported(command, cx).await,
-            Self::Read(command) => run(command, cx).await,
-            Self::Reboot(command) => run(command, cx).await,
-            Self::Service(command) => run_reported(command, cx).await,
-            Self::Shutdown(command) => run(command, cx).await,
-            Self::Stats(command) => run_reported(command, cx).await,
-            Self::Time(command) => run_reported(command, cx).await,
-            Self::Usage(command) => run_reported(command, cx).await,
-            Self::Validate(command) => run(command, cx).await,
-            Self::Version(command) => run_reported(command, cx).await,
-        }
-    }
 }
 
 /// The tree of commands as data, for documents made from it.

@@ -100,14 +100,22 @@ impl<C: Args> Reported<C> {
     }
 }
 
-/// Runs a command to its exit status.
-pub async fn run<C: Command>(command: C, cx: &Cx) -> ExitCode {
-    finish(command.run(cx).await, Format::Table, cx)
+/// What the tree of commands runs: a command, one that has `--output`, or one that consists of others.
+pub trait Execute {
+    /// Runs it to its exit status.
+    async fn execute(self, cx: &Cx) -> ExitCode;
 }
 
-/// Runs a command that has `--output`.
-pub async fn run_reported<C: Command + Args>(reported: Reported<C>, cx: &Cx) -> ExitCode {
-    finish(reported.command.run(cx).await, reported.format, cx)
+impl<C: Command> Execute for C {
+    async fn execute(self, cx: &Cx) -> ExitCode {
+        finish(self.run(cx).await, Format::Table, cx)
+    }
+}
+
+impl<C: Command + Args> Execute for Reported<C> {
+    async fn execute(self, cx: &Cx) -> ExitCode {
+        finish(self.command.run(cx).await, self.format, cx)
+    }
 }
 
 fn finish<R: Report>(result: Result<R, Failure>, format: Format, cx: &Cx) -> ExitCode {

@@ -3,8 +3,10 @@
 use std::future::Future;
 
 use clap::Args;
+use corten_api::Envelope;
 use corten_client::Client;
 use futures::StreamExt as _;
+use tonic::Response;
 
 use crate::context::Cx;
 use crate::failure::{Cause, Failure, OrFail as _};
@@ -126,6 +128,6 @@ impl Targets {
 }
 
 /// The one message of an answer.
-pub fn only<T>(messages: Vec<T>) -> Result<T, Cause> {
-    messages.into_iter().next().ok_or_else(|| Cause::new("the machine answered with nothing"))
+pub fn only<R: Envelope>(answer: Response<R>) -> Result<R::Message, Cause> {
+    answer.into_inner().only().ok_or_else(|| Cause::new("the machine answered with nothing"))
 }

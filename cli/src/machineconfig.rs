@@ -93,7 +93,7 @@ impl Apply {
             let refused = Cause::from(status);
             if refused.way_out.is_some() { refused } else { refused.way_out("nothing was changed") }
         })?;
-        only(answer.into_inner().messages).map(Applied)
+        only(answer).map(Applied)
     }
 }
 

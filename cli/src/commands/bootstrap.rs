@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use clap::Args;
 use corten_api::common::Data;
 use corten_api::machine::BootstrapRequest;
@@ -29,6 +30,15 @@ pub struct Bootstrap {
     recover_skip_hash_check: bool,
 }
 
+/// The snapshot in messages, without a second copy of it.
+fn pieces(snapshot: Vec<u8>) -> impl Iterator<Item = Data> {
+    let mut rest = Bytes::from(snapshot);
+    std::iter::from_fn(move || {
+        let bytes = rest.split_to(rest.len().min(CHUNK));
+        (!bytes.is_empty()).then_some(Data { bytes, metadata: None })
+    })
+}
+
 impl Command for Bootstrap {
     type Report = ();
 
@@ -38,11 +48,7 @@ impl Command for Bootstrap {
         if let Some(path) = &self.recover_from {
             cx.say(format!("{}: uploading the snapshot", node.name));
             let snapshot = std::fs::read(path).or_fail(format!("cannot read `{}`", path.display()))?;
-            let chunks: Vec<Data> = snapshot
-                .chunks(CHUNK)
-                .map(|chunk| Data { bytes: chunk.to_vec().into(), metadata: None })
-                .collect();
-            node.client.machine().etcd_recover(stream::iter(chunks)).await.or_fail(&object)?;
+            node.client.machine().etcd_recover(stream::iter(pieces(snapshot))).await.or_fail(&object)?;
         }
         let request = BootstrapRequest {
             recover_etcd: self.recover_from.is_some(),
@@ -52,5 +58,18 @@ impl Command for Bootstrap {
         done.map_err(Cause::from).or_fail(object)?;
         cx.say(format!("{}: etcd starts; follow with `corten health` or `corten service etcd`", node.name));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pieces_are_the_whole() {
+        let snapshot: Vec<u8> = (0..2 * CHUNK + 7).map(|byte| (byte % 251) as u8).collect();
+        let pieces: Vec<Data> = pieces(snapshot.clone()).collect();
+        assert_eq!(pieces.iter().map(|piece| piece.bytes.len()).collect::<Vec<_>>(), [CHUNK, CHUNK, 7]);
+        assert_eq!(pieces.iter().flat_map(|piece| piece.bytes.clone()).collect::<Vec<_>>(), snapshot);
     }
 }

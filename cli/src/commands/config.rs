@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use corten_client::{Context, TalosConfig};
@@ -10,7 +11,7 @@ use corten_pki::Certificate;
 use serde_json::{Value, json};
 
 use super::config_new;
-use crate::command::{self, Command, Report, Reported};
+use crate::command::{Command, Execute, Report, Reported};
 use crate::context::Cx;
 use crate::failure::{Cause, Failure, OrFail as _};
 use crate::machineconfig::read_file;
@@ -96,13 +97,12 @@ struct Remove {
 #[derive(Args, Debug)]
 struct Info {}
 
-impl Config {
-    /// Runs it to its exit status.
-    pub async fn execute(self, cx: &Cx) -> std::process::ExitCode {
+impl Execute for Config {
+    async fn execute(self, cx: &Cx) -> ExitCode {
         match self.verb {
-            Verb::Info(info) => command::run_reported(info, cx).await,
-            Verb::New(new) => command::run(new, cx).await,
-            verb => command::run(Edit(verb), cx).await,
+            Verb::Info(info) => info.execute(cx).await,
+            Verb::New(new) => new.execute(cx).await,
+            verb => Edit(verb).execute(cx).await,
         }
     }
 }

@@ -40,7 +40,7 @@ impl Command for ConfigNew {
             crt_ttl: Some(units::wire_duration(self.crt_ttl)),
         };
         let answer = node.client.machine().generate_client_configuration(request).await.or_fail(&object)?;
-        let made = only(answer.into_inner().messages).or_fail(&object)?;
+        let made = only(answer).or_fail(&object)?;
         let text = String::from_utf8(made.talosconfig)
             .map_err(|_| "the machine's answer is not text")
             .or_fail(object)?;

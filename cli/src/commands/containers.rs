@@ -71,8 +71,7 @@ impl Command for Containers {
         let ask = |node: crate::connect::Node| {
             let request = request.clone();
             async move {
-                let answer = node.client.machine().containers(request).await?.into_inner();
-                let all = only(answer.messages)?.containers;
+                let all = only(node.client.machine().containers(request).await?)?.containers;
                 Ok(by_pod(all, |c| (c.pod_id.clone(), c.id != c.pod_id, c.id.clone())))
             }
         };

@@ -1,12 +1,13 @@
 //! `get`: resources of machines.
 
+mod watch;
+
 use std::fmt::Write as _;
 use std::str::FromStr;
 
 use clap::Args;
 use corten_api::cosi::resource::Resource;
 
-use super::get_watch;
 use crate::command::{Command, pretty};
 use crate::connect::{Maintenance, Node};
 use crate::context::Cx;
@@ -178,7 +179,7 @@ impl Command for Get {
         let targets = cx.targets_in(&self.maintenance)?;
         let what = format!("get {} from", question.kind);
         if self.watch {
-            return get_watch::run(cx, targets, &what, &question).await;
+            return watch::run(cx, targets, &what, &question).await;
         }
         let question = &question;
         let answers = targets.each(&what, |node: Node| async move { question.ask(&node).await }).await;

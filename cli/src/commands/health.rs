@@ -1,11 +1,12 @@
 //! `health`: whether a cluster works.
 
+mod client;
+
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use corten_api::cluster::{ClusterInfo, HealthCheckRequest};
 
-use super::health_client;
 use crate::command::Command;
 use crate::connect::Node;
 use crate::context::Cx;
@@ -51,8 +52,8 @@ impl Command for Health {
             return self.ask(cx, &node).await.or_fail(object);
         }
         let members =
-            health_client::Members { control_planes: self.control_plane_nodes, workers: self.worker_nodes };
-        health_client::check(cx, node, members, self.wait_timeout).await.or_fail(object)
+            client::Members { control_planes: self.control_plane_nodes, workers: self.worker_nodes };
+        client::check(cx, node, members, self.wait_timeout).await.or_fail(object)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `image`: container images on machines.
 
 use std::collections::BTreeMap;
+use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 use corten_api::common::{ContainerDriver, ContainerdInstance, ContainerdNamespace};
@@ -11,7 +12,7 @@ use corten_api::machine::{
     ImageServiceRemoveRequest,
 };
 
-use crate::command::{self, Command, Reported};
+use crate::command::{Command, Execute, Reported};
 use crate::connect::Node;
 use crate::context::Cx;
 use crate::failure::{Cause, Failure};
@@ -81,16 +82,13 @@ impl Place {
     }
 }
 
-impl Image {
-    /// Runs it to its exit status.
-    pub async fn execute(self, cx: &Cx) -> std::process::ExitCode {
+impl Execute for Image {
+    async fn execute(self, cx: &Cx) -> ExitCode {
         let place = self.namespace;
         match self.verb {
-            Verb::List(list) => {
-                command::run_reported(list.with(|arguments| arguments.place = place), cx).await
-            }
-            Verb::Pull { image } => command::run(Pull { image, place }, cx).await,
-            Verb::Remove { image } => command::run(Remove { image, place }, cx).await,
+            Verb::List(list) => list.with(|arguments| arguments.place = place).execute(cx).await,
+            Verb::Pull { image } => Pull { image, place }.execute(cx).await,
+            Verb::Remove { image } => Remove { image, place }.execute(cx).await,
         }
     }
 }

@@ -33,7 +33,7 @@ impl Command for Inspect {
         let node = cx.targets()?.one("inspect the controllers")?;
         let object = format!("cannot inspect the controllers on {}", node.name);
         let answer = node.client.inspect().controller_runtime_dependencies(()).await.or_fail(&object)?;
-        let edges = only(answer.into_inner().messages).or_fail(&object)?.edges;
+        let edges = only(answer).or_fail(&object)?.edges;
         Ok(graph(&edges))
     }
 }

@@ -63,20 +63,27 @@ impl Answer for MemoryInfo {
         if !self.is_verbose {
             return vec![self.info.data()];
         }
-        vec![lines(&self.info).into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()]
+        let bytes = |name, value: u64| if is_count(name) { value } else { value.saturating_mul(1024) };
+        let lines = lines(&self.info).into_iter();
+        vec![lines.map(|(name, value)| (name.to_owned(), bytes(name, value).into())).collect()]
     }
 }
 
 fn verbose(node: &str, info: &MemInfo) -> String {
     let mut text = format!("NODE: {node}\n");
     for (name, value) in lines(info) {
-        let unit = if name.starts_with("HugePages") { "" } else { " kB" };
+        let unit = if is_count(name) { "" } else { " kB" };
         text += &format!("{name}: {value}{unit}\n");
     }
     text
 }
 
-/// The names of /proc/meminfo.
+/// Pages are counted, everything else is measured.
+fn is_count(name: &str) -> bool {
+    name.starts_with("HugePages")
+}
+
+/// What the kernel tells, in its order, under the names that talosctl shows.
 fn lines(m: &MemInfo) -> Vec<(&'static str, u64)> {
     vec![
         ("MemTotal", m.memtotal),
@@ -137,7 +144,7 @@ impl Command for Memory {
         let is_verbose = self.verbose;
         let targets = cx.targets_in(&self.maintenance)?;
         let ask = |node: crate::connect::Node| async move {
-            let memory = only(node.client.machine().memory(()).await?.into_inner().messages)?;
+            let memory = only(node.client.machine().memory(()).await?)?;
             Ok(MemoryInfo { info: memory.meminfo.unwrap_or_default(), is_verbose })
         };
         Ok(targets.each("read the memory of", ask).await)
@@ -150,19 +157,31 @@ mod tests {
     use crate::command::{Report as _, pretty};
     use crate::failure::Failure;
 
-    #[test]
-    fn table_and_data() {
-        let info = MemInfo {
+    fn info() -> MemInfo {
+        MemInfo {
             memtotal: 2_048_000,
             memfree: 512_000,
             cached: 400_000,
             buffers: 10_000,
             memavailable: 900_000,
+            hugepagestotal: 3,
+            hugepagesize: 2048,
             ..MemInfo::default()
-        };
-        let answer = MemoryInfo { info, is_verbose: false };
-        let failed = Err(Failure::new("cannot read the memory on 10.5.0.3").because("nothing listens there"));
+        }
+    }
+
+    #[test]
+    fn table_and_data() {
+        let answer = MemoryInfo { info: info(), is_verbose: false };
+        let failed = Err(Failure::new("cannot read the memory of 10.5.0.3").because("nothing listens there"));
         let report = PerNode(vec![("10.5.0.2".into(), Ok(answer)), ("10.5.0.3".into(), failed)]);
         crate::snapshot::check("memory", &(report.text() + &pretty(&report.data())));
+    }
+
+    #[test]
+    fn everything_that_the_kernel_tells() {
+        let answer = MemoryInfo { info: info(), is_verbose: true };
+        let report = PerNode(vec![("10.5.0.2".into(), Ok(answer))]);
+        crate::snapshot::check("memory_verbose", &(report.text() + &pretty(&report.data())));
     }
 }

@@ -43,7 +43,7 @@ impl Command for Mounts {
 
     async fn run(self, cx: &Cx) -> Result<Self::Report, Failure> {
         let ask = |node: crate::connect::Node| async move {
-            Ok(only(node.client.machine().mounts(()).await?.into_inner().messages)?.stats)
+            Ok(only(node.client.machine().mounts(()).await?)?.stats)
         };
         Ok(cx.targets()?.each("list the mounts on", ask).await)
     }

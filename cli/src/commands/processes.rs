@@ -74,8 +74,8 @@ impl Command for Processes {
     async fn run(self, cx: &Cx) -> Result<Self::Report, Failure> {
         let by = self.sort;
         let ask = |node: crate::connect::Node| async move {
-            let answer = node.client.machine().processes(()).await?.into_inner();
-            Ok(sorted(only(answer.messages)?.processes, by))
+            let all = only(node.client.machine().processes(()).await?)?.processes;
+            Ok(sorted(all, by))
         };
         Ok(cx.targets()?.each("list the processes on", ask).await)
     }

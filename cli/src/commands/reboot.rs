@@ -45,7 +45,7 @@ impl Command for Reboot {
         let reboot = |node: Node| async move {
             let start = async {
                 let answer = node.client.machine().reboot(RebootRequest { mode: mode.into() }).await?;
-                Ok(only(answer.into_inner().messages)?.actor_id)
+                Ok(only(answer)?.actor_id)
             };
             act(cx, &node, wait, End::Running, start).await
         };

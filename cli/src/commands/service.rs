@@ -180,7 +180,7 @@ impl Command for Service {
 }
 
 async fn list(node: &Node) -> Result<Vec<ServiceInfo>, Cause> {
-    Ok(only(node.client.machine().service_list(()).await?.into_inner().messages)?.services)
+    Ok(only(node.client.machine().service_list(()).await?)?.services)
 }
 
 async fn detail(targets: Targets, id: &str, now: SystemTime) -> PerNode<Detail> {
@@ -199,14 +199,10 @@ async fn control(node: &Node, id: String, action: Action) -> Result<String, Caus
     let mut machine = node.client.machine();
     Ok(match action {
         Action::Start | Action::Status => {
-            only(machine.service_start(ServiceStartRequest { id }).await?.into_inner().messages)?.resp
+            only(machine.service_start(ServiceStartRequest { id }).await?)?.resp
         }
-        Action::Stop => {
-            only(machine.service_stop(ServiceStopRequest { id }).await?.into_inner().messages)?.resp
-        }
-        Action::Restart => {
-            only(machine.service_restart(ServiceRestartRequest { id }).await?.into_inner().messages)?.resp
-        }
+        Action::Stop => only(machine.service_stop(ServiceStopRequest { id }).await?)?.resp,
+        Action::Restart => only(machine.service_restart(ServiceRestartRequest { id }).await?)?.resp,
     })
 }
 

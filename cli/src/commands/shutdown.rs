@@ -28,7 +28,7 @@ impl Command for Shutdown {
         let shutdown = |node: Node| async move {
             let start = async {
                 let answer = node.client.machine().shutdown(ShutdownRequest { force }).await?;
-                Ok(only(answer.into_inner().messages)?.actor_id)
+                Ok(only(answer)?.actor_id)
             };
             act(cx, &node, wait, End::Off, start).await
         };

@@ -41,8 +41,7 @@ impl Command for Stats {
         let ask = |node: crate::connect::Node| {
             let request = request.clone();
             async move {
-                let answer = node.client.machine().stats(request).await?.into_inner();
-                let all = only(answer.messages)?.stats;
+                let all = only(node.client.machine().stats(request).await?)?.stats;
                 Ok(by_pod(all, |s| (s.pod_id.clone(), s.id != s.pod_id, s.id.clone())))
             }
         };

@@ -41,7 +41,7 @@ impl Command for Time {
                 Some(server) => node.client.time().time_check(TimeRequest { server }).await?,
                 None => node.client.time().time(()).await?,
             };
-            Ok(vec![only(answer.into_inner().messages)?])
+            Ok(vec![only(answer)?])
         };
         Ok(cx.targets()?.each("compare the clock of", ask).await)
     }

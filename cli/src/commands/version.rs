@@ -112,7 +112,7 @@ impl Command for Version {
             return Ok(Versions { is_short, server: None });
         }
         let ask = |node: crate::connect::Node| async move {
-            let version = only(node.client.machine().version(()).await?.into_inner().messages)?;
+            let version = only(node.client.machine().version(()).await?)?;
             Ok(Server { version, is_short })
         };
         let targets = cx.targets_in(&self.maintenance)?;

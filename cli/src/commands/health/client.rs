@@ -66,7 +66,7 @@ impl Check {
                 judge_machine(&resources::spec(&status)?)
             }
             Self::Services => {
-                let services = only(client.machine().service_list(()).await?.into_inner().messages)?.services;
+                let services = only(client.machine().service_list(()).await?)?.services;
                 let failing =
                     services.iter().filter(|s| s.health.as_ref().is_some_and(|h| !h.unknown && !h.healthy));
                 let failing: Vec<_> = failing.map(|service| service.id.clone()).collect();
@@ -74,8 +74,7 @@ impl Check {
             }
             Self::Etcd => {
                 let request = EtcdMemberListRequest { query_local: true };
-                let members =
-                    only(client.machine().etcd_member_list(request).await?.into_inner().messages)?.members;
+                let members = only(client.machine().etcd_member_list(request).await?)?.members;
                 let ids: BTreeSet<u64> =
                     members.iter().filter(|member| !member.is_learner).map(|member| member.id).collect();
                 let count = ids.len();

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use corten_api::cosi::resource::{Event, EventType, WatchOptions, WatchRequest};
 
-use super::get::{Question, Shape, document, headings, row};
+use super::{Question, Shape, document, headings, row};
 use crate::connect::{Node, Targets};
 use crate::context::Cx;
 use crate::failure::{Cause, Failure};
