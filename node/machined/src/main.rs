@@ -1,6 +1,6 @@
 //! The machine's programs in one file: machined, apid, trustd and dataplane, told apart by name.
 //!
-//! They share text pages; each runs one thread.
+//! They share text pages; each does its work on one thread, and a second one keeps its memory small.
 
 mod api;
 mod configuration;
@@ -8,6 +8,7 @@ mod console;
 mod events;
 mod logs;
 mod machined;
+mod memory;
 mod power;
 mod sequencer;
 mod services;
@@ -17,6 +18,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    memory::keep_small();
     let mut arguments = std::env::args();
     let invoked = arguments.next().unwrap_or_default();
     let name = Path::new(&invoked).file_name().and_then(|name| name.to_str()).unwrap_or_default();

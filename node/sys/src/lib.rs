@@ -19,6 +19,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod kmsg;
 pub mod loopdev;
+pub mod memory;
 pub mod modules;
 pub mod mount;
 pub mod mountinfo;

@@ -19,8 +19,8 @@ use crate::resource::AnyResource;
 
 const PUT: u8 = 1;
 const DESTROY: u8 = 2;
-/// Growth that is never worth compacting.
-const SLACK_BYTES: u64 = 1024 * 1024;
+/// Growth that is never worth compacting. The journal is on a tmpfs, so what it takes is memory.
+const SLACK_BYTES: u64 = 128 * 1024;
 
 #[derive(Clone, Debug, Default, PartialEq, Record)]
 struct Gone {
@@ -69,7 +69,7 @@ impl Journal {
 
     /// Whether it has grown so much that it should be compacted.
     pub const fn is_due(&self) -> bool {
-        self.length > 4 * self.compacted + SLACK_BYTES
+        self.length > 2 * self.compacted + SLACK_BYTES
     }
 
     /// Replaces the file by one with `resources` only.

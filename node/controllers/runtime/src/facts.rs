@@ -10,6 +10,7 @@ use corten_resource::{Driver, Never, Plan, View, controller};
 use corten_resources::runtime::{
     BootId, KernelCmdline, PlatformMetadata, SbomItem, SecurityState, SelinuxState, Version,
 };
+use serde::Deserialize;
 
 /// SBOM of the image (SPDX 2.3 JSON).
 const SBOM: &str = "/usr/share/spdx/corten.spdx.json";
@@ -95,27 +96,46 @@ fn selinux() -> SelinuxState {
     }
 }
 
+/// What is read of an SPDX document; the rest of it never takes memory.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Document {
+    packages: Vec<Package>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Package {
+    name: String,
+    version_info: String,
+    license_declared: String,
+    external_refs: Vec<Reference>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Reference {
+    reference_type: String,
+    reference_locator: String,
+}
+
 /// Packages of an SPDX document; one that cannot be read gives no rows.
 fn sbom(text: &[u8]) -> Vec<SbomItem> {
-    let document: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
-    let packages = document["packages"].as_array().cloned().unwrap_or_default();
-    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    packages
-        .iter()
+    let document: Document = serde_json::from_slice(text).unwrap_or_default();
+    let named = document.packages.into_iter().filter(|package| !package.name.is_empty());
+    named
         .map(|package| SbomItem {
-            name: text(&package["name"]),
-            version: text(&package["versionInfo"]),
-            license: text(&package["licenseDeclared"]),
-            purls: package["externalRefs"]
-                .as_array()
+            name: package.name,
+            version: package.version_info,
+            license: package.license_declared,
+            purls: package
+                .external_refs
                 .into_iter()
-                .flatten()
-                .filter(|reference| reference["referenceType"] == "purl")
-                .map(|reference| text(&reference["referenceLocator"]))
+                .filter(|reference| reference.reference_type == "purl")
+                .map(|reference| reference.reference_locator)
                 .collect(),
             ..SbomItem::default()
         })
-        .filter(|item| !item.name.is_empty())
         .collect()
 }
 
