@@ -130,12 +130,13 @@ impl Driver for EtcApply {
 
     fn plan(&self, view: &View<Self>, states: &Self::Observed) -> Plan<Self, Op> {
         let mut plan = Plan::new();
-        let mut outside = None;
         for row in view.list::<EtcFileSpec>() {
             let id = row.metadata.id.clone();
             plan.hold::<EtcFileSpec>(&id);
             match states.get(&id) {
-                None => outside = Some(id),
+                None => {
+                    plan.problem(format!("{id:?} is not a path below /etc"));
+                }
                 Some(State::Absent | State::Different) => {
                     plan.op(Op::Write(id, row.spec.contents.clone(), row.spec.mode));
                 }
@@ -155,10 +156,11 @@ impl Driver for EtcApply {
                 Some(_) => plan.op(Op::Remove(id)),
             };
         }
-        match outside {
-            Some(id) => plan.failed(format!("{id:?} is not a path below /etc")),
-            None => plan,
+        // A file that is being changed has the content that its status tells until it has the new one.
+        if !plan.ops().is_empty() {
+            plan.keep::<EtcFileStatus>();
         }
+        plan
     }
 
     async fn apply(&mut self, op: Op) -> anyhow::Result<()> {

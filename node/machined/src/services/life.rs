@@ -193,7 +193,8 @@ impl Life {
             return Some("Restart requested via API");
         }
         match obstacle(&self.id, &now, gate::Openness::All) {
-            None => {}
+            // What a service waited for before its start may come and go; it runs on.
+            None | Some(Obstacle::Waits(_)) => {}
             Some(Obstacle::Unused) => return Some("Not in use any more"),
             Some(_) => return Some("Stopping service"),
         }

@@ -90,6 +90,29 @@ async fn a_service_runs_while_it_is_wanted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_service_waited_for_may_go_away_again() {
+    let machine = Machine::new();
+    machine.want("1");
+    machine.reaches(ServiceState::Running, "").await;
+    let waiting = ServiceSpec {
+        revision: "1".into(),
+        waiting_for: vec!["network".into()],
+        control: true,
+        ..ServiceSpec::default()
+    };
+    machine.state.put(OWNER, ID, waiting.clone()).expect("a specification");
+    // Time is virtual: everybody who has something to do has done it.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(machine.fake.calls(), ["start 1"]);
+    let other = ServiceSpec { revision: "2".into(), ..waiting };
+    machine.state.put(OWNER, ID, other).expect("a specification");
+    machine.reaches(ServiceState::Waiting, "Waiting for network").await;
+    machine.want("2");
+    machine.reaches(ServiceState::Running, "").await;
+    assert_eq!(machine.fake.calls(), ["start 1", "stop", "start 2"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_ends_by_itself_is_started_again() {
     let machine = Machine::new();
     machine.want("1");
