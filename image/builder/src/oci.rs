@@ -1,7 +1,8 @@
 //! Writing an OCI image layout: layers, configurations, manifests and the index that names them.
 //!
-//! Blobs are kept by digest, so images share layers. Layers are zstd-compressed tar. Nothing in a
-//! configuration depends on the day.
+//! Blobs are kept by digest, so images share layers. Layers are plain tar: the volume or file that holds the layout is
+//! compressed once, and a machine need not decompress and hash them in its container runtime. Nothing in a configuration
+//! depends on the day.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,9 +16,6 @@ use sha2::{Digest, Sha256};
 
 use crate::archive;
 use crate::tree::Tree;
-
-/// zstd's level: higher ones make layers hardly smaller and every build slower.
-const LEVEL: i32 = 9;
 
 /// How a container of the image starts.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +33,6 @@ pub struct Config {
 pub struct Layer {
     digest: String,
     size: u64,
-    uncompressed: String,
 }
 
 /// A layout that is being written.
@@ -63,15 +60,12 @@ impl Layout {
     /// When a file cannot be read or written.
     pub fn layer(&self, tree: &Tree) -> Result<Layer> {
         let path = self.folder.join("blobs/sha256/.new");
-        let file = Hashing::new(BufWriter::new(File::create(&path)?));
-        let mut content = Hashing::new(zstd::Encoder::new(file, LEVEL)?);
+        let mut content = Hashing::new(BufWriter::new(File::create(&path)?));
         archive::tar(tree, &mut content)?;
-        let uncompressed = content.digest();
-        let file = content.inner.finish()?;
-        let (digest, size) = (file.digest(), file.count);
-        file.inner.into_inner()?.sync_data()?;
+        let (digest, size) = (content.digest(), content.count);
+        content.inner.into_inner()?.sync_data()?;
         fs::rename(&path, self.blob(&digest))?;
-        Ok(Layer { digest, size, uncompressed })
+        Ok(Layer { digest, size })
     }
 
     /// Adds an image made of these layers under each of the names.
@@ -89,11 +83,11 @@ impl Layout {
                 "WorkingDir": "/",
                 "Labels": { "org.opencontainers.image.version": config.version },
             },
-            "rootfs": { "type": "layers", "diff_ids": layers.iter().map(|layer| format!("sha256:{}", layer.uncompressed)).collect::<Vec<_>>() },
+            "rootfs": { "type": "layers", "diff_ids": layers.iter().map(|layer| format!("sha256:{}", layer.digest)).collect::<Vec<_>>() },
         }), "application/vnd.oci.image.config.v1+json")?;
         let layers: Vec<Value> = layers
             .iter()
-            .map(|layer| json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar+zstd", "digest": format!("sha256:{}", layer.digest), "size": layer.size }))
+            .map(|layer| json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": format!("sha256:{}", layer.digest), "size": layer.size }))
             .collect();
         let media_type = "application/vnd.oci.image.manifest.v1+json";
         let manifest = self.put(

@@ -106,7 +106,10 @@ impl Client {
             .ok()
             .filter(|_| !name.is_empty() && name.len() <= 76 && name.bytes().all(allowed));
         match header {
-            Some(header) => Ok(Namespace { channel: self.channel.clone(), header, rng: self.rng.clone() }),
+            Some(header) => {
+                let (channel, rng) = (self.channel.clone(), self.rng.clone());
+                Ok(Namespace { channel, layers: header.clone(), header, rng })
+            }
             None => Err(Error::answer(name, "not a containerd namespace name")),
         }
     }
@@ -128,6 +131,8 @@ fn endpoint() -> Endpoint {
 pub struct Namespace {
     pub(crate) channel: Channel,
     header: MetadataValue<Ascii>,
+    /// Namespace of the images that containers are made from, and of their layers.
+    layers: MetadataValue<Ascii>,
     rng: Rng,
 }
 
@@ -136,6 +141,23 @@ impl Namespace {
     #[must_use]
     pub fn name(&self) -> &str {
         self.header.to_str().unwrap_or_default()
+    }
+
+    /// This namespace, for containers made from images of another one: what is unpacked there is not unpacked again.
+    #[must_use]
+    pub fn with_layers_of(&self, other: &Self) -> Self {
+        Self { layers: other.layers.clone(), ..self.clone() }
+    }
+
+    /// The namespace of images and layers.
+    #[must_use]
+    pub fn layers(&self) -> Self {
+        Self { header: self.layers.clone(), ..self.clone() }
+    }
+
+    /// Whether layers are in another namespace, where nothing refers to them.
+    pub(crate) fn has_layers_elsewhere(&self) -> bool {
+        self.layers != self.header
     }
 
     /// A request in this namespace that may take as long as its caller waits.

@@ -21,6 +21,8 @@ use snapshots::snapshots_client::SnapshotsClient;
 use wire::containers_client::ContainersClient;
 
 const RUNTIME: &str = "io.containerd.runc.v2";
+/// Keeps a layer that no container of its own namespace refers to; the value does not matter.
+const ROOT_LABEL: &str = "containerd.io/gc.root";
 
 /// What a container's root is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,10 +130,11 @@ impl Namespace {
     /// Nothing is left behind then.
     pub async fn create_container(&self, new: &NewContainer) -> Result<(), Error> {
         let parent = match &new.rootfs {
-            Rootfs::Image(image) => Some(self.image_config(image).await?.chain_id()),
+            Rootfs::Image(image) => Some(self.layers().image_config(image).await?.chain_id()),
             Rootfs::Directory(_) => None,
         };
-        let request = wire::CreateContainerRequest { container: Some(record(new, parent.is_some())?) };
+        let is_layered = parent.is_some() && !self.has_layers_elsewhere();
+        let request = wire::CreateContainerRequest { container: Some(record(new, is_layered)?) };
         self.containers()
             .create(self.request(request))
             .await
@@ -155,7 +158,7 @@ impl Namespace {
         tolerate_absent(deleted.map_err(Error::call("remove container", id)))?;
         let snapshot =
             snapshots::RemoveSnapshotRequest { snapshotter: SNAPSHOTTER.to_owned(), key: id.to_owned() };
-        let removed = self.snapshots().remove(self.request(snapshot)).await.map(drop);
+        let removed = self.snapshots().remove(self.layers().request(snapshot)).await.map(drop);
         tolerate_absent(removed.map_err(Error::call("remove the layer of", id)))
     }
 
@@ -165,7 +168,7 @@ impl Namespace {
         id: &str,
     ) -> Result<Vec<crate::wire::containerd::types::Mount>, Error> {
         let request = snapshots::MountsRequest { snapshotter: SNAPSHOTTER.to_owned(), key: id.to_owned() };
-        match self.snapshots().mounts(self.request(request)).await {
+        match self.snapshots().mounts(self.layers().request(request)).await {
             Ok(answer) => Ok(answer.into_inner().mounts),
             Err(status) if status.code() == tonic::Code::NotFound => Ok(Vec::new()),
             Err(status) => Err(Error::call("mount the layer of", id)(status)),
@@ -173,14 +176,19 @@ impl Namespace {
     }
 
     async fn prepare(&self, id: &str, parent: String) -> Result<(), Error> {
+        let layers = self.layers();
+        let labels = match self.has_layers_elsewhere() {
+            true => BTreeMap::from([(ROOT_LABEL.to_owned(), self.name().to_owned())]),
+            false => BTreeMap::new(),
+        };
         let request = || snapshots::PrepareSnapshotRequest {
             snapshotter: SNAPSHOTTER.to_owned(),
             key: id.to_owned(),
             parent: parent.clone(),
-            labels: BTreeMap::new(),
+            labels: labels.clone(),
         };
         let failed = || Error::call("prepare the layer of", id);
-        let first = self.snapshots().prepare(self.request(request())).await.map(drop).map_err(failed());
+        let first = self.snapshots().prepare(layers.request(request())).await.map(drop).map_err(failed());
         match first {
             // A layer that an earlier container of this name left is not trusted.
             Err(error) if error.kind() == Kind::AlreadyExists => {
@@ -188,8 +196,8 @@ impl Namespace {
                     snapshotter: SNAPSHOTTER.to_owned(),
                     key: id.to_owned(),
                 };
-                self.snapshots().remove(self.request(remove)).await.map_err(failed())?;
-                self.snapshots().prepare(self.request(request())).await.map(drop).map_err(failed())
+                self.snapshots().remove(layers.request(remove)).await.map_err(failed())?;
+                self.snapshots().prepare(layers.request(request())).await.map(drop).map_err(failed())
             }
             other => other,
         }

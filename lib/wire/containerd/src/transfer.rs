@@ -42,6 +42,8 @@ pub struct PullOptions {
     pub labels: BTreeMap<String, String>,
     /// Limit of the whole pull.
     pub limit: Option<Duration>,
+    /// Only the image's name and its blobs, which nothing is made from here.
+    pub without_layers: bool,
 }
 
 /// How to import an archive.
@@ -99,7 +101,7 @@ impl Namespace {
             name: reference.to_owned(),
             labels: options.labels.clone(),
             platforms: vec![platform()],
-            unpacks: unpacks(),
+            unpacks: if options.without_layers { Vec::new() } else { unpacks() },
             ..Default::default()
         };
         let answering = async {

@@ -1,4 +1,7 @@
 //! Services that are containers in the Kubernetes containerd: etcd and kubelet.
+//!
+//! Their images are unpacked in the namespace of the pods, because the kubelet's layers are also those of the control
+//! plane; the containers are in the namespace `system`, which knows the images by name.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{DirBuilderExt, chown};
@@ -10,8 +13,8 @@ use anyhow::Context as _;
 use corten_base::paths;
 use corten_containerd::spec::Mount;
 use corten_containerd::{
-    Client, IMAGE_MANAGED, Namespace, NewContainer, Output, PullOptions, Rootfs, RuntimeOptions, SYSTEM,
-    SpecBuilder, TaskState,
+    Client, IMAGE_MANAGED, IMAGE_PINNED, KUBERNETES, Namespace, NewContainer, Output, PullOptions, Rootfs,
+    RuntimeOptions, SYSTEM, SpecBuilder, TaskState,
 };
 use corten_resources::service::ContainerRun;
 
@@ -43,7 +46,7 @@ impl Containers {
     /// Never in practice: the namespace's name is a constant.
     pub fn new() -> anyhow::Result<Self> {
         let client = Client::lazy(paths::CRI_SOCKET);
-        let namespace = client.namespace(SYSTEM)?;
+        let namespace = client.namespace(SYSTEM)?.with_layers_of(&client.namespace(KUBERNETES)?);
         Ok(Self { namespace, client, missing_capabilities: missing_capabilities().into() })
     }
 
@@ -117,20 +120,26 @@ impl Containers {
     }
 
     async fn ensure_image(&self, image: &str) -> anyhow::Result<()> {
-        if self.namespace.has_image(image).await? {
-            return Ok(());
-        }
+        let labels = [IMAGE_MANAGED, IMAGE_PINNED].map(|(key, value)| (key.to_owned(), value.to_owned()));
         let options = PullOptions {
             hosts: Some(PathBuf::from(REGISTRY_HOSTS)),
-            labels: BTreeMap::from([(IMAGE_MANAGED.0.to_owned(), IMAGE_MANAGED.1.to_owned())]),
+            labels: BTreeMap::from(labels),
             ..PullOptions::default()
         };
-        self.namespace.pull(image, &options, |_| {}).await.with_context(|| {
-            format!(
-                "no source has the image {image}; use an image cache that holds it, a registry mirror \
-                 (machine.registries.mirrors), or give the machine a way to the registry"
-            )
-        })
+        let name_only = PullOptions { without_layers: true, ..options.clone() };
+        for (namespace, options) in [(self.namespace.layers(), options), (self.namespace.clone(), name_only)]
+        {
+            if namespace.has_image(image).await? {
+                continue;
+            }
+            namespace.pull(image, &options, |_| {}).await.with_context(|| {
+                format!(
+                    "no source has the image {image}; use an image cache that holds it, a registry mirror \
+                     (machine.registries.mirrors), or give the machine a way to the registry"
+                )
+            })?;
+        }
+        Ok(())
     }
 
     async fn spec(&self, run: &ContainerRun) -> anyhow::Result<corten_containerd::spec::Spec> {
