@@ -4,6 +4,7 @@
 //! `--rounds N`, `--port FIRST` (ports of the loopback from there on), `--json` (the last line of standard output is
 //! one object), `--all` (every scenario on every kind of machine), `--list`.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,7 +12,8 @@ use corten_e2e::{Client, Mode, Options, SCENARIOS, Scenario};
 use corten_harness::cleanup::Cleanup;
 use serde_json::json;
 
-use crate::kit;
+use crate::progress::Steps;
+use crate::{build, host, kit};
 
 /// What is asked for.
 struct Wanted {
@@ -37,9 +39,11 @@ pub fn run(args: &[String]) -> Result<()> {
         }
         return Ok(());
     }
+    let chosen = chosen(&wanted)?;
+    build_missing(&wanted, &chosen)?;
     Cleanup::handle_interrupts()?;
     let mut reports = Vec::new();
-    for (scenario, mode) in chosen(&wanted)? {
+    for (scenario, mode) in chosen {
         let options = Options { mode, ..wanted.options.clone() };
         reports.push(corten_e2e::run(scenario, options)?);
     }
@@ -55,6 +59,27 @@ pub fn run(args: &[String]) -> Result<()> {
     }
     let failures: Vec<String> = reports.into_iter().flat_map(|report| report.failures).collect();
     ensure!(ok, "{}", failures.join("\n"));
+    Ok(())
+}
+
+/// Builds what the scenarios need and what is not there yet.
+fn build_missing(wanted: &Wanted, chosen: &[(&'static Scenario, Mode)]) -> Result<()> {
+    let mut steps = Steps::default();
+    steps.run("packages of the host", || host::ensure_packages(host::BUILD))?;
+    let mut parts = vec!["kubernetes", "clients/talosctl"];
+    if chosen.iter().any(|(_, mode)| *mode == Mode::Qemu) {
+        parts.push("debian/qemu");
+    }
+    steps.run("parts that run on the host", || kit::open()?.make(&parts))?;
+    if wanted.options.client == Client::Corten {
+        build::corten(&mut steps)?;
+    }
+    if wanted.options.image.is_none() {
+        let flavours: BTreeSet<_> = chosen.iter().map(|(scenario, mode)| scenario.flavour(*mode)).collect();
+        for flavour in flavours {
+            build::image(flavour, corten_config::defaults::KUBERNETES_VERSION, &mut steps)?;
+        }
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask spec`: measures what SPECIFICATION.md promises.
 //!
-//! A container machine becomes a Ready control plane with a pod that serves, and then is left alone for `--minutes N`
-//! (10 unless said) while the memory of our programs is taken every few seconds: PSS of init, machined, apid, trustd
+//! The story of `e2e node` is told on a container machine up to its reboot, by stock clients; then the Ready control
+//! plane is left alone for `--minutes N` (10 unless said) while the memory of our programs is taken every few seconds: PSS of init, machined, apid, trustd
 //! and dataplane, and the tmpfs that they fill. Image sizes come from `target/image`. `--build-time` also compiles
 //! the node's programs from nothing, in a folder of its own. `--json` prints one object as the last line.
 
@@ -10,9 +10,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use corten_e2e::cluster::{ClusterPlan, Files};
 use corten_e2e::cx::say;
 use corten_e2e::inside::{self, Process};
+use corten_e2e::scenarios::node::Node;
 use corten_e2e::{Client, Cx, Mode, Options};
 use corten_harness::ContainerMachine;
 use corten_harness::cleanup::Cleanup;
@@ -142,17 +142,10 @@ fn build_time(repository: &Path, figures: &mut Map<String, Value>, misses: &mut 
 /// A Ready machine that nobody asks anything.
 #[expect(clippy::disallowed_methods, reason = "a machine on this host runs in real time")]
 fn machine(wanted: &Wanted, figures: &mut Map<String, Value>, misses: &mut Vec<String>) -> Result<()> {
-    let cx = Cx::new(wanted.options.clone(), "spec")?;
-    let options = cx.machine(0)?;
-    let plan = ClusterPlan::of(&options);
-    let files = Files::write(&plan, cx.folder())?;
-    let machine = options.start()?;
-    let cluster = cx.cluster(plan, files, &machine, Instant::now())?;
-    for (name, seconds) in cluster.bring_up()?.0 {
-        figures.insert(name.to_owned(), json!((seconds * 100.0).round() / 100.0));
-    }
-    let grace = cluster.limit(60);
-    let container = machine.container()?;
+    let mut cx = Cx::new(wanted.options.clone(), "spec")?;
+    let node = Node::tell(&mut cx)?;
+    let grace = node.cluster(&cx)?.limit(60);
+    let container = node.machine.container()?;
     let ours = ours(container)?;
     let (cpu_before, began) = (cpu_ticks(&ours)?, Instant::now());
     let mut totals = Vec::new();
@@ -186,7 +179,7 @@ fn machine(wanted: &Wanted, figures: &mut Map<String, Value>, misses: &mut Vec<S
             "our programs take {percent:.2} % of a core, and their budget is {CPU_MAX_PERCENT}"
         ));
     }
-    machine.stop(grace)?;
+    node.machine.stop(grace)?;
     drop(cx.finish(Ok(())));
     Ok(())
 }

@@ -95,7 +95,7 @@ impl Cx {
 
     /// A machine of this run; `number` tells machines of one scenario apart.
     pub fn machine(&self, number: u8) -> Result<MachineOptions> {
-        let name = format!("e2e-{}{number}", &self.scenario.get(..4).unwrap_or(self.scenario));
+        let name = format!("e2e-{}{number}", short(self.scenario));
         let folder = self.folder.join(&name);
         let mut options = MachineOptions::new(self.options.mode, &name, self.image(), folder);
         options.api_port = self.options.first_port + u16::from(number) * 10;
@@ -221,4 +221,23 @@ pub struct Report {
 #[expect(clippy::print_stderr, reason = "progress of a developer's tool is talk, and talk is stderr")]
 pub fn say(text: &str) {
     eprintln!("e2e: {text}");
+}
+
+/// The beginnings of a scenario's words: names of machines become names of links, which are short.
+fn short(scenario: &str) -> String {
+    scenario.split('-').map(|word| word.get(..2).unwrap_or(word)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SCENARIOS;
+
+    #[test]
+    fn machines_of_two_scenarios_are_told_apart() {
+        let names: std::collections::BTreeSet<String> =
+            SCENARIOS.iter().map(|scenario| short(scenario.name)).collect();
+        assert_eq!(names.len(), SCENARIOS.len(), "{names:?}");
+        assert!(names.iter().all(|name| name.len() <= 8), "{names:?}");
+    }
 }

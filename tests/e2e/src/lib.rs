@@ -26,8 +26,9 @@ pub mod wait;
 pub mod workload;
 pub mod writelog;
 
+mod disk_check;
 mod ntp;
-mod scenarios;
+pub mod scenarios;
 
 use anyhow::{Context, Result, ensure};
 
@@ -43,7 +44,17 @@ pub struct Scenario {
     pub about: &'static str,
     /// Kinds of machines; the first is used when none is asked for.
     pub modes: &'static [Mode],
+    /// Flavour of the image, where it is not the usual one of the kind of machine.
+    pub flavour: Option<&'static str>,
     run: fn(&mut Cx) -> Result<()>,
+}
+
+impl Scenario {
+    /// Flavour of the image for such a machine.
+    #[must_use]
+    pub fn flavour(&self, mode: Mode) -> &'static str {
+        self.flavour.unwrap_or_else(|| mode.flavour())
+    }
 }
 
 /// All scenarios. A new one is a file in `scenarios` and a row here.
@@ -52,30 +63,42 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "node",
         about: "from a blank disk to a pod that serves and survives a reboot, by stock clients only",
         modes: &[Mode::Qemu, Mode::Container],
+        flavour: None,
         run: scenarios::node::run,
     },
     Scenario {
         name: "brain-kill",
         about: "ten kills of machined, a minute of standstill, kills of both containerds: nobody notices",
         modes: &[Mode::Container],
+        flavour: None,
         run: scenarios::brain_kill::run,
     },
     Scenario {
         name: "node-faults",
         about: "wrong configurations, strangers, rude clients, full disks, missing images: each one a case",
         modes: &[Mode::Container],
+        flavour: None,
         run: scenarios::node_faults::run,
+    },
+    Scenario {
+        name: "metal",
+        about: "the image for real hardware boots and takes a configuration",
+        modes: &[Mode::Qemu],
+        flavour: Some("metal"),
+        run: scenarios::metal::run,
     },
     Scenario {
         name: "power-cut",
         about: "losses of power in the first boot, unflushed writes dropped: Ready, the same, clean disks",
         modes: &[Mode::Qemu],
+        flavour: None,
         run: scenarios::power_cut::run,
     },
     Scenario {
         name: "up-down",
         about: "the front door: up, once more without building, Ctrl-C, a host that lacks something; down leaves nothing",
         modes: &[Mode::Container, Mode::Qemu],
+        flavour: None,
         run: scenarios::up_down::run,
     },
 ];
@@ -89,7 +112,9 @@ pub fn find(name: &str) -> Result<&'static Scenario> {
 }
 
 /// Tells a scenario.
-pub fn run(scenario: &'static Scenario, options: Options) -> Result<Report> {
+pub fn run(scenario: &'static Scenario, mut options: Options) -> Result<Report> {
+    let flavour = scenario.flavour(options.mode);
+    options.image.get_or_insert_with(|| options.repository.join("target/image").join(flavour));
     let mode = options.mode.name();
     ensure!(
         scenario.modes.contains(&options.mode),

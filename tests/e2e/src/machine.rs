@@ -82,6 +82,10 @@ pub struct MachineOptions {
     pub disk_gib: u64,
     /// Whether KVM is used.
     pub kvm: bool,
+    /// More disks of a QEMU machine, as they are.
+    pub further_disks: Vec<PathBuf>,
+    /// Kernel arguments of a QEMU machine after those of its image; its stub takes them from the firmware's tables.
+    pub kernel_arguments: Vec<String>,
     /// File in which everything that a QEMU machine writes to its disk is logged.
     pub record: Option<PathBuf>,
     /// How long the machine may live.
@@ -107,6 +111,8 @@ impl MachineOptions {
             cpus: 2,
             disk_gib: 8,
             kvm: false,
+            further_disks: Vec::new(),
+            kernel_arguments: Vec::new(),
             record: None,
             lifetime: Lifetime::Owned,
             registry: None,
@@ -128,7 +134,7 @@ impl MachineOptions {
         self.folder.join("disk.raw")
     }
 
-    /// Network of a container machine.
+    /// The network around the machine.
     #[must_use]
     pub fn lab(&self) -> LabSpec {
         let mut lab = LabSpec::new(self.name.clone());
@@ -192,8 +198,15 @@ impl MachineOptions {
             Some(log) => spec.extra = recording(&self.disk(), log)?,
             None => spec.disks = vec![self.disk()],
         }
+        spec.disks.extend(self.further_disks.iter().cloned());
+        if !self.kernel_arguments.is_empty() {
+            let arguments = self.kernel_arguments.join(" ").replace(',', ",,");
+            let table = format!("type=11,value=io.systemd.stub.kernel-cmdline-extra={arguments}");
+            spec.extra.extend(["-smbios".to_owned(), table]);
+        }
         (spec.memory_mib, spec.cpus, spec.kvm) = (self.memory_mib, self.cpus, self.kvm);
         spec.forwards = self.forwards();
+        spec.lab = Some(self.lab());
         spec.lifetime = self.lifetime;
         spec.registry = self.registry.clone();
         Ok(Machine::Qemu(QemuMachine::start(spec)?))

@@ -121,8 +121,8 @@ impl Tool {
             let stdout = scope.spawn(|| read(stdout));
             let stderr = scope.spawn(|| read(stderr));
             if let (Some(mut stdin), Some(input)) = (stdin, input) {
-                // A program that does not want all of it says so by its exit code.
-                let _ = stdin.write_all(input.as_bytes());
+                // A program that does not want all of it says so by its exit code, or by the deadline.
+                scope.spawn(move || stdin.write_all(input.as_bytes()));
             }
             let ended = end(&mut child, deadline);
             let text = |thread: std::thread::ScopedJoinHandle<'_, String>| thread.join().unwrap_or_default();
@@ -214,6 +214,22 @@ impl Follower {
         Ok(())
     }
 
+    /// Waits until it has read so much, of files and connections together.
+    pub fn wait_received(&mut self, bytes: u64, deadline: Duration) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            self.check_alive()?;
+            let received = received(self.pid())?;
+            if received >= bytes {
+                return Ok(());
+            }
+            if start.elapsed() >= deadline {
+                bail!("`{}` received {received} bytes of {bytes}:\n{}", self.line, self.text()?);
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
     /// Waits for its own end and gives what it printed, if it succeeded.
     pub fn finish(mut self, deadline: Duration) -> Result<String> {
         let ended = end(&mut self.child, deadline)?;
@@ -226,10 +242,41 @@ impl Follower {
     }
 }
 
+/// What a process has read.
+fn received(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/io");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let count = text.lines().find_map(|line| line.strip_prefix("rchar: ")).context("no rchar")?;
+    count.parse().with_context(|| format!("{path} has no number for rchar"))
+}
+
 impl Drop for Follower {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_reads_nothing_is_ended_at_its_deadline() {
+        let sleep = Tool::new("/bin/sleep", "sleep");
+        let input = "x".repeat(1 << 20);
+        let start = Instant::now();
+        let error = sleep.output(&["60"], Some(&input), Duration::from_millis(100)).expect_err("killed");
+        assert!(start.elapsed() < Duration::from_secs(30) && error.to_string().contains("did not end"));
+    }
+
+    #[test]
+    fn what_a_program_reads_is_counted() {
+        let cat = Tool::new("/bin/cat", "cat");
+        let mut reader = cat.follow(&["/dev/zero"], Path::new("/dev/null")).expect("started");
+        reader.wait_received(1 << 20, Duration::from_secs(30)).expect("a megabyte");
+        let mut short = cat.follow(&["/dev/null"], Path::new("/dev/null")).expect("started");
+        assert!(short.wait_received(1 << 20, Duration::from_secs(30)).is_err());
     }
 }

@@ -10,6 +10,8 @@ use crate::machine::Machine;
 pub const POLL: Duration = Duration::from_millis(20);
 /// How often a client program is started to ask.
 const ASK: Duration = Duration::from_millis(250);
+/// The same where the client and the emulator that it asks compete for the same processors.
+const ASK_EMULATED: Duration = Duration::from_secs(1);
 
 /// Asks until the answer is good and gives how long it took. A miss tells the last reason and what the machine's logs
 /// say.
@@ -19,6 +21,10 @@ pub fn until<T>(
     deadline: Duration,
     mut ask: impl FnMut() -> Result<T>,
 ) -> Result<(T, Duration)> {
+    let pause = match machine {
+        Machine::Container(_) => ASK,
+        Machine::Qemu(_) => ASK_EMULATED,
+    };
     let start = Instant::now();
     loop {
         let error = match ask() {
@@ -31,6 +37,6 @@ pub fn until<T>(
             let reason = ended.unwrap_or(error);
             return Err(anyhow!("waited {waited} s in vain for {what}: {reason:#}\n{}", machine.evidence()));
         }
-        std::thread::sleep(ASK);
+        std::thread::sleep(pause);
     }
 }

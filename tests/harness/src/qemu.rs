@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::forward::Forward;
+use crate::lab::LabSpec;
 use crate::launcher::{Launcher, Lifetime};
 use crate::preflight;
 use crate::registry::{Entry, Kind, Registry};
@@ -55,6 +56,9 @@ pub struct QemuSpec {
     pub ends_on_reboot: bool,
     /// Ports of the host's loopback that lead to it.
     pub forwards: Vec<Forward>,
+    /// The network that it is on: what is in the lab is behind its gateway, 10.0.2.2. Without a lab it is alone, which
+    /// needs no privilege.
+    pub lab: Option<LabSpec>,
     /// Further arguments for QEMU.
     pub extra: Vec<String>,
     /// How long it may live.
@@ -107,6 +111,7 @@ impl QemuSpec {
             kvm: false,
             ends_on_reboot: false,
             forwards: Vec::new(),
+            lab: None,
             extra: Vec::new(),
             lifetime: Lifetime::Owned,
             registry: None,

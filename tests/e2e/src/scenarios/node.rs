@@ -16,27 +16,18 @@ use crate::workload;
 
 /// Tells the story.
 pub fn run(cx: &mut Cx) -> Result<()> {
-    let options = cx.machine(0)?;
-    let plan = ClusterPlan::of(&options);
-    let files = generate(cx, &options, &plan)?;
-    let started = Instant::now();
-    let machine = options.start()?;
-    let time = time_server(&machine)?;
-    let cluster = cx.cluster(plan, files, &machine, started)?;
-    first_boot(cx, &cluster)?;
-    ask_everything(&cluster, cx.folder(), time.as_ref())?;
-    patch_without_reboot(&cluster)?;
+    let node = Node::tell(cx)?;
+    let cluster = node.cluster(cx)?;
     let grace = cluster.limit(60);
-    if options.mode == Mode::Qemu {
+    if node.options.mode == Mode::Qemu {
         reboot(cx, &cluster)?;
         health(&cluster)?;
-        return machine.stop(grace);
+        return node.machine.stop(grace);
     }
     // Containers are not rebooted through the API; their power can go.
-    let (plan, files) = (cluster.plan.clone(), cluster.files.clone());
     let pod = pod_uid(&cluster.kubectl())?;
-    drop(time);
     say("power off and on");
+    let Node { options, plan, files, machine, .. } = node;
     machine.stop(grace)?;
     let machine = options.start()?;
     let cluster = cx.cluster(plan, files, &machine, Instant::now())?;
@@ -45,30 +36,60 @@ pub fn run(cx: &mut Cx) -> Result<()> {
     machine.stop(grace)
 }
 
-/// The machine's own network has a time server where the harness can be on it.
-fn time_server(machine: &Machine) -> Result<Option<TimeServer>> {
-    let Machine::Container(container) = machine else { return Ok(None) };
-    let lab = Lab::open(&container.spec().lab)?;
-    Ok(Some(TimeServer::start(&lab, container.spec().lab.gateway)?))
+/// A machine whose first boot was told: a pod serves, everything was asked, and a patch was applied.
+#[derive(Debug)]
+pub struct Node {
+    /// What it was started from.
+    pub options: MachineOptions,
+    /// Its cluster.
+    pub plan: ClusterPlan,
+    /// What its operator keeps.
+    pub files: Files,
+    /// The machine.
+    pub machine: Machine,
+    started: Instant,
+    time: TimeServer,
+}
+
+impl Node {
+    /// The story up to the reboot.
+    pub fn tell(cx: &mut Cx) -> Result<Self> {
+        let options = cx.machine(0)?;
+        let lab = options.lab();
+        let mut plan = ClusterPlan::of(&options);
+        plan.patches = vec![format!("machine:\n  time:\n    servers: [{}]\n", lab.gateway)];
+        let files = generate(cx, &plan)?;
+        let started = Instant::now();
+        let machine = options.start()?;
+        let time = TimeServer::start(&Lab::open(&lab)?, lab.gateway)?;
+        let node = Self { options, plan, files, machine, started, time };
+        let cluster = node.cluster(cx)?;
+        first_boot(cx, &cluster)?;
+        ask_everything(&cluster, cx.folder(), &node.time)?;
+        patch_without_reboot(&cluster)?;
+        drop(cluster);
+        Ok(node)
+    }
+
+    /// Its cluster, with the clients of this run.
+    pub fn cluster(&self, cx: &Cx) -> Result<Cluster<'_>> {
+        cx.cluster(self.plan.clone(), self.files.clone(), &self.machine, self.started)
+    }
 }
 
 /// `gen config` with patches that are shown.
-fn generate(cx: &Cx, options: &MachineOptions, plan: &ClusterPlan) -> Result<Files> {
+fn generate(cx: &Cx, plan: &ClusterPlan) -> Result<Files> {
     let client = cx.client()?;
     let folder = cx.folder();
     let mut patches = vec![ALLOW_PODS_ON_CONTROL_PLANES.to_owned()];
     patches.extend(plan.patches.iter().cloned());
-    if options.mode == Mode::Container {
-        let gateway = options.lab().gateway;
-        patches.push(format!("machine:\n  time:\n    servers: [{gateway}]\n"));
-    }
     let files = Files::at(folder);
     let secrets = folder.join("secrets.yaml").to_string_lossy().into_owned();
     client.run(&["gen", "secrets", "--output-file", &secrets])?;
     let (endpoint, out) = (plan.endpoint(), folder.to_string_lossy().into_owned());
     let mut arguments: Vec<String> =
         ["gen", "config", &plan.name, &endpoint, "--with-secrets", &secrets].map(str::to_owned).into();
-    let disk = if options.mode == Mode::Qemu { "/dev/vda" } else { "/dev/sda" };
+    let disk = if cx.mode() == Mode::Qemu { "/dev/vda" } else { "/dev/sda" };
     for (option, value) in [
         ("--output", out.as_str()),
         ("--kubernetes-version", &plan.kubernetes_version),
@@ -136,7 +157,7 @@ fn expect(tool: &Tool, arguments: &[&str], wanted: &[&str]) -> Result<String> {
     Ok(text)
 }
 
-fn ask_everything(cluster: &Cluster<'_>, folder: &Path, time: Option<&TimeServer>) -> Result<()> {
+fn ask_everything(cluster: &Cluster<'_>, folder: &Path, time: &TimeServer) -> Result<()> {
     let admin = cluster.admin();
     let node = cluster.plan.node.to_string();
     expect(&admin, &["get", "members"], &["HOSTNAME", &node])?;
@@ -159,10 +180,8 @@ fn ask_everything(cluster: &Cluster<'_>, folder: &Path, time: Option<&TimeServer
     expect(&admin, &["memory"], &["TOTAL", "AVAILABLE"])?;
     expect(&admin, &["mounts"], &["/var"])?;
     expect(&admin, &["version"], &["Server:", "Tag:"])?;
-    if let Some(time) = time {
-        expect(&admin, &["time"], &["NTP-SERVER", "SERVER-TIME"])?;
-        ensure!(time.answers() > 0, "nobody asked the time server");
-    }
+    expect(&admin, &["time"], &["NTP-SERVER", "SERVER-TIME"])?;
+    ensure!(time.answers() > 0, "nobody asked the time server");
     follow(cluster, &admin, folder)
 }
 

@@ -14,7 +14,7 @@ use corten_sys::signal;
 use crate::cluster::{Cluster, ClusterPlan, Files, write_secret};
 use crate::cx::{Cx, say};
 use crate::machine::MachineOptions;
-use crate::tool::Tool;
+use crate::tool::{Follower, Tool};
 use crate::wait::until;
 use crate::workload;
 
@@ -22,6 +22,10 @@ use crate::workload;
 const EPHEMERAL_MIB: u64 = 3072;
 /// Messages larger than this are refused on both sides.
 const MESSAGE_MAX: usize = 32 << 20;
+/// What a client has read at least when an answer has begun: more than its own files.
+const BEGUN_BYTES: u64 = 512 << 10;
+/// SIGSTOP.
+const STOP: i32 = 19;
 /// Moments of the first boot at which the power goes, in milliseconds after power-on.
 const CUTS_MS: [u64; 5] = [50, 250, 700, 1500, 3000];
 
@@ -99,11 +103,15 @@ fn power_faults(cx: &mut Cx) -> Result<()> {
     let machine = options.start()?;
     let cluster = cx.cluster(plan, files, &machine, Instant::now())?;
     let sentence = format!("after {} losses of power in its first boot the machine serves", CUTS_MS.len());
-    cx.case(&sentence, || resume(&cluster));
+    cx.case(&sentence, || {
+        resume(&cluster)?;
+        cluster.deploy_hello()?;
+        cluster.wait_http().map(drop)
+    });
     machine.cut_power()
 }
 
-/// From whatever a loss of power has left to a page from a pod.
+/// From whatever a loss of power has left to a Ready node.
 pub(super) fn resume(cluster: &Cluster<'_>) -> Result<()> {
     let admin = cluster.admin();
     cluster.step("the machine to take or have its configuration", 120, || {
@@ -113,8 +121,6 @@ pub(super) fn resume(cluster: &Cluster<'_>) -> Result<()> {
     cluster.bootstrap()?;
     cluster.fetch_kubeconfig()?;
     cluster.wait_node_ready()?;
-    cluster.deploy_hello()?;
-    cluster.wait_http()?;
     Ok(())
 }
 
@@ -250,13 +256,25 @@ fn rude_clients(cx: &mut Cx, cluster: &Cluster<'_>) -> Result<()> {
         .map(|number| admin.follow(&["dmesg", "-f"], &folder.join(format!("slow-{number}.txt"))))
         .collect::<Result<_>>()?;
     cx.case("20 readers that stand still hurt nobody", || {
-        const STOP: i32 = 19;
         for reader in &slow {
             signal::send(reader.pid(), STOP)?;
         }
         serves(&admin)
     });
     drop(slow);
+    cx.case("20 readers of files that stand still in the middle hurt nobody", || {
+        let commands: [&[&str]; 2] = [&["list", "--recurse", "/"], &["copy", "/usr", "-"]];
+        let stalled =
+            commands.iter().cycle().take(20).enumerate().map(|(number, command)| -> Result<Follower> {
+                let mut reader = admin.follow(command, &folder.join(format!("stalled-{number}.txt")))?;
+                reader.wait_received(BEGUN_BYTES, cluster.limit(20))?;
+                signal::send(reader.pid(), STOP)?;
+                Ok(reader)
+            });
+        let mut stalled = stalled.collect::<Result<Vec<Follower>>>()?;
+        serves(&admin)?;
+        stalled.iter_mut().try_for_each(Follower::check_alive)
+    });
     cx.case("streams whose client has said all and only listens go on", || {
         let mut events = admin.follow(&["events", "--tail", "-1"], &folder.join("events.txt"))?;
         until(cluster.machine, "events", cluster.limit(20), || {
@@ -276,10 +294,16 @@ fn rude_clients(cx: &mut Cx, cluster: &Cluster<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The machine answers within a few seconds.
+/// The machine answers within a few seconds: what it knows, what it asks the kernel for, and what stands in files.
 fn serves(admin: &Tool) -> Result<()> {
-    admin.run_for(&["version"], Duration::from_secs(10))?;
-    admin.run_for(&["logs", "machined", "--tail", "1"], Duration::from_secs(10)).map(drop)
+    let questions: [&[&str]; 5] = [
+        &["version"],
+        &["logs", "machined", "--tail", "1"],
+        &["mounts"],
+        &["get", "disks"],
+        &["read", "/proc/uptime"],
+    ];
+    questions.iter().try_for_each(|question| admin.run_for(question, Duration::from_secs(10)).map(drop))
 }
 
 /// An image that no source has is named, and so is what helps.

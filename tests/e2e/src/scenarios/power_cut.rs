@@ -2,29 +2,26 @@
 //!
 //! One boot from power-on to Ready is recorded, request by request. Each cut is that disk as a loss of power would have
 //! left it (see [`crate::writelog`]): half of the cuts at a random moment, half at a random request, which is where the
-//! machine writes.
+//! machine writes. Once the machine is Ready its power goes again, and its filesystems are checked.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use corten_base::Rng;
-use corten_harness::wait_for;
-use corten_sys::loopdev::{LoopDevice, LoopOptions};
 
 use super::node_faults::resume;
-use crate::cluster::{Cluster, ClusterPlan, Files};
+use crate::cluster::{ClusterPlan, Files};
 use crate::cx::{Cx, say};
+use crate::disk_check;
 use crate::machine::{MachineOptions, copy_sparse};
-use crate::tool::{Tool, USUAL};
+use crate::tool::Tool;
 use crate::writelog::{self, WriteLog};
 
 /// Cuts, unless the command line says otherwise.
 const CUTS: u32 = 40;
-/// Partitions with filesystems that must be clean.
-const FILESYSTEMS: [&str; 2] = ["STATE", "EPHEMERAL"];
 
 /// Tells the story.
 pub fn run(cx: &mut Cx) -> Result<()> {
@@ -163,58 +160,12 @@ fn recover(cx: &Cx, recorded: &Recorded, at: usize) -> Result<()> {
     if at as u64 >= recorded.identity_at {
         ensure!(now == recorded.identity, "the identity was {} and is {now}", recorded.identity);
     }
-    shut_down(&cluster)?;
-    drop(machine);
-    check_filesystems(&recorded.options)
+    machine.cut_power()?;
+    disk_check::filesystems(&recorded.options)
 }
 
 fn identity(admin: &Tool) -> Result<String> {
     let identity = admin.run(&["get", "identities", "local", "-o", "jsonpath={.spec.nodeId}"])?;
     ensure!(!identity.trim().is_empty(), "the machine has no identity");
     Ok(identity.trim().to_owned())
-}
-
-fn shut_down(cluster: &Cluster<'_>) -> Result<()> {
-    cluster.admin().run_for(&["shutdown", "--wait=false", "--force"], cluster.limit(20))?;
-    let evidence = || cluster.machine.evidence();
-    wait_for("the machine to power off", cluster.limit(60), evidence, || {
-        cluster.machine.check().err().map(drop)
-    })
-}
-
-/// The node's own checkers find nothing.
-fn check_filesystems(options: &MachineOptions) -> Result<()> {
-    let disk = std::fs::File::open(options.disk()).context("cannot open the disk")?;
-    let scan = LoopOptions { read_only: true, scan_partitions: true, block_size_bytes: 0 };
-    let device = LoopDevice::attach(std::os::fd::AsFd::as_fd(&disk), scan)?;
-    let result = FILESYSTEMS.iter().try_for_each(|label| check_filesystem(options, device.path(), label));
-    device.detach()?;
-    result
-}
-
-fn check_filesystem(options: &MachineOptions, device: &Path, label: &str) -> Result<()> {
-    let partition = wait_for(&format!("partition {label}"), Duration::from_secs(5), String::new, || {
-        partition(device, label)
-    })?;
-    let root = options.image.join("rootfs");
-    let libraries = root.join("usr/lib/x86_64-linux-gnu");
-    let loader = Tool::new(libraries.join("ld-linux-x86-64.so.2"), "xfs_repair");
-    let (libraries, program) = (libraries.to_string_lossy(), root.join("usr/sbin/xfs_repair"));
-    let checker = loader.with(["--library-path", &libraries, &program.to_string_lossy()]);
-    say(&format!("checking {label}"));
-    checker.run_for(&["-n".as_ref(), partition.as_os_str()], USUAL).map(drop)
-}
-
-/// The device of a partition of that label.
-fn partition(device: &Path, label: &str) -> Option<PathBuf> {
-    let name = device.file_name()?.to_str()?;
-    let wanted = format!("PARTNAME={label}");
-    for entry in std::fs::read_dir("/sys/class/block").ok()?.flatten() {
-        let part = entry.file_name().to_string_lossy().into_owned();
-        let text = std::fs::read_to_string(entry.path().join("uevent")).unwrap_or_default();
-        if part.starts_with(&format!("{name}p")) && text.lines().any(|line| line == wanted) {
-            return Some(Path::new("/dev").join(part));
-        }
-    }
-    None
 }

@@ -58,13 +58,15 @@ fn firmware(arguments: &mut Arguments, spec: &QemuSpec, variables: &Path) {
     }
 }
 
-/// A network of its own behind QEMU, cut off from everything but the forwarded ports.
+/// A network of its own behind QEMU. In a lab, which leads nowhere, it has a way out; elsewhere it is cut off from
+/// everything but the forwarded ports.
 fn network(spec: &QemuSpec) -> String {
     let forward = |forward: &crate::Forward| {
         format!(",hostfwd=tcp:127.0.0.1:{}-10.0.2.15:{}", forward.host_port, forward.machine_port)
     };
     let forwards: String = spec.forwards.iter().map(forward).collect();
-    format!("user,id=net,restrict=on{forwards}")
+    let restrict = if spec.lab.is_some() { "off" } else { "on" };
+    format!("user,id=net,restrict={restrict}{forwards}")
 }
 
 /// QEMU's options are separated by commas; one in a value is doubled.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -12,6 +13,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::command::arguments;
 use super::{Firmware, LAUNCHER_SOCKET, QMP_SOCKET, QemuSpec, Qmp, SPEC_FILE};
+use crate::forward::{self, Forward};
+use crate::lab::Membership;
 use crate::launcher::{Ears, Wake, bound};
 use crate::registry::Registry;
 use crate::status::{Phase, Status};
@@ -41,8 +44,28 @@ pub(crate) fn launcher_main(arguments: &[OsString]) -> Result<()> {
     result.map(drop)
 }
 
+/// Makes what is outside of the machine, runs it, and takes everything away again. The result tells how it ended.
 fn launch(spec: &QemuSpec, status: &mut Status) -> Result<String> {
     let mut ears = Ears::open()?;
+    let Some(lab) = &spec.lab else { return run(spec, &mut ears, status) };
+    // QEMU's ports are the lab's loopback's; the forwarder is started before we move there, because it listens here.
+    let same = |forward: &Forward| Forward { machine_port: forward.host_port, ..*forward };
+    let ports: Vec<Forward> = spec.forwards.iter().map(same).collect();
+    let mut forwarder = forward::start(&lab.namespace(), Ipv4Addr::LOCALHOST, &ports)?;
+    let membership = Membership::join(lab, &spec.name)?;
+    let result = run(spec, &mut ears, status);
+    if let Some(forwarder) = &mut forwarder {
+        drop(forwarder.stdin.take());
+        forwarder.wait().context("cannot wait for the port forwarder")?;
+    }
+    let left = membership.leave();
+    let ended = result?;
+    left?;
+    Ok(ended)
+}
+
+/// Runs QEMU to its end.
+fn run(spec: &QemuSpec, ears: &mut Ears, status: &mut Status) -> Result<String> {
     let variables = spec.folder.join("variables.fd");
     if let Firmware::Uefi { variables: template, .. } = &spec.firmware
         && !variables.exists()
@@ -61,7 +84,7 @@ fn launch(spec: &QemuSpec, status: &mut Status) -> Result<String> {
     let result = wait_for_sockets(spec, &mut child).and_then(|()| {
         (status.phase, status.boots, status.pid) = (Phase::Running, 1, Some(child.id()));
         status.write(&spec.folder)?;
-        hold(spec, &child, &mut ears)
+        hold(spec, &child, ears)
     });
     // It may be gone already; then there is only its exit to take.
     let _ = child.kill();
