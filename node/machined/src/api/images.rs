@@ -30,7 +30,7 @@ use corten_base::paths;
 use corten_containerd::{
     Client, Image, ImportOptions, KUBERNETES, Namespace, Progress, PullOptions, SYSTEM, reference,
 };
-use futures::{Stream, StreamExt, stream as streams};
+use futures::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::stream::{self, Reply, Sender};
@@ -282,6 +282,8 @@ fn layer_progress(progress: Progress) -> Option<ImageServicePullResponse> {
 #[cfg(test)]
 mod tests {
     use futures::TryStreamExt;
+
+    use futures::stream as streams;
 
     use super::*;
 
