@@ -1,5 +1,6 @@
 //! Rules of the documents beside `v1alpha1`, and between documents.
 
+use super::machine::parameters;
 use super::network::{mtu, not_a_name, routes};
 use super::{Rules, Validation, is_dns_name};
 use crate::document::Document;
@@ -15,6 +16,7 @@ pub(super) fn check(documents: &[Document], out: &mut Validation) {
         match document.id.kind.as_str() {
             "HostnameConfig" => hostname(&mut rules),
             "LinkConfig" => link(&mut rules),
+            "SysctlConfig" | "SysfsConfig" => parameters(&mut rules, &["params"]),
             "VolumeConfig" => volume(&mut rules),
             _ => {}
         }

@@ -16,6 +16,8 @@ pub(super) fn check(rules: &mut Rules<'_>, target: Target) {
     kubelet(rules);
     node_metadata(rules);
     files(rules);
+    parameters(rules, &["machine", "sysctls"]);
+    parameters(rules, &["machine", "sysfs"]);
     features(rules);
     if rules.text(&["machine", "token"]).is_none() {
         rules.warn(&["machine", "token"], "missing; workers cannot join without it");
@@ -207,6 +209,21 @@ fn files(rules: &mut Rules<'_>) {
             let message =
                 format!("{target:?} is not below /var, the only place for files of a configuration");
             rules.refuse_at(&path.key("path"), file.get("path").unwrap_or(file).at, message);
+        }
+    }
+}
+
+/// Names of kernel parameters; with slashes they are paths, which must stay in their folder.
+pub(super) fn parameters(rules: &mut Rules<'_>, keys: &[&str]) {
+    let Some(map) = rules.get(keys).and_then(Node::as_map) else { return };
+    for entry in map {
+        let name = &entry.key;
+        let separator = if name.contains('/') { '/' } else { '.' };
+        if name.split(separator).any(|part| matches!(part, "" | "." | "..")) {
+            let path = format!("{}.{name}", keys.join("."));
+            let message =
+                format!("{name:?} is not a name such as net.ipv4.ip_forward or net/ipv4/ip_forward");
+            rules.refuse_at(&Path::written(&path), entry.at, message);
         }
     }
 }

@@ -75,6 +75,25 @@ fn what_is_missing_is_named_where_it_should_be() {
 }
 
 #[test]
+fn kernel_parameters_stay_in_their_folder() {
+    let machine = "    sysctls:\n        net/ipv4/conf/eth0.100/rp_filter: \"1\"\n        net/../../../system/state/x: \"1\"\n    sysfs:\n        block..sda: x\n";
+    let more = "---\napiVersion: v1alpha1\nkind: SysctlConfig\nparams:\n    /vm/swappiness: \"1\"\n";
+    let not_a_name = "is not a name such as net.ipv4.ip_forward or net/ipv4/ip_forward";
+    check(
+        &worker(machine, more),
+        &[
+            &format!(
+                "machine.sysctls.net/../../../system/state/x: \"net/../../../system/state/x\" {not_a_name} (worker.yaml:8:9)"
+            ),
+            &format!("machine.sysfs.block..sda: \"block..sda\" {not_a_name} (worker.yaml:10:9)"),
+            &format!(
+                "document SysctlConfig: params./vm/swappiness: \"/vm/swappiness\" {not_a_name} (worker.yaml:19:5)"
+            ),
+        ],
+    );
+}
+
+#[test]
 fn keys_do_not_belong_on_workers() {
     let machine = format!("    ca: {{crt: {}, key: eA==}}\n", *CA);
     let more = format!("    ca: {{crt: {}, key: eA==}}\n    etcd: {{image: x}}\n", *CA);
