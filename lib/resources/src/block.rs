@@ -1,5 +1,7 @@
 //! Disks, what is on them, and the volumes that the machine makes of it.
 
+use std::time::Duration;
+
 use corten_resource::{Enumeration, Record, Resource};
 
 /// A whole disk; the id is its kernel name.
@@ -226,6 +228,40 @@ pub enum Filesystem {
     Ext4,
 }
 
+/// Encryption of a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enumeration)]
+pub enum EncryptionProvider {
+    /// Not encrypted.
+    #[default]
+    #[variant(0, "none")]
+    None,
+    /// LUKS version 2.
+    #[variant(1, "luks2")]
+    Luks2,
+}
+
+/// PCRs that a TPM key is bound to.
+#[derive(Clone, Debug, Default, PartialEq, Record)]
+pub struct TpmEncryptionOptions {
+    /// By value.
+    #[field(1, "pcrs", omitempty)]
+    pub pcrs: Vec<i64>,
+    /// By signature.
+    #[field(2, "pubKeyPcrs", omitempty)]
+    pub pub_key_pcrs: Vec<i64>,
+}
+
+/// A volume that is a link to a folder.
+#[derive(Clone, Debug, Default, PartialEq, Record)]
+pub struct SymlinkSpec {
+    /// The folder.
+    #[field(1, "symlinkTargetPath")]
+    pub symlink_target_path: String,
+    /// Whatever is in its place is removed.
+    #[field(2, "force")]
+    pub force: bool,
+}
+
 /// Where a ready volume is mounted.
 #[derive(Clone, Debug, Default, PartialEq, Record)]
 pub struct MountSpec {
@@ -278,12 +314,51 @@ pub struct VolumeStatus {
     /// What is mounted.
     #[field(11, "mountLocation", omitempty)]
     pub mount_location: String,
+    /// How it is encrypted.
+    #[field(12, "encryptionProvider", omitempty)]
+    pub encryption_provider: EncryptionProvider,
+    /// Keys that could not be brought in line.
+    #[field(14, "encryptionFailedSyncs", omitempty)]
+    pub encryption_failed_syncs: Vec<String>,
+    /// Kinds of keys in the configuration.
+    #[field(17, "configuredEncryptionKeys", omitempty)]
+    pub configured_encryption_keys: Vec<String>,
+    /// The key is bound to STATE.
+    #[field(20, "encryptionLockedToState", omitempty)]
+    pub encryption_locked_to_state: bool,
+    /// Key slot that opened it.
+    #[field(21, "encryptionSlot", omitempty)]
+    pub encryption_slot: Option<i64>,
+    /// PCRs that the key is bound to.
+    #[field(22, "tpmEncryptionOptions", omitempty)]
+    pub tpm_encryption_options: TpmEncryptionOptions,
+    /// Discards reach the disk.
+    #[field(23, "encryptionAllowDiscards", omitempty)]
+    pub encryption_allow_discards: bool,
+    /// Unused blocks are given back.
+    #[field(24, "trimEnabled", omitempty)]
+    pub trim_enabled: bool,
+    /// How often.
+    #[field(25, "trimInterval", omitempty)]
+    pub trim_interval: Duration,
+    /// The file system is checked.
+    #[field(26, "scrubEnabled", omitempty)]
+    pub scrub_enabled: bool,
+    /// How often.
+    #[field(27, "scrubInterval", omitempty)]
+    pub scrub_interval: Duration,
     /// Size for people.
     #[field(13, "prettySize", omitempty)]
     pub pretty_size: String,
     /// Where it is mounted.
     #[field(15, "mountSpec", omitempty)]
     pub mount_spec: MountSpec,
+    /// Link to another folder, for volumes that are one.
+    #[field(18, "symlink", omitempty)]
+    pub symlink: SymlinkSpec,
+    /// Volume that it lies in.
+    #[field(19, "parentID", omitempty)]
+    pub parent_id: String,
     /// What it is made of.
     #[field(16, "type")]
     pub kind: VolumeKind,

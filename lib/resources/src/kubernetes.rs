@@ -315,7 +315,7 @@ impl SecretStatus {
 ///
 /// Written from the machine configuration; read by the static pods and by clients that upgrade Kubernetes.
 #[derive(Clone, Debug, Default, PartialEq, Resource)]
-#[resource(kind = "ControllerManagerConfigs.kubernetes.talos.dev", namespace = "controlplane", sensitive)]
+#[resource(kind = "ControllerManagerConfigs.kubernetes.talos.dev", namespace = "controlplane")]
 pub struct ControllerManagerConfig {
     /// It runs at all.
     #[field(1, "enabled")]
@@ -847,7 +847,7 @@ impl Nodename {
 ///
 /// Written from the machine configuration; read by the static pods and by clients that upgrade Kubernetes.
 #[derive(Clone, Debug, Default, PartialEq, Resource)]
-#[resource(kind = "SchedulerConfigs.kubernetes.talos.dev", namespace = "controlplane", sensitive)]
+#[resource(kind = "SchedulerConfigs.kubernetes.talos.dev", namespace = "controlplane")]
 pub struct SchedulerConfig {
     /// It runs at all.
     #[field(1, "enabled")]

@@ -6,6 +6,8 @@
 pub mod block;
 pub mod cluster;
 pub mod config;
+#[cfg(test)]
+mod contract;
 pub mod cri;
 pub mod etcd;
 pub mod files;

@@ -4,17 +4,23 @@
 //! with the plain id as the winner that is applied. Each `…Status` is what was observed afterwards.
 
 mod address;
+mod bond;
 mod link;
 mod names;
 mod numbers;
 mod operator;
 mod route;
 mod state;
+mod wireguard;
 
 pub use address::{AddressSpec, AddressStatus};
+pub use bond::{
+    AdLacpActive, AdSelect, ArpAllTargets, ArpValidate, BondMaster, BondMode, FailOverMac, LacpRate,
+    PrimaryReselect, XmitHashPolicy,
+};
 pub use link::{
-    BondSlave, BridgeMaster, BridgeSlave, BridgeVlan, HardwareAddress, LinkSpec, LinkStatus, Stp, Vlan,
-    VlanProtocol,
+    BondSlave, BridgeMaster, BridgeSlave, BridgeVlan, HardwareAddress, LinkSpec, LinkStatus, Stp, Veth, Vlan,
+    VlanProtocol, VrfMaster, VrfSlave,
 };
 pub use names::{
     HostnameSpec, HostnameStatus, NameServer, NameServerProtocol, ResolverSpec, ResolverStatus, StaticHost,
@@ -32,6 +38,7 @@ pub use state::{
     DnsResolveCache, DnsUpstream, HostDnsConfig, NetworkStatus, NodeAddress, NodeAddressFilter,
     NodeAddressSortAlgorithm, SortAlgorithm,
 };
+pub use wireguard::{Wireguard, WireguardPeer, WireguardPeerStatus, WireguardStatus};
 
 /// Namespace of the layered specifications.
 pub const CONFIG_NAMESPACE: &str = "network-config";

@@ -1,5 +1,7 @@
 //! The machine as a running system: stage, services' surroundings, kernel parameters and modules, META.
 
+use std::collections::BTreeMap;
+
 use corten_resource::{Enumeration, Record, Resource};
 
 /// How apid listens and authenticates. Singleton `apid`; read by apid alone.
@@ -269,6 +271,15 @@ pub struct PlatformMetadata {
     /// Spot instance.
     #[field(8, "spot", omitempty)]
     pub spot: bool,
+    /// Name in the platform's network.
+    #[field(9, "internalDNS", omitempty)]
+    pub internal_dns: String,
+    /// Name for the world.
+    #[field(10, "externalDNS", omitempty)]
+    pub external_dns: String,
+    /// Tags of the instance.
+    #[field(11, "tags", omitempty)]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// Truths about the machine's protection. Singleton `securitystate`.
@@ -291,9 +302,27 @@ pub struct SecurityState {
     /// Booted from a UKI.
     #[field(5, "bootedWithUKI", omitempty)]
     pub booted_with_uki: bool,
+    /// FIPS 140 mode.
+    #[field(6, "fipsState", omitempty)]
+    pub fips_state: FipsState,
     /// The kernel loads signed modules only.
     #[field(7, "moduleSignatureEnforced", omitempty)]
     pub module_signature_enforced: bool,
+}
+
+/// Whether cryptography is restricted to FIPS 140.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enumeration)]
+pub enum FipsState {
+    /// It is not.
+    #[default]
+    #[variant(0, "disabled")]
+    Disabled,
+    /// It is.
+    #[variant(1, "enabled")]
+    Enabled,
+    /// It is, and anything else fails.
+    #[variant(2, "enabled, strict")]
+    Strict,
 }
 
 /// Mode of SELinux.

@@ -38,11 +38,17 @@ fn fill(tree: &Tree, record: &mut dyn Record) -> Result<(), YamlError> {
     let Tree::Mapping(entries) = tree else {
         return if tree.is_null() { Ok(()) } else { Err(YamlError::Value("mapping".to_owned())) };
     };
-    for (index, def) in record.fields().iter().enumerate() {
+    let table = record.fields();
+    for (index, def) in table.iter().enumerate() {
         let Some(field) = record.field_mut(index) else { continue };
         if def.inline {
             if let Some(inner) = field.record_mut() {
                 fill(tree, inner)?;
+            } else if field.kind() == Kind::Object {
+                let is_own = |key: &str| table.iter().any(|def| !def.inline && def.key == key);
+                let rest = object(entries.iter().filter(|(key, _)| !is_own(key)));
+                let written = field.write(&Node::Object(Cow::Owned(rest)));
+                written.map_err(|_| YamlError::Value("mapping".to_owned()))?;
             }
         } else if let Some((key, value)) = entries.iter().find(|(key, _)| key == def.key) {
             put(field, def.form, value).map_err(|error| match error {
@@ -138,8 +144,8 @@ fn float(text: &str) -> Option<f64> {
     }
 }
 
-fn object(entries: &[(String, Tree)]) -> Object {
-    entries.iter().map(|(key, tree)| (key.clone(), value(tree))).collect()
+fn object<'a>(entries: impl IntoIterator<Item = &'a (String, Tree)>) -> Object {
+    entries.into_iter().map(|(key, tree)| (key.clone(), value(tree))).collect()
 }
 
 fn value(tree: &Tree) -> Value {

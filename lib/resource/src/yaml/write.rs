@@ -43,6 +43,7 @@ fn is_written(record: &dyn Record, index: usize) -> bool {
 fn is_bare(record: &dyn Record) -> bool {
     (0..record.fields().len()).all(|index| match record.field(index).map(Field::read) {
         Some(Node::Record(inner)) if record.fields()[index].inline => is_bare(inner),
+        Some(Node::Object(inner)) if record.fields()[index].inline => inner.is_empty(),
         Some(Node::Null) if record.fields()[index].inline => true,
         _ => !is_written(record, index),
     })
@@ -57,12 +58,12 @@ fn mapping(out: &mut String, record: &dyn Record, indent: usize, mut first: bool
     for (index, def) in record.fields().iter().enumerate() {
         let Some(field) = record.field(index) else { continue };
         if def.inline {
-            if let Node::Record(inner) = field.read()
-                && !is_bare(inner)
-            {
-                mapping(out, inner, indent, first);
-                first = false;
+            match field.read() {
+                Node::Record(inner) if !is_bare(inner) => mapping(out, inner, indent, first),
+                Node::Object(inner) if !inner.is_empty() => object_entries(out, &inner, indent, first),
+                _ => continue,
             }
+            first = false;
             continue;
         }
         if !is_written(record, index) {
@@ -192,13 +193,18 @@ fn object(out: &mut String, content: &Object, place: Place) {
         return;
     }
     open(out, place);
+    object_entries(out, content, place.indent, true);
+}
+
+/// Lines of an object; the first one is not indented when it follows a dash or starts the text.
+fn object_entries(out: &mut String, content: &Object, indent: usize, first: bool) {
     for (index, (key, item)) in content.iter().enumerate() {
-        if index > 0 {
-            pad(out, place.indent);
+        if index > 0 || !first {
+            pad(out, indent);
         }
         text(out, key);
         out.push(':');
-        json(out, item, Place { indent: place.indent + 4, dash: false });
+        json(out, item, Place { indent: indent + 4, dash: false });
     }
 }
 

@@ -2,7 +2,10 @@
 
 use corten_resource::{Enumeration, HardwareAddr, Record, Resource};
 
-use super::{Duplex, Layer, LinkFlags, LinkType, OperationalState, Port};
+use super::{
+    BondMaster, Duplex, Layer, LinkFlags, LinkType, OperationalState, Port, RouteTable, Wireguard,
+    WireguardStatus,
+};
 
 /// Tagging protocol of a VLAN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enumeration)]
@@ -47,6 +50,30 @@ pub struct BridgeSlave {
     /// The bridge.
     #[field(1, "masterName", omitempty)]
     pub master_name: String,
+}
+
+/// Membership in a VRF.
+#[derive(Clone, Debug, Default, PartialEq, Record)]
+pub struct VrfSlave {
+    /// The VRF.
+    #[field(1, "masterName", omitempty)]
+    pub master_name: String,
+}
+
+/// Settings of a VRF.
+#[derive(Clone, Debug, Default, PartialEq, Record)]
+pub struct VrfMaster {
+    /// Its routing table.
+    #[field(1, "table")]
+    pub table: RouteTable,
+}
+
+/// One end of a virtual cable.
+#[derive(Clone, Debug, Default, PartialEq, Record)]
+pub struct Veth {
+    /// The other end.
+    #[field(1, "peerName", omitempty)]
+    pub peer_name: String,
 }
 
 /// Spanning tree.
@@ -110,12 +137,27 @@ pub struct LinkSpec {
     /// Membership in a bridge.
     #[field(9, "bridgeSlave", omitempty)]
     pub bridge_slave: BridgeSlave,
+    /// Membership in a VRF.
+    #[field(18, "vrfSlave", omitempty)]
+    pub vrf_slave: VrfSlave,
     /// VLAN settings.
     #[field(10, "vlan", omitempty)]
     pub vlan: Vlan,
+    /// Bond settings.
+    #[field(11, "bondMaster", omitempty)]
+    pub bond_master: BondMaster,
     /// Bridge settings.
     #[field(12, "bridgeMaster", omitempty)]
     pub bridge_master: BridgeMaster,
+    /// VRF settings.
+    #[field(17, "vrfMaster", omitempty)]
+    pub vrf_master: Option<VrfMaster>,
+    /// WireGuard settings.
+    #[field(13, "wireguard", omitempty)]
+    pub wireguard: Wireguard,
+    /// Settings of a virtual cable.
+    #[field(19, "veth", omitempty)]
+    pub veth: Veth,
     /// Where it comes from.
     #[field(14, "layer")]
     pub layer: Layer,
@@ -238,6 +280,18 @@ pub struct LinkStatus {
     /// Bridge settings.
     #[field(27, "bridgeMaster", omitempty)]
     pub bridge_master: BridgeMaster,
+    /// Bond settings.
+    #[field(28, "bondMaster", omitempty)]
+    pub bond_master: BondMaster,
+    /// VRF settings.
+    #[field(33, "vrfMaster", omitempty)]
+    pub vrf_master: Option<VrfMaster>,
+    /// WireGuard settings.
+    #[field(29, "wireguard", omitempty)]
+    pub wireguard: WireguardStatus,
+    /// Settings of a virtual cable.
+    #[field(34, "veth", omitempty)]
+    pub veth: Veth,
 }
 
 impl LinkStatus {

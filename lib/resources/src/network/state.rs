@@ -157,7 +157,7 @@ pub struct HostDnsConfig {
     #[field(3, "serviceHostDNSAddress", omitempty)]
     pub service_host_dns_address: Option<IpAddr>,
     /// Answer names of cluster members.
-    #[field(4, "resolveMemberNames")]
+    #[field(4, "resolveMemberNames", omitempty)]
     pub resolve_member_names: bool,
     /// IPv6 address for pods.
     #[field(5, "serviceHostDNSAddressV6", omitempty)]
