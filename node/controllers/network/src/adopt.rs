@@ -18,8 +18,9 @@ use corten_resources::network::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::hostname::{Names, split};
-use crate::kernel::{Kernel, Snapshot};
+use crate::hostname::split;
+use crate::hostname_apply::Uts;
+use crate::kernel::{Kernel, Sight as _, Snapshot};
 use crate::layer_default::LOOPBACK;
 
 /// Name servers taken over.
@@ -50,9 +51,9 @@ impl AdoptLayer {
     /// A controller that remembers in `memory`. Host name and name servers are read here, before any other
     /// controller can change them.
     #[must_use]
-    pub fn new(kernel: Kernel, names: &impl Names, memory: PathBuf, resolv_conf: &Path) -> Self {
+    pub fn new(kernel: Kernel, uts: &impl Uts, memory: PathBuf, resolv_conf: &Path) -> Self {
         let text = std::fs::read_to_string(resolv_conf).unwrap_or_default();
-        Self { kernel, memory, hostname: names.hostname(), resolvers: parse_resolv_conf(&text) }
+        Self { kernel, memory, hostname: uts.get().hostname, resolvers: parse_resolv_conf(&text) }
     }
 }
 
@@ -165,10 +166,7 @@ impl Driver for AdoptLayer {
             };
             plan.put::<RouteSpec>(id(&spec.id()), spec);
         }
-        if !adopted.hostname.is_empty()
-            && !adopted.hostname.starts_with('(')
-            && adopted.hostname != "localhost"
-        {
+        if !adopted.hostname.is_empty() && adopted.hostname != "localhost" {
             plan.put::<HostnameSpec>(id(HostnameSpec::ID), split(Layer::Platform, &adopted.hostname));
         }
         if !adopted.name_servers.is_empty() {

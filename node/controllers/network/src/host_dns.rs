@@ -105,9 +105,9 @@ impl Driver for HostDns {
         for (listener, status) in &status.listeners {
             plan.put::<DnsResolveCache>(listener, DnsResolveCache { status: status.clone() });
         }
-        for address in &wanted.upstreams {
-            // One that was not asked yet is not known to be ill.
-            let healthy = status.upstreams.get(address).copied().unwrap_or(true);
+        // One that was not asked yet is neither healthy nor ill: it has no row.
+        let reported = |address: &SocketAddr| status.upstreams.get(address).copied();
+        for (address, healthy) in wanted.upstreams.iter().filter_map(|it| Some((it, reported(it)?))) {
             let ip = address.ip().to_string();
             plan.put::<DnsUpstream>(&ip, DnsUpstream { healthy, addr: address.to_string() });
         }

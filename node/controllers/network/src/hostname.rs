@@ -1,11 +1,6 @@
-//! The machine's name: the stable default, and setting the winner in the kernel.
-//!
-//! ```text
-//! HostnameSpec@network ──▶ kernel ──▶ HostnameStatus   (what the kernel says afterwards)
-//! ```
+//! Names as the layers say them: a full name in its two parts, and the stable default.
 
-use corten_resource::{Driver, Plan, View, controller};
-use corten_resources::network::{HostnameSpec, HostnameStatus, Layer};
+use corten_resources::network::{HostnameSpec, Layer};
 use sha2::{Digest, Sha256};
 
 /// A hostname, perhaps with a domain, as a specification of `layer`.
@@ -34,90 +29,6 @@ fn base36(mut number: u64) -> String {
         number /= 36;
     }
     digits.iter().rev().collect()
-}
-
-/// What may be done to the kernel's hostname.
-pub trait Names: Send + Sync {
-    /// The name now.
-    fn hostname(&self) -> String;
-    /// Sets name and domain.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    fn set(&self, hostname: &str, domainname: &str) -> anyhow::Result<()>;
-}
-
-/// The real kernel, in this process's UTS namespace.
-#[derive(Debug)]
-pub struct KernelNames;
-
-impl Names for KernelNames {
-    fn hostname(&self) -> String {
-        rustix::system::uname().nodename().to_string_lossy().into_owned()
-    }
-
-    fn set(&self, hostname: &str, domainname: &str) -> anyhow::Result<()> {
-        corten_sys::sysctl::set_hostname(hostname)?;
-        corten_sys::sysctl::set_domainname(domainname)?;
-        Ok(())
-    }
-}
-
-/// Sets the hostname.
-pub struct HostnameApply<N> {
-    names: N,
-    /// What was set last; the kernel keeps the domain but nothing reads it back.
-    domainname: Option<String>,
-}
-
-controller!(impl<N: Names + 'static> HostnameApply<N>, "network.HostnameApply",
-    inputs: [strong HostnameSpec],
-    outputs: [exclusive HostnameStatus]);
-
-impl<N> HostnameApply<N> {
-    /// A controller over `names`.
-    pub const fn new(names: N) -> Self {
-        Self { names, domainname: None }
-    }
-}
-
-/// Change of the kernel's names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetHostname {
-    hostname: String,
-    domainname: String,
-}
-
-impl<N: Names + 'static> Driver for HostnameApply<N> {
-    type Observed = (String, Option<String>);
-    type Op = SetHostname;
-
-    async fn observe(&mut self, _: &View<Self>) -> anyhow::Result<Self::Observed> {
-        Ok((self.names.hostname(), self.domainname.clone()))
-    }
-
-    fn plan(&self, view: &View<Self>, (hostname, domainname): &Self::Observed) -> Plan<Self, SetHostname> {
-        let mut plan = Plan::new();
-        let Some(wanted) = view.get::<HostnameSpec>(HostnameSpec::ID) else {
-            return plan.waiting("a hostname from configuration, platform or DHCP");
-        };
-        if *hostname != wanted.spec.hostname || domainname.as_ref() != Some(&wanted.spec.domainname) {
-            plan.op(SetHostname {
-                hostname: wanted.spec.hostname.clone(),
-                domainname: wanted.spec.domainname.clone(),
-            });
-        }
-        let status =
-            HostnameStatus { hostname: hostname.clone(), domainname: domainname.clone().unwrap_or_default() };
-        plan.put::<HostnameStatus>(HostnameStatus::ID, status);
-        plan
-    }
-
-    async fn apply(&mut self, op: SetHostname) -> anyhow::Result<()> {
-        self.names.set(&op.hostname, &op.domainname)?;
-        self.domainname = Some(op.domainname);
-        Ok(())
-    }
 }
 
 #[cfg(test)]

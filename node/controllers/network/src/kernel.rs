@@ -4,6 +4,7 @@
 //! couple of months. Everything is read anew each time: a lost notification costs a moment, never the truth.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
@@ -48,6 +49,22 @@ impl Snapshot {
     }
 }
 
+/// What the kernel's network is like. With `LinkChanges`, `AddressChanges` and `RouteChanges` implemented for the real
+/// kernel and by a fake for tests.
+pub trait Sight: Send + Sync {
+    /// All links by name.
+    ///
+    /// # Errors
+    /// When the dump fails.
+    fn links(&self) -> impl Future<Output = anyhow::Result<BTreeMap<String, LinkStatus>>> + Send;
+
+    /// Everything at once.
+    ///
+    /// # Errors
+    /// When a dump fails.
+    fn snapshot(&self) -> impl Future<Output = anyhow::Result<Snapshot>> + Send;
+}
+
 impl std::fmt::Debug for Kernel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Kernel")
@@ -64,42 +81,10 @@ impl Kernel {
         Ok(Self { handle, dumps: Arc::default(), _connection: Arc::new(spawn("netlink", connection)) })
     }
 
-    /// All links by name.
-    ///
-    /// # Errors
-    /// When the dump fails.
-    pub async fn links(&self) -> anyhow::Result<BTreeMap<String, LinkStatus>> {
-        let _one = self.dumps.lock().await;
-        self.dump_links().await
-    }
-
     async fn dump_links(&self) -> anyhow::Result<BTreeMap<String, LinkStatus>> {
         let messages = self.handle.link().get().execute().take(OBJECTS_MAX);
         let messages: Vec<_> = messages.try_collect().await.context("failed to list links")?;
         Ok(messages.iter().filter_map(kernel_links::status).collect())
-    }
-
-    /// Everything at once.
-    ///
-    /// # Errors
-    /// When a dump fails.
-    pub async fn snapshot(&self) -> anyhow::Result<Snapshot> {
-        let _one = self.dumps.lock().await;
-        let mut snapshot = Snapshot { links: self.dump_links().await?, ..Snapshot::default() };
-        let addresses = self.handle.address().get().execute().take(OBJECTS_MAX);
-        let addresses: Vec<_> = addresses.try_collect().await.context("failed to list addresses")?;
-        snapshot.addresses =
-            addresses.iter().filter_map(|message| kernel_addresses::status(message, &snapshot)).collect();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut filter = RouteMessage::default();
-            filter.header.address_family = family;
-            let routes = self.handle.route().get(filter).execute().take(OBJECTS_MAX);
-            let routes: Vec<_> = routes.try_collect().await.context("failed to list routes")?;
-            let routes = routes.iter().filter_map(|message| kernel_routes::status(message, &snapshot));
-            let routes: Vec<_> = routes.collect();
-            snapshot.routes.extend(routes);
-        }
-        Ok(snapshot)
     }
 
     /// Calls `changed` at each notification about links, addresses and routes, until the socket fails.
@@ -120,6 +105,32 @@ impl Kernel {
             changed();
         }
         Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Sight for Kernel {
+    async fn links(&self) -> anyhow::Result<BTreeMap<String, LinkStatus>> {
+        let _one = self.dumps.lock().await;
+        self.dump_links().await
+    }
+
+    async fn snapshot(&self) -> anyhow::Result<Snapshot> {
+        let _one = self.dumps.lock().await;
+        let mut snapshot = Snapshot { links: self.dump_links().await?, ..Snapshot::default() };
+        let addresses = self.handle.address().get().execute().take(OBJECTS_MAX);
+        let addresses: Vec<_> = addresses.try_collect().await.context("failed to list addresses")?;
+        snapshot.addresses =
+            addresses.iter().filter_map(|message| kernel_addresses::status(message, &snapshot)).collect();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut filter = RouteMessage::default();
+            filter.header.address_family = family;
+            let routes = self.handle.route().get(filter).execute().take(OBJECTS_MAX);
+            let routes: Vec<_> = routes.try_collect().await.context("failed to list routes")?;
+            let routes = routes.iter().filter_map(|message| kernel_routes::status(message, &snapshot));
+            let routes: Vec<_> = routes.collect();
+            snapshot.routes.extend(routes);
+        }
+        Ok(snapshot)
     }
 }
 

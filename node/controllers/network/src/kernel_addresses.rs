@@ -1,5 +1,6 @@
 //! Addresses: from netlink messages to statuses, and back.
 
+use std::future::Future;
 use std::net::IpAddr;
 
 use anyhow::Context;
@@ -45,12 +46,23 @@ pub(crate) fn status(message: &AddressMessage, snapshot: &Snapshot) -> Option<Ad
     Some(status)
 }
 
-impl Kernel {
-    /// Assigns an address; one that is there already is brought in line.
+/// What may be done to the kernel's addresses.
+pub trait AddressChanges: Send + Sync {
+    /// Assigns an address to the link with this index; one that is there already is brought in line.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub async fn add_address(&self, index: u32, spec: &AddressSpec) -> anyhow::Result<()> {
+    fn add_address(&self, index: u32, spec: &AddressSpec) -> impl Future<Output = anyhow::Result<()>> + Send;
+
+    /// Takes an address away; one that is gone already is fine.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn delete_address(&self, index: u32, address: IpNet) -> impl Future<Output = anyhow::Result<()>> + Send;
+}
+
+impl AddressChanges for Kernel {
+    async fn add_address(&self, index: u32, spec: &AddressSpec) -> anyhow::Result<()> {
         let (address, length) = (spec.address.addr(), spec.address.prefix_len());
         let mut request = self.handle.address().add(index, address, length).replace();
         let message = request.message_mut();
@@ -66,11 +78,7 @@ impl Kernel {
         result.map_err(|error| refused(&error)).with_context(|| format!("failed to assign {}", spec.address))
     }
 
-    /// Takes an address away; one that is gone already is fine.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub async fn delete_address(&self, index: u32, address: IpNet) -> anyhow::Result<()> {
+    async fn delete_address(&self, index: u32, address: IpNet) -> anyhow::Result<()> {
         let mut message = AddressMessage::default();
         message.header.family =
             if address.addr().is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };

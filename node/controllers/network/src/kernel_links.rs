@@ -1,5 +1,6 @@
 //! Links: from netlink messages to statuses, and the changes we make to them.
 
+use std::future::Future;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -147,12 +148,30 @@ fn take_sysfs(link: &mut LinkStatus, folder: &Path) {
     };
 }
 
-impl Kernel {
-    /// Changes a link.
+/// What may be done to the kernel's links.
+pub trait LinkChanges: Send + Sync {
+    /// Changes the link with this index.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub async fn change_link(&self, index: u32, change: &LinkChange) -> anyhow::Result<()> {
+    fn change_link(&self, index: u32, change: &LinkChange)
+    -> impl Future<Output = anyhow::Result<()>> + Send;
+
+    /// Makes the link in software that `spec` describes, on top of the link with index `parent` if it needs one.
+    ///
+    /// # Errors
+    /// When its kind is not known here or the kernel refuses.
+    fn create_link(&self, spec: &LinkSpec, parent: u32) -> impl Future<Output = anyhow::Result<()>> + Send;
+
+    /// Removes a link that was made in software; one that is gone already is fine.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn delete_link(&self, index: u32) -> impl Future<Output = anyhow::Result<()>> + Send;
+}
+
+impl LinkChanges for Kernel {
+    async fn change_link(&self, index: u32, change: &LinkChange) -> anyhow::Result<()> {
         let mut message = LinkUnspec::new_with_index(index);
         if let Some(up) = change.up {
             message = if up { message.up() } else { message.down() };
@@ -170,11 +189,7 @@ impl Kernel {
         result.map_err(|error| refused(&error)).context("failed to change a link")
     }
 
-    /// Makes the link in software that `spec` describes, on top of the link with index `parent` if it needs one.
-    ///
-    /// # Errors
-    /// When its kind is not known here or the kernel refuses.
-    pub async fn create_link(&self, spec: &LinkSpec, parent: u32) -> anyhow::Result<()> {
+    async fn create_link(&self, spec: &LinkSpec, parent: u32) -> anyhow::Result<()> {
         let name = spec.name.as_str();
         let message = match spec.kind.as_str() {
             "dummy" => LinkDummy::new(name).build(),
@@ -197,11 +212,7 @@ impl Kernel {
         }
     }
 
-    /// Removes a link that was made in software; one that is gone already is fine.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub async fn delete_link(&self, index: u32) -> anyhow::Result<()> {
+    async fn delete_link(&self, index: u32) -> anyhow::Result<()> {
         match self.handle.link().del(index).execute().await {
             Err(error) if errno(&error) == rustix::io::Errno::NODEV.raw_os_error() => Ok(()),
             result => result.map_err(|error| refused(&error)).context("failed to remove a link"),

@@ -1,5 +1,6 @@
 //! Routes: from netlink messages to statuses, and back.
 
+use std::future::Future;
 use std::net::IpAddr;
 
 use anyhow::Context;
@@ -77,62 +78,121 @@ fn next_hop(hop: &WireNextHop, snapshot: &Snapshot) -> RouteNextHop {
     RouteNextHop { gateway, out_link_name, weight: u32::from(hop.hops) + 1 }
 }
 
-/// The message that names `spec`; `link` is the index of its link, 0 without one.
-fn message(spec: &RouteSpec, link: u32) -> RouteMessage {
-    let byte = |number: u32| u8::try_from(number).unwrap_or(0);
-    let mut message = RouteMessage::default();
-    let header = &mut message.header;
-    header.address_family =
-        if spec.family == Family::Inet6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
-    header.destination_prefix_length = spec.dst.map_or(0, |dst| dst.prefix_len());
-    header.table = byte(spec.table.0);
-    header.protocol = WireProtocol::from(byte(spec.protocol.0));
-    header.scope = WireScope::from(byte(spec.scope.0));
-    header.kind = WireType::from(byte(spec.route_type.0));
-    header.flags = WireFlags::from_bits_retain(spec.flags.0);
-    let mut add = |attribute| message.attributes.push(attribute);
-    add(RouteAttribute::Table(spec.table.0));
-    if let Some(dst) = spec.dst {
-        add(RouteAttribute::Destination(dst.network().into()));
+/// Which route a message is about.
+struct Key {
+    family: Family,
+    table: RouteTable,
+    dst: Option<IpNet>,
+    gateway: Option<IpAddr>,
+    src: Option<IpAddr>,
+    /// Index of its link, 0 without one.
+    link: u32,
+    priority: u32,
+    protocol: RouteProtocol,
+    scope: Scope,
+    route_type: RouteType,
+}
+
+impl Key {
+    fn message(&self) -> RouteMessage {
+        let byte = |number: u32| u8::try_from(number).unwrap_or(0);
+        let mut message = RouteMessage::default();
+        let header = &mut message.header;
+        header.address_family =
+            if self.family == Family::Inet6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
+        header.destination_prefix_length = self.dst.map_or(0, |dst| dst.prefix_len());
+        header.table = byte(self.table.0);
+        header.protocol = WireProtocol::from(byte(self.protocol.0));
+        header.scope = WireScope::from(byte(self.scope.0));
+        header.kind = WireType::from(byte(self.route_type.0));
+        let mut add = |attribute| message.attributes.push(attribute);
+        add(RouteAttribute::Table(self.table.0));
+        if let Some(dst) = self.dst {
+            add(RouteAttribute::Destination(dst.network().into()));
+        }
+        if let Some(src) = self.src {
+            add(RouteAttribute::PrefSource(src.into()));
+        }
+        if let Some(gateway) = self.gateway {
+            add(RouteAttribute::Gateway(gateway.into()));
+        }
+        if self.link != 0 {
+            add(RouteAttribute::Oif(self.link));
+        }
+        if self.priority != 0 {
+            add(RouteAttribute::Priority(self.priority));
+        }
+        message
     }
-    if let Some(src) = spec.src {
-        add(RouteAttribute::PrefSource(src.into()));
-    }
-    if let Some(gateway) = spec.gateway {
-        add(RouteAttribute::Gateway(gateway.into()));
-    }
-    if link != 0 {
-        add(RouteAttribute::Oif(link));
-    }
-    if spec.priority != 0 {
-        add(RouteAttribute::Priority(spec.priority));
-    }
+}
+
+/// The message that adds `spec` over the link with this index.
+fn wanted(spec: &RouteSpec, link: u32) -> RouteMessage {
+    let key = Key {
+        family: spec.family,
+        table: spec.table,
+        dst: spec.dst,
+        gateway: spec.gateway,
+        src: spec.src,
+        link,
+        priority: spec.priority,
+        protocol: spec.protocol,
+        scope: spec.scope,
+        route_type: spec.route_type,
+    };
+    let mut message = key.message();
+    message.header.flags = WireFlags::from_bits_retain(spec.flags.0);
     if spec.mtu != 0 {
-        add(RouteAttribute::Metrics(vec![RouteMetric::Mtu(spec.mtu)]));
+        message.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(spec.mtu)]));
     }
     message
 }
 
-impl Kernel {
-    /// Adds a route or brings the one with the same destination and metric in line.
+/// The message that names an installed route. The kernel compares every part that is given, so all are its own.
+fn installed(route: &RouteStatus) -> RouteMessage {
+    let key = Key {
+        family: route.family,
+        table: route.table,
+        dst: route.dst,
+        gateway: route.gateway,
+        src: route.src,
+        link: route.out_link_index,
+        priority: route.priority,
+        protocol: route.protocol,
+        scope: route.scope,
+        route_type: route.route_type,
+    };
+    key.message()
+}
+
+/// What may be done to the kernel's routes.
+pub trait RouteChanges: Send + Sync {
+    /// Adds a route or brings the one with the same destination and metric in line; `link` is the index of its link,
+    /// 0 without one.
     ///
     /// # Errors
     /// When the kernel refuses, for example while the gateway is not reachable yet.
-    pub async fn add_route(&self, spec: &RouteSpec, link: u32) -> anyhow::Result<()> {
-        let result = self.handle.route().add(message(spec, link)).replace().execute().await;
-        result.map_err(|error| refused(&error)).with_context(|| format!("failed to add route {}", spec.id()))
-    }
+    fn add_route(&self, spec: &RouteSpec, link: u32) -> impl Future<Output = anyhow::Result<()>> + Send;
 
-    /// Removes a route; one that is gone already is fine.
+    /// Removes a route as it is installed; one that is gone already is fine.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub async fn delete_route(&self, spec: &RouteSpec, link: u32) -> anyhow::Result<()> {
-        match self.handle.route().del(message(spec, link)).execute().await {
+    fn delete_route(&self, route: &RouteStatus) -> impl Future<Output = anyhow::Result<()>> + Send;
+}
+
+impl RouteChanges for Kernel {
+    async fn add_route(&self, spec: &RouteSpec, link: u32) -> anyhow::Result<()> {
+        let result = self.handle.route().add(wanted(spec, link)).replace().execute().await;
+        result.map_err(|error| refused(&error)).with_context(|| format!("failed to add route {}", spec.id()))
+    }
+
+    async fn delete_route(&self, route: &RouteStatus) -> anyhow::Result<()> {
+        match self.handle.route().del(installed(route)).execute().await {
             Err(error) if is_gone(errno(&error)) => Ok(()),
             result => result
                 .map_err(|error| refused(&error))
-                .with_context(|| format!("failed to remove route {}", spec.id())),
+                .with_context(|| format!("failed to remove route {}", route.id())),
         }
     }
 }

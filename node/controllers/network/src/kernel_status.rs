@@ -7,9 +7,9 @@
 use corten_resource::{Driver, Never, Plan, Source, View, controller};
 use corten_resources::network::{AddressStatus, HardwareAddress, LinkStatus, RouteStatus};
 
-use crate::kernel::{Kernel, Snapshot};
+use crate::kernel::{Kernel, Sight as _, Snapshot};
 
-/// Rows of one kind that are published; more are counted by nobody.
+/// Rows of one kind that are published; that there are more is told as the reason of a wait.
 const ROWS_MAX: usize = 4096;
 
 /// Publishes what the kernel says.
@@ -59,6 +59,14 @@ impl Driver for KernelStatus {
         }
         for route in snapshot.routes.iter().take(ROWS_MAX) {
             plan.put::<RouteStatus>(&route.id(), route.clone());
+        }
+        let counts = [
+            ("links", snapshot.links.len()),
+            ("addresses", snapshot.addresses.len()),
+            ("routes", snapshot.routes.len()),
+        ];
+        for (what, count) in counts.into_iter().filter(|(_, count)| *count > ROWS_MAX) {
+            plan.missing(format!("room for all {count} {what}, of which {ROWS_MAX} are shown"));
         }
         if let Some(first) = first_hardware(snapshot) {
             plan.put::<HardwareAddress>(HardwareAddress::FIRST, first);

@@ -4,7 +4,7 @@
 //! built in, command line, launcher, DHCP, configuration      (layer_default, layer_cmdline, adopt, dhcp4, from_config)
 //!        │  *Spec@network-config, id `<layer>/<id>`
 //!        ▼
-//!      merge ──▶ *Spec@network ──▶ link_apply, address_apply, route_apply, hostname, resolvers
+//!      merge ──▶ *Spec@network ──▶ link_apply, address_apply, route_apply, hostname_apply, resolvers
 //!                                        │
 //!        kernel (netlink) ◀──────────────┘
 //!        │
@@ -15,8 +15,8 @@
 //!   time_sync: TimeServerStatus ──▶ clock ──▶ TimeStatus
 //! ```
 //! Invariants: statuses are what the kernel said, never what was wished; nothing that nobody specified is removed
-//! from the kernel; only `kernel*` files name the netlink crates; only `from_config` and `time_sync` know the
-//! configuration.
+//! from the kernel (a wanted route does take the place of one with the same destination and metric); only `kernel*`
+//! files name the netlink crates; only `from_config` and `time_sync` know the configuration.
 
 mod address_apply;
 mod adopt;
@@ -24,10 +24,13 @@ pub mod cmdline;
 mod dhcp4;
 mod etc_apply;
 mod etc_files;
+#[cfg(test)]
+mod fake;
 mod follow;
 mod from_config;
 mod host_dns;
 pub mod hostname;
+mod hostname_apply;
 mod kernel;
 mod kernel_addresses;
 mod kernel_links;
@@ -108,7 +111,7 @@ pub fn register(runtime: &mut Runtime, dependencies: Dependencies) {
         .register(address_apply::AddressApply::new(kernel.clone()))
         .register(route_apply::RouteApply::new(kernel.clone()))
         .register(kernel_status::KernelStatus::new(kernel))
-        .register(hostname::HostnameApply::new(hostname::KernelNames))
+        .register(hostname_apply::HostnameApply::new(hostname_apply::KernelUts))
         .register_transform(resolvers::ResolverPublish)
         .register_transform(resolvers::TimeServerPublish)
         .register_transform(node_addresses::NodeAddresses)
@@ -137,7 +140,7 @@ fn register_layers(
         let resolv_conf = folders.etc.join(etc_files::RESOLV_CONF);
         runtime.register(adopt::AdoptLayer::new(
             kernel.clone(),
-            &hostname::KernelNames,
+            &hostname_apply::KernelUts,
             memory,
             &resolv_conf,
         ));

@@ -61,7 +61,7 @@ fn winner<S: Layered>(layers: &[&S]) -> Option<S> {
     layers.iter().find(|spec| spec.layer() == highest).map(|spec| (*spec).clone())
 }
 
-/// Fields that a higher layer sets replace those of a lower one.
+/// Fields that a higher layer sets replace those of a lower one; whether the link is up is set by each of them.
 fn merge_links(layers: &[&LinkSpec]) -> Option<LinkSpec> {
     let (first, rest) = layers.split_first()?;
     let mut link = (*first).clone();
@@ -72,11 +72,14 @@ fn merge_links(layers: &[&LinkSpec]) -> Option<LinkSpec> {
             };
         }
         take! {
-            logical unless false, up unless false, mtu unless 0, kind unless "", link_type unless LinkType::default(),
+            logical unless false, mtu unless 0, kind unless "", link_type unless LinkType::default(),
             hardware_addr unless Default::default(), parent_name unless "", bond_slave unless Default::default(),
             bridge_slave unless Default::default(), vlan unless Default::default(),
-            bridge_master unless Default::default(), multicast unless None,
+            bridge_master unless Default::default(), bond_master unless Default::default(),
+            vrf_slave unless Default::default(), vrf_master unless None, veth unless Default::default(),
+            wireguard unless Default::default(), multicast unless None,
         }
+        link.up = next.up;
         link.layer = next.layer;
     }
     Some(link)
@@ -185,10 +188,11 @@ mod tests {
     #[test]
     fn links_are_merged_field_by_field() {
         let low = LinkSpec { mtu: 9000, ..LinkSpec::up(Layer::Default, "eth0") };
-        let high =
-            LinkSpec { name: "eth0".into(), mtu: 1400, layer: Layer::Configuration, ..LinkSpec::default() };
+        let high = LinkSpec { mtu: 1400, ..LinkSpec::up(Layer::Configuration, "eth0") };
         let merged = merge_links(&[&low, &high]).expect("a link");
         assert_eq!((merged.up, merged.mtu, merged.layer), (true, 1400, Layer::Configuration));
+        let merged = merge_links(&[&low, &LinkSpec { up: false, ..high }]).expect("a link");
+        assert!(!merged.up, "the configuration can set a link down");
     }
 
     #[test]

@@ -7,22 +7,23 @@
 use corten_resource::{Driver, Plan, View, controller};
 use corten_resources::network::{AddressStatus, LinkFlags, LinkStatus, RouteSpec, RouteStatus, RouteTable};
 
-use crate::kernel::{Kernel, Snapshot};
+use crate::kernel::{Sight, Snapshot};
+use crate::kernel_routes::RouteChanges;
 
 /// Applies routes.
 #[derive(Debug)]
-pub struct RouteApply {
-    kernel: Kernel,
+pub struct RouteApply<K> {
+    kernel: K,
 }
 
-controller!(RouteApply, "network.RouteApply",
+controller!(impl<K: Sight + RouteChanges + 'static> RouteApply<K>, "network.RouteApply",
     inputs: [strong RouteSpec, weak RouteStatus, weak AddressStatus, weak LinkStatus],
     outputs: []);
 
-impl RouteApply {
+impl<K> RouteApply<K> {
     /// A controller over `kernel`.
     #[must_use]
-    pub const fn new(kernel: Kernel) -> Self {
+    pub const fn new(kernel: K) -> Self {
         Self { kernel }
     }
 }
@@ -32,8 +33,8 @@ impl RouteApply {
 pub enum Op {
     /// Add, or bring in line.
     Add(Box<RouteSpec>, u32),
-    /// Remove.
-    Delete(Box<RouteSpec>, u32),
+    /// Remove what is installed, which need not be what was wanted last.
+    Delete(Box<RouteStatus>),
 }
 
 /// The kernel's route for a specification: same destination, gateway, metric and table.
@@ -82,7 +83,7 @@ fn source_is_there(spec: &RouteSpec, snapshot: &Snapshot) -> bool {
     spec.src.is_none_or(|src| snapshot.addresses.iter().any(|row| row.address.addr() == src))
 }
 
-impl Driver for RouteApply {
+impl<K: Sight + RouteChanges + 'static> Driver for RouteApply<K> {
     type Observed = Snapshot;
     type Op = Op;
 
@@ -92,7 +93,6 @@ impl Driver for RouteApply {
 
     fn plan(&self, view: &View<Self>, snapshot: &Snapshot) -> Plan<Self, Op> {
         let mut plan = Plan::new();
-        let mut missing = None;
         let mut specs = view.list::<RouteSpec>();
         // Routes on the link first: gateways may be reachable only through them.
         specs.sort_by_key(|row| row.spec.gateway.is_some());
@@ -104,32 +104,102 @@ impl Driver for RouteApply {
             {
                 continue;
             }
-            match usable_link(spec, snapshot).filter(|_| source_is_there(spec, snapshot)) {
-                Some(link) => {
+            match usable_link(spec, snapshot) {
+                Some(link) if source_is_there(spec, snapshot) => {
                     plan.op(Op::Add(Box::new(spec.clone()), link));
                 }
+                Some(_) => {
+                    plan.missing(format!("the source address of route {}", spec.id()));
+                }
                 None => {
-                    missing =
-                        Some(format!("link {} and the address of route {}", spec.out_link_name, spec.id()))
+                    plan.missing(format!("link {} of route {} to be up", spec.out_link_name, spec.id()));
                 }
             }
         }
         for row in view.tearing_down::<RouteSpec>() {
             match installed(&row.spec, snapshot) {
-                Some(route) => plan.op(Op::Delete(Box::new(row.spec.clone()), route.out_link_index)),
+                Some(route) => plan.op(Op::Delete(Box::new(route.clone()))),
                 None => plan.release::<RouteSpec>(&row.metadata.id),
             };
         }
-        match missing {
-            Some(what) => plan.waiting(what),
-            None => plan,
-        }
+        plan
     }
 
     async fn apply(&mut self, op: Op) -> anyhow::Result<()> {
         match op {
             Op::Add(spec, link) => self.kernel.add_route(&spec, link).await,
-            Op::Delete(spec, link) => self.kernel.delete_route(&spec, link).await,
+            Op::Delete(route) => self.kernel.delete_route(&route).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::time::UNIX_EPOCH;
+
+    use corten_resource::testing::resource;
+    use corten_resource::{AnyResource, Outcome, Phase};
+    use corten_resources::network::{Layer, RouteProtocol};
+
+    use super::*;
+    use crate::fake::{FakeKernel, address, link};
+
+    fn spec(mtu: u32) -> RouteSpec {
+        let gateway = IpAddr::from([10, 0, 0, 1]);
+        RouteSpec {
+            mtu,
+            protocol: RouteProtocol::STATIC,
+            ..RouteSpec::new(Layer::Configuration, None, Some(gateway), "eth0", 1024)
+        }
+    }
+
+    fn wanted(spec: RouteSpec) -> AnyResource {
+        resource(&spec.id(), spec)
+    }
+
+    fn going(spec: RouteSpec) -> AnyResource {
+        wanted(spec).edit(|metadata| metadata.phase = Phase::TearingDown)
+    }
+
+    fn plan(kernel: &FakeKernel, row: AnyResource) -> Plan<RouteApply<FakeKernel>, Op> {
+        RouteApply::new(kernel.clone()).plan(&View::of([row], UNIX_EPOCH), &kernel.look())
+    }
+
+    /// A kernel with a link, an address and the route of `spec(mtu)`.
+    async fn with_route(mtu: u32) -> FakeKernel {
+        let kernel = FakeKernel::with([link("eth0", 2)], [address("eth0", "10.0.0.5/24")]);
+        kernel.add_route(&spec(mtu), 2).await.expect("added");
+        kernel
+    }
+
+    #[test]
+    fn a_route_waits_for_its_link_and_its_source() {
+        let kernel = FakeKernel::default();
+        let reason = "link eth0 of route inet4/10.0.0.1//1024 to be up";
+        assert_eq!(plan(&kernel, wanted(spec(0))).outcome(), Outcome::Waiting(reason.to_owned()));
+        let kernel = FakeKernel::with([link("eth0", 2)], []);
+        let from = RouteSpec { src: Some(IpAddr::from([10, 0, 0, 5])), ..spec(0) };
+        let reason = "the source address of route inet4/10.0.0.1//1024";
+        assert_eq!(plan(&kernel, wanted(from)).outcome(), Outcome::Waiting(reason.to_owned()));
+        assert_eq!(plan(&kernel, wanted(spec(0))).ops(), [Op::Add(Box::new(spec(0)), 2)]);
+    }
+
+    #[tokio::test]
+    async fn a_route_that_differs_is_brought_in_line() {
+        let kernel = with_route(1400).await;
+        assert_eq!(plan(&kernel, wanted(spec(1400))).ops(), []);
+        assert_eq!(plan(&kernel, wanted(spec(1300))).ops(), [Op::Add(Box::new(spec(1300)), 2)]);
+    }
+
+    #[tokio::test]
+    async fn a_route_that_changed_right_before_it_went_is_removed_as_it_is_installed() {
+        let kernel = with_route(1400).await;
+        let changed = RouteSpec { protocol: RouteProtocol::BOOT, ..spec(1300) };
+        let removal = plan(&kernel, going(changed.clone()));
+        let [Op::Delete(route)] = removal.ops() else { panic!("one removal") };
+        kernel.delete_route(route).await.expect("removed");
+        assert_eq!(kernel.look().routes, []);
+        assert_eq!(plan(&kernel, going(changed)).ops(), [], "it is released");
     }
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use corten_base::{Capabilities, Clock, Platform, Rng, Task, spawn};
 use corten_controllers_network::{Dependencies, Folders, Kernel, register};
+use corten_dataplane::files::{DnsStatus, write_atomic};
 use corten_resource::testing::state;
-use corten_resource::{Change, Registry, Resource, RunningRuntime, Runtime, Spec, State};
+use corten_resource::{Change, Pointer, Registry, Resource, RunningRuntime, Runtime, Spec, State};
 use corten_resources::cluster::{Identity, Member};
 use corten_resources::config::MachineConfig;
 use corten_resources::files::{EtcFileSpec, EtcFileStatus};
@@ -224,7 +225,9 @@ fn a_machine_gets_its_network_by_dhcp_and_follows_its_configuration() {
             read(folder.path(), "etc/resolv.conf").contains("nameserver 127.0.0.53")
         })
         .await;
-        wait::<DnsUpstream>(&state, "10.9.0.1", |row| row.is_some()).await;
+        assert!(state.get::<DnsUpstream>("10.9.0.1").is_none(), "nobody asked it yet");
+        resolver_reports(folder.path());
+        wait::<DnsUpstream>(&state, "10.9.0.1", |row| row.is_some_and(|row| !row.healthy)).await;
         assert!(read(folder.path(), "dataplane/dns.json").contains("node-1.test"));
 
         configure(
@@ -237,6 +240,13 @@ fn a_machine_gets_its_network_by_dhcp_and_follows_its_configuration() {
         assert!(state.get::<AddressStatus>("eth0/10.9.0.15/24").is_some(), "what DHCP gave stays");
         runtime.stop().await;
     });
+}
+
+/// What dataplane would write after a query that nobody answered.
+fn resolver_reports(folder: &Path) {
+    let upstreams = [((SERVER, 53).into(), false)].into();
+    let status = DnsStatus { upstreams, ..DnsStatus::default() };
+    write_atomic(&folder.join("dataplane"), &status).expect("the status is written");
 }
 
 const CONFIG: &str = "
@@ -323,12 +333,51 @@ fn links_in_software_are_made_and_removed() {
         .await;
         wait::<AddressStatus>(&state, "br0/10.8.0.1/24", |row| row.is_some()).await;
         for (kind, id) in [(LinkSpec::DEFINITION.kind, &id), (AddressSpec::DEFINITION.kind, &address_id)] {
-            let pointer = corten_resource::Pointer::new(CONFIG_NAMESPACE, kind, id.as_str());
+            let pointer = Pointer::new(CONFIG_NAMESPACE, kind, id.as_str());
             state.remove_any("", &pointer).expect("remove");
         }
         gone::<LinkStatus>(&state, "br0").await;
         gone::<AddressSpec>(&state, "br0/10.8.0.1/24").await;
         gone::<LinkSpec>(&state, "br0").await;
+        runtime.stop().await;
+    });
+}
+
+/// A route that changed while nobody looked, and then went, is removed as the kernel has it.
+#[test]
+fn a_route_that_is_not_quite_the_wanted_one_is_removed_all_the_same() {
+    in_namespaces(|| async {
+        cable();
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = state(registry());
+        let address = AddressSpec::new(
+            Layer::Configuration,
+            "eth0",
+            "10.9.0.15/24".parse().expect("a net"),
+            Scope::GLOBAL,
+        );
+        let dst = Some("10.20.0.0/16".parse().expect("a net"));
+        let route = RouteSpec {
+            mtu: 1300,
+            ..RouteSpec::new(Layer::Configuration, dst, Some(SERVER.into()), "eth0", 1024)
+        };
+        let link = LinkSpec::up(Layer::Configuration, "eth0");
+        let id = |id: &str| layered_id(Layer::Configuration, id);
+        let route_id = route.id();
+        state.put_in("", CONFIG_NAMESPACE, &id("eth0"), link).expect("put");
+        state.put_in("", CONFIG_NAMESPACE, &id(&address.id()), address).expect("put");
+        state.put_in("", CONFIG_NAMESPACE, &id(&route_id), route.clone()).expect("put");
+        let runtime = domain(&state, capabilities(true), folder.path());
+        wait::<RouteStatus>(&state, &route_id, |row| row.is_some_and(|row| row.mtu == 1300)).await;
+        runtime.stop().await;
+
+        let changed = RouteSpec { mtu: 1200, protocol: RouteProtocol::BOOT, ..route };
+        state.put("network.RouteMerge", &route_id, changed).expect("put");
+        let layer = Pointer::new(CONFIG_NAMESPACE, RouteSpec::DEFINITION.kind, id(&route_id));
+        state.remove_any("", &layer).expect("removed");
+        let runtime = domain(&state, capabilities(true), folder.path());
+        gone::<RouteStatus>(&state, &route_id).await;
+        gone::<RouteSpec>(&state, &route_id).await;
         runtime.stop().await;
     });
 }
