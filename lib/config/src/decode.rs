@@ -126,7 +126,7 @@ impl Checker<'_> {
         }
         let deletes = entry.value.get(DIRECTIVE).is_some();
         match field.support {
-            Support::Effective => {}
+            Support::Effective => self.later_words(entry, field, path),
             Support::Refused if deletes => {}
             Support::Refused => self.problem(&entry.value, path, "not yet supported".to_owned()),
             Support::Inert => {
@@ -136,6 +136,12 @@ impl Checker<'_> {
                 self.findings.warnings.push(problem);
             }
         }
+    }
+
+    /// A word that the language has and this machine has not.
+    fn later_words(&mut self, entry: &Entry, field: &'static Field, path: &Path<'_>) {
+        let Some(word) = entry.value.as_text().filter(|text| field.later.contains(text)) else { return };
+        self.problem(&entry.value, path, format!("{word} is not yet supported"));
     }
 
     fn unknown(&mut self, entry: &Entry, record: &Record, path: &Path<'_>) {

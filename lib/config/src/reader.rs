@@ -75,10 +75,6 @@ impl<'a> Reader<'a> {
         self.text().and_then(values::duration)
     }
 
-    pub fn size(self) -> Option<u64> {
-        self.text().and_then(values::size)
-    }
-
     pub fn ip(self) -> Option<IpAddr> {
         self.text().and_then(|text| text.parse().ok())
     }

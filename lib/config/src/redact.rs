@@ -63,14 +63,14 @@ mod tests {
 
     #[test]
     fn secrets_and_passwords_in_urls_are_hidden_and_the_rest_stays() {
-        let text = "version: v1alpha1\nmachine:\n    type: worker\n    token: hunter2\n    env: {HTTP_PROXY: 'http://u:hunter2@proxy:80', MAIL: a@b}\n    ca: {crt: YQ==, key: aHVudGVyMg==}\n    registries:\n        mirrors:\n            '*': {endpoints: ['https://u:hunter2@mirror/x']}\ncluster:\n    token: ''\n    extraManifestHeaders: {Authorization: hunter2}\n";
+        let text = "version: v1alpha1\nmachine:\n    type: worker\n    token: hunter2\n    nodeAnnotations: {proxy: 'http://u:hunter2@proxy:80', mail: a@b}\n    ca: {crt: YQ==, key: aHVudGVyMg==}\n    registries:\n        mirrors:\n            '*': {endpoints: ['https://u:hunter2@mirror/x']}\ncluster:\n    token: ''\n    extraManifestHeaders: {Authorization: hunter2}\n";
         let config = Config::parse(text.as_bytes()).unwrap();
         let redacted = config.redacted();
         assert!(!redacted.contains("hunter2") && !redacted.contains("aHVudGVyMg"), "{redacted}");
         assert!(redacted.contains("token: REDACTED\n"));
         assert!(redacted.contains("crt: YQ=="));
         assert!(redacted.contains("https://REDACTED@mirror/x"));
-        assert!(redacted.contains("http://REDACTED@proxy:80") && redacted.contains("MAIL: a@b"));
+        assert!(redacted.contains("http://REDACTED@proxy:80") && redacted.contains("mail: a@b"));
         assert!(redacted.contains("token: \"\"\n"));
         assert!(redacted.contains("Authorization: REDACTED"));
         assert!(!format!("{config:?}").contains("hunter2"));

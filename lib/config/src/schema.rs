@@ -113,6 +113,8 @@ pub struct Field {
     pub merge: Merge,
     /// What happens when it is set.
     pub support: Support,
+    /// Words of the language that are refused as not yet supported.
+    pub later: &'static [&'static str],
     /// Whether it must not be shown.
     pub secret: bool,
     /// Whether a document without it is refused.
@@ -128,6 +130,7 @@ const fn field(key: &'static str, kind: Type, doc: &'static str) -> Field {
         kind,
         merge: Merge::Default,
         support: Support::Effective,
+        later: &[],
         secret: false,
         required: false,
         doc,
@@ -147,6 +150,11 @@ impl Field {
 
     const fn refused(mut self) -> Self {
         self.support = Support::Refused;
+        self
+    }
+
+    const fn later(mut self, words: &'static [&'static str]) -> Self {
+        self.later = words;
         self
     }
 

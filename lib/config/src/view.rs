@@ -14,23 +14,22 @@ pub use kubernetes::{
     AdmissionPlugin, ApiServer, Authorizer, ControllerManager, CoreDns, HostVolume, Proxy, Scheduler,
 };
 pub use machine::{
-    DiskSelector, ExtraMount, Features, File, FileOp, Install, KernelModule, Kubelet, Machine, MachineType,
-    Pair, SeccompProfile, Time, VolumeSettings,
+    ExtraMount, Features, File, FileOp, Install, KernelModule, Kubelet, Machine, MachineType, Pair, Time,
 };
-pub use network::{DeviceSelector, Dhcp, ExtraHost, HostDns, HostnameMode, Interface, Network, Route, Vlan};
-pub use registries::{Mirror, MirrorEndpoint, Registries, RegistryAccess};
+pub use network::{
+    DeviceSelector, Dhcp, ExtraHost, HostDns, HostnameMode, Interface, LinkAddress, Network, Route, Vlan,
+};
+pub use registries::{Mirror, MirrorEndpoint, Registries, RegistryTls};
 
 use crate::document::Document;
 use crate::reader::Reader;
 use crate::schema::ROOT_KIND;
 
 /// Everything that controllers need to know.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct MachineView {
     /// Whether there is a `v1alpha1` document; without it the machine stays in maintenance.
     pub complete: bool,
-    /// Whether more is logged.
-    pub debug: bool,
     /// The machine.
     pub machine: Machine,
     /// The cluster.
@@ -43,7 +42,7 @@ impl MachineView {
         let root = documents.root();
         let machine = Machine::read(root.get("machine"), &documents);
         let cluster = Cluster::read(root.get("cluster"), &machine);
-        Self { complete: root.exists(), debug: root.get("debug").is(), machine, cluster }
+        Self { complete: root.exists(), machine, cluster }
     }
 
     /// Whether this machine is a control plane.
@@ -75,5 +74,7 @@ impl<'a> Documents<'a> {
     }
 }
 
+#[cfg(test)]
+mod reach;
 #[cfg(test)]
 mod tests;

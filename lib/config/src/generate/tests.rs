@@ -25,6 +25,7 @@ fn what_is_generated_is_valid_everywhere() {
             let config =
                 Config::check(text.reveal().as_bytes(), target).unwrap_or_else(|error| panic!("{error}"));
             assert!(config.is_complete());
+            assert_eq!(config.warnings().to_string(), "", "whatever we write has its effect");
             let view = config.view();
             assert_eq!(view.is_control_plane(), control_plane);
             assert_eq!(view.machine.registries.mirrors["docker.io"].endpoints[0].url, "http://mirror:5000");
@@ -138,6 +139,7 @@ fn what_talosctl_writes_with_docs_and_examples_is_accepted() {
         let text = std::fs::read(directory.path().join(file)).unwrap();
         let config = Config::check(&text, Target::Metal).unwrap_or_else(|error| panic!("{file}: {error}"));
         assert_eq!(config.text().as_bytes(), text);
+        assert_eq!(config.warnings().to_string(), "", "{file}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Documents that take effect on this machine.
 
-use super::Type::{Bool, Duration, Ip, List, OneOf, Size, Text, Url};
-use super::machine::{ENCRYPTION, HOST_DNS, MACHINE};
+use super::Type::{Bool, Duration, Ip, List, OneOf, Text, Url};
+use super::machine::{HOST_DNS, MACHINE};
 use super::network::LINK_FIELDS;
 use super::{CLUSTER, DocumentKind, ROOT_KIND, Record, TEXT_MAP, TEXTS, Type, U32, field};
 
@@ -14,11 +14,8 @@ pub const DOCUMENTS: &[DocumentKind] = &[
     DocumentKind { kind: "ResolverConfig", record: &RESOLVER, named: false },
     DocumentKind { kind: "StaticHostConfig", record: &STATIC_HOST, named: true },
     DocumentKind { kind: "TimeSyncConfig", record: &TIME_SYNC, named: false },
-    DocumentKind { kind: "VolumeConfig", record: &VOLUME, named: true },
     DocumentKind { kind: "RegistryMirrorConfig", record: &REGISTRY_MIRROR, named: true },
-    DocumentKind { kind: "RegistryAuthConfig", record: &REGISTRY_AUTH, named: true },
     DocumentKind { kind: "RegistryTLSConfig", record: &REGISTRY_TLS, named: true },
-    DocumentKind { kind: "EnvironmentConfig", record: &ENVIRONMENT, named: false },
     DocumentKind { kind: "KernelModuleConfig", record: &KERNEL_MODULE, named: true },
     DocumentKind { kind: "SysctlConfig", record: &SYSCTL, named: false },
     DocumentKind { kind: "SysfsConfig", record: &SYSFS, named: false },
@@ -28,7 +25,7 @@ const ROOT: Record = Record {
     doc: "The machine configuration document that has no kind.",
     fields: &[
         field("version", OneOf(&["v1alpha1"]), "Version of the document."),
-        field("debug", Bool, "Whether more is logged."),
+        field("debug", Bool, "Whether more is logged.").inert(),
         field("persist", Bool, "Has no meaning any more."),
         field("machine", Type::Record(&MACHINE), "The machine."),
         field("cluster", Type::Record(&CLUSTER), "The cluster."),
@@ -70,7 +67,7 @@ const NAMESERVER: Record = Record {
     doc: "A DNS server.",
     fields: &[
         field("address", Ip, "Its address.").required(),
-        field("protocol", OneOf(&["Do53", "DoT", "DoH"]), "How it is asked."),
+        field("protocol", OneOf(&["Do53", "DoT", "DoH"]), "How it is asked.").later(&["DoT", "DoH"]),
         field("tlsServerName", Text, "Name in its certificate.").refused(),
     ],
 };
@@ -108,49 +105,6 @@ const NTP: Record = Record {
 
 const PTP: Record = Record { doc: "Clocks of this machine.", fields: &[field("devices", TEXTS, "Devices.")] };
 
-const VOLUME: Record = Record {
-    doc: "A system volume.",
-    fields: &[
-        field(
-            "name",
-            OneOf(&["EPHEMERAL", "STATE", "IMAGECACHE", "ETCD", "CRI", "KUBELET", "LOG"]),
-            "Which volume.",
-        )
-        .required(),
-        field("provisioning", Type::Record(&PROVISIONING), "Where it is and how large."),
-        field("filesystem", Type::Object, "Details of the file system.").inert(),
-        field("encryption", Type::Record(&ENCRYPTION), "Encryption.").refused(),
-        field("mount", Type::Record(&MOUNT), "How it is mounted."),
-        field("trim", Type::Object, "When unused blocks are given back.").inert(),
-        field("scrub", Type::Object, "When it is checked.").inert(),
-    ],
-};
-
-const PROVISIONING: Record = Record {
-    doc: "Where a volume is and how large.",
-    fields: &[
-        field("diskSelector", Type::Record(&DISK_MATCH), "Which disk.").refused(),
-        field("grow", Bool, "Whether it takes the space that is left."),
-        field("minSize", Size, "Least size."),
-        field("maxSize", Size, "Largest size."),
-    ],
-};
-
-const DISK_MATCH: Record =
-    Record { doc: "Choice of a disk.", fields: &[field("match", Text, "CEL expression.")] };
-
-const MOUNT: Record = Record {
-    doc: "How a volume is mounted.",
-    fields: &[
-        field(
-            "secure",
-            Bool,
-            "Whether devices, programs with extra rights and programs at all are ignored on it.",
-        ),
-        field("disableAccessTime", Bool, "Whether access times are not written."),
-    ],
-};
-
 const REGISTRY_MIRROR: Record = Record {
     doc: "Mirrors of an image registry.",
     fields: &[
@@ -168,17 +122,6 @@ const ENDPOINT: Record = Record {
     ],
 };
 
-const REGISTRY_AUTH: Record = Record {
-    doc: "Credentials for an image registry.",
-    fields: &[
-        field("name", Text, "Host of the registry.").required(),
-        field("username", Text, "User."),
-        field("password", Text, "Password.").secret(),
-        field("auth", Text, "User and password in base64.").secret(),
-        field("identityToken", Text, "Token.").secret(),
-    ],
-};
-
 const REGISTRY_TLS: Record = Record {
     doc: "TLS to an image registry.",
     fields: &[
@@ -193,9 +136,6 @@ const PLAIN_PAIR: Record = Record {
     doc: "A certificate with its key, as PEM.",
     fields: &[field("cert", Text, "Certificate."), field("key", Text, "Private key.").secret()],
 };
-
-const ENVIRONMENT: Record =
-    Record { doc: "Environment of system services.", fields: &[field("variables", TEXT_MAP, "Variables.")] };
 
 const KERNEL_MODULE: Record = Record {
     doc: "A kernel module to load.",

@@ -19,7 +19,7 @@ pub const MACHINE: Record = Record {
         field("disks", List(&Type::Record(&DISK)), "Partitions on further disks.").refused(),
         field("install", Type::Record(&INSTALL), "Where and what to install."),
         field("files", List(&Type::Record(&FILE)), "Files to write below /var."),
-        field("env", TEXT_MAP, "Environment of system services."),
+        field("env", TEXT_MAP, "Environment of system services.").refused(),
         field("time", Type::Record(&TIME), "Clock synchronization."),
         field("sysctls", TEXT_MAP, "Kernel parameters below /proc/sys."),
         field("sysfs", TEXT_MAP, "Values below /sys."),
@@ -30,7 +30,7 @@ pub const MACHINE: Record = Record {
         field("udev", Type::Record(&UDEV), "Device rules.").inert(),
         field("logging", Type::Record(&LOGGING), "Where service logs are sent.").inert(),
         field("kernel", Type::Record(&KERNEL), "Kernel modules."),
-        field("seccompProfiles", List(&Type::Record(&SECCOMP)), "Seccomp profiles for pods."),
+        field("seccompProfiles", List(&Type::Record(&SECCOMP)), "Seccomp profiles for pods.").refused(),
         field("baseRuntimeSpecOverrides", Object, "Changes to the base OCI runtime specification.").inert(),
         field("nodeLabels", TEXT_MAP, "Labels of the Kubernetes node."),
         field("nodeAnnotations", TEXT_MAP, "Annotations of the Kubernetes node."),
@@ -84,8 +84,8 @@ const EXTRA_MOUNT: Record = Record {
         field("type", Text, "Type of file system."),
         field("source", Text, "What is mounted."),
         field("options", TEXTS, "Mount options."),
-        field("uidMappings", List(&Type::Record(&ID_MAPPING)), "User mappings."),
-        field("gidMappings", List(&Type::Record(&ID_MAPPING)), "Group mappings."),
+        field("uidMappings", List(&Type::Record(&ID_MAPPING)), "User mappings.").refused(),
+        field("gidMappings", List(&Type::Record(&ID_MAPPING)), "Group mappings.").refused(),
     ],
 };
 
@@ -120,12 +120,12 @@ const INSTALL: Record = Record {
     doc: "Installation to disk.",
     fields: &[
         field("disk", Text, "Disk to install to."),
-        field("diskSelector", Type::Record(&DISK_SELECTOR), "Properties of the disk to install to."),
+        field("diskSelector", Type::Record(&DISK_SELECTOR), "Properties of the disk to install to.").inert(),
         field("extraKernelArgs", TEXTS, "More kernel arguments.").inert(),
         field("image", Text, "Installer image."),
         field("extensions", List(&Type::Record(&EXTENSION)), "System extensions.").inert(),
         field("bootloader", Bool, "Whether a boot loader is installed.").inert(),
-        field("wipe", Bool, "Whether the disk is wiped first."),
+        field("wipe", Bool, "Whether the disk is wiped first.").inert(),
         field("legacyBIOSSupport", Bool, "Whether the partition is marked for old firmware.").inert(),
         field("grubUseUKICmdline", Bool, "Whether kernel arguments come from the image; they always do."),
     ],
@@ -188,7 +188,7 @@ const REGISTRY: Record = Record {
     doc: "Access to one registry.",
     fields: &[
         field("tls", Type::Record(&REGISTRY_TLS), "TLS."),
-        field("auth", Type::Record(&REGISTRY_AUTH), "Credentials."),
+        field("auth", Type::Record(&REGISTRY_AUTH), "Credentials.").refused(),
     ],
 };
 
@@ -219,8 +219,7 @@ const DISK_ENCRYPTION: Record = Record {
     ],
 };
 
-/// Encryption of one volume.
-pub const ENCRYPTION: Record = Record {
+const ENCRYPTION: Record = Record {
     doc: "Encryption of a volume.",
     fields: &[
         field("provider", OneOf(&["luks2"]), "Format."),

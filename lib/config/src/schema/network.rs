@@ -140,8 +140,8 @@ const DHCP_OPTIONS: Record = Record {
     fields: &[
         field("routeMetric", U32, "Metric of the routes."),
         field("ipv4", Bool, "Whether DHCP version 4 is used."),
-        field("ipv6", Bool, "Whether DHCP version 6 is used."),
-        field("duidv6", Text, "Identifier for version 6."),
+        field("ipv6", Bool, "Whether DHCP version 6 is used.").refused(),
+        field("duidv6", Text, "Identifier for version 6.").inert(),
     ],
 };
 
@@ -185,12 +185,12 @@ const EXTRA_HOST: Record = Record {
 const KUBESPAN: Record = Record {
     doc: "Encrypted mesh between machines.",
     fields: &[
-        field("enabled", Bool, "Whether it is on."),
-        field("advertiseKubernetesNetworks", Bool, "Whether pod networks are sent through it."),
-        field("allowDownPeerBypass", Bool, "Whether traffic to lost peers goes outside."),
-        field("harvestExtraEndpoints", Bool, "Whether seen addresses of peers are collected."),
-        field("mtu", U32, "Largest packet."),
-        field("filters", Type::Record(&KUBESPAN_FILTERS), "Which addresses are used."),
+        field("enabled", Bool, "Whether it is on.").refused(),
+        field("advertiseKubernetesNetworks", Bool, "Whether pod networks are sent through it.").inert(),
+        field("allowDownPeerBypass", Bool, "Whether traffic to lost peers goes outside.").inert(),
+        field("harvestExtraEndpoints", Bool, "Whether seen addresses of peers are collected.").inert(),
+        field("mtu", U32, "Largest packet.").inert(),
+        field("filters", Type::Record(&KUBESPAN_FILTERS), "Which addresses are used.").inert(),
     ],
 };
 

@@ -7,7 +7,6 @@ use crate::document::Document;
 use crate::node::Node;
 use crate::problem::Path;
 use crate::schema::ROOT_KIND;
-use crate::values;
 
 pub(super) fn check(documents: &[Document], out: &mut Validation) {
     let root = documents.iter().find(|document| document.id.kind == ROOT_KIND).map(|document| &document.node);
@@ -17,7 +16,6 @@ pub(super) fn check(documents: &[Document], out: &mut Validation) {
             "HostnameConfig" => hostname(&mut rules),
             "LinkConfig" => link(&mut rules),
             "SysctlConfig" | "SysfsConfig" => parameters(&mut rules, &["params"]),
-            "VolumeConfig" => volume(&mut rules),
             _ => {}
         }
         if let Some(root) = root {
@@ -45,15 +43,6 @@ fn hostname(rules: &mut Rules<'_>) {
 fn link(rules: &mut Rules<'_>) {
     mtu(rules, rules.node(), &Path::ROOT, "addresses");
     routes(rules, rules.node(), &Path::ROOT, "destination");
-}
-
-fn volume(rules: &mut Rules<'_>) {
-    let size = |rules: &Rules<'_>, key: &str| rules.text(&["provisioning", key]).and_then(values::size);
-    if let (Some(min), Some(max)) = (size(rules, "minSize"), size(rules, "maxSize"))
-        && min > max
-    {
-        rules.refuse(&["provisioning", "minSize"], "greater than maxSize");
-    }
 }
 
 /// A setting of a document, and where `v1alpha1` has the same one.

@@ -18,10 +18,6 @@ pub(super) fn check(rules: &mut Rules<'_>) {
     {
         rules.refuse(&["machine", "network", "hostname"], not_a_name(name));
     }
-    let kubespan = ["machine", "network", "kubespan", "enabled"];
-    if rules.is(&kubespan) {
-        rules.refuse(&kubespan, "KubeSpan is not yet supported");
-    }
     interfaces(rules);
 }
 

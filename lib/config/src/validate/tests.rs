@@ -172,7 +172,7 @@ fn networks_of_the_cluster_do_not_overlap() {
 #[test]
 fn documents_and_old_fields_do_not_say_the_same_twice() {
     let machine = "    network: {hostname: a, nameservers: [1.1.1.1], interfaces: [{interface: eth0, dhcp: true}]}\n    time: {servers: [a]}\n";
-    let more = "---\n{apiVersion: v1alpha1, kind: HostnameConfig, auto: stable}\n---\n{apiVersion: v1alpha1, kind: ResolverConfig, nameservers: [{address: 9.9.9.9}]}\n---\n{apiVersion: v1alpha1, kind: TimeSyncConfig, ntp: {servers: [b]}}\n---\n{apiVersion: v1alpha1, kind: LinkConfig, name: eth0, mtu: 1400}\n---\n{apiVersion: v1alpha1, kind: VolumeConfig, name: EPHEMERAL, provisioning: {minSize: 2GiB, maxSize: 1GiB}}\n";
+    let more = "---\n{apiVersion: v1alpha1, kind: HostnameConfig, auto: stable}\n---\n{apiVersion: v1alpha1, kind: ResolverConfig, nameservers: [{address: 9.9.9.9}]}\n---\n{apiVersion: v1alpha1, kind: TimeSyncConfig, ntp: {servers: [b]}}\n---\n{apiVersion: v1alpha1, kind: LinkConfig, name: eth0, mtu: 1400}\n";
     check(
         &worker(machine, more),
         &[
@@ -180,7 +180,6 @@ fn documents_and_old_fields_do_not_say_the_same_twice() {
             "document ResolverConfig: nameservers: machine.network.nameservers is already set in line 6; keep only ResolverConfig (worker.yaml:15:59)",
             "document TimeSyncConfig: ntp.servers: machine.time.servers is already set in line 7; keep only TimeSyncConfig (worker.yaml:17:61)",
             "document LinkConfig/eth0: name: machine.network.interfaces has eth0 in line 6; keep only one (worker.yaml:19:48)",
-            "document VolumeConfig/EPHEMERAL: provisioning.minSize: greater than maxSize (worker.yaml:21:85)",
         ],
     );
 }
@@ -199,6 +198,29 @@ fn host_names_are_given_or_made_up_but_not_both() {
     assert!(
         !ok("") && !ok(", auto: stable, hostname: a") && !ok(", hostname: a_b") && !ok(", hostname: 'a..b'")
     );
+}
+
+#[test]
+fn what_would_mislead_if_it_were_ignored_is_refused_by_name() {
+    let machine = "    env: {HTTP_PROXY: 'http://proxy:3128'}\n    network: {kubespan: {enabled: true}, interfaces: [{interface: eth0, dhcp: true, dhcpOptions: {ipv6: true}}]}\n    seccompProfiles: [{name: a.json, value: {defaultAction: SCMP_ACT_LOG}}]\n    registries: {config: {ghcr.io: {auth: {username: u, password: p}}}}\n";
+    let more = "---\n{apiVersion: v1alpha1, kind: ResolverConfig, nameservers: [{address: 9.9.9.9, protocol: DoT}, {address: 1.1.1.1, protocol: Do53}]}\n---\n{apiVersion: v1alpha1, kind: VolumeConfig, name: EPHEMERAL, provisioning: {maxSize: 10GiB}}\n---\n{apiVersion: v1alpha1, kind: RegistryAuthConfig, name: ghcr.io}\n---\n{apiVersion: v1alpha1, kind: EnvironmentConfig}\n";
+    check(
+        &worker(machine, more),
+        &[
+            "machine.env: not yet supported (worker.yaml:6:10)",
+            "machine.network.kubespan.enabled: not yet supported (worker.yaml:7:35)",
+            "machine.network.interfaces[0].dhcpOptions.ipv6: not yet supported (worker.yaml:7:105)",
+            "machine.seccompProfiles: not yet supported (worker.yaml:8:22)",
+            "machine.registries.config[\"ghcr.io\"].auth: not yet supported (worker.yaml:9:43)",
+            "document ResolverConfig: nameservers[0].protocol: DoT is not yet supported (worker.yaml:15:89)",
+            "kind: VolumeConfig is not yet supported (worker.yaml:17:30)",
+            "kind: RegistryAuthConfig is not yet supported (worker.yaml:19:30)",
+            "kind: EnvironmentConfig is not yet supported (worker.yaml:21:30)",
+        ],
+    );
+    let unset = "    network: {kubespan: {enabled: false}}\n    seccompProfiles: []\n    install: {disk: /dev/vda, wipe: false}\n";
+    let config = Config::check(worker(unset, "").as_bytes(), Target::Metal).unwrap();
+    assert_eq!(config.warnings().to_string(), "", "what is off or empty is nobody's business");
 }
 
 #[test]

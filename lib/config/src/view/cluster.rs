@@ -14,7 +14,7 @@ use crate::reader::Reader;
 use crate::values::{self, Url};
 
 /// The cluster: identity, secrets, Kubernetes and etcd.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cluster {
     /// Identity for discovery.
     pub id: String,
@@ -126,7 +126,7 @@ fn secrets(reader: Reader<'_>) -> BTreeMap<String, Secret<String>> {
 }
 
 /// Networks of the cluster.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClusterNetwork {
     /// Pod network.
     pub cni: Cni,
@@ -222,7 +222,7 @@ impl Discovery {
 }
 
 /// etcd.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Etcd {
     /// Image.
     pub image: String,

@@ -33,7 +33,7 @@ fn image(reader: Reader<'_>, name: &str) -> String {
 }
 
 /// kube-apiserver.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ApiServer {
     /// Image.
     pub image: String,
@@ -108,7 +108,7 @@ impl ApiServer {
 }
 
 /// kube-controller-manager.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ControllerManager {
     /// Image.
     pub image: String,
@@ -135,7 +135,7 @@ impl ControllerManager {
 }
 
 /// kube-scheduler.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scheduler {
     /// Image.
     pub image: String,
@@ -165,7 +165,7 @@ impl Scheduler {
 }
 
 /// kube-proxy.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Proxy {
     /// Whether it runs.
     pub enabled: bool,
@@ -189,7 +189,7 @@ impl Proxy {
 }
 
 /// CoreDNS.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CoreDns {
     /// Whether it runs.
     pub enabled: bool,

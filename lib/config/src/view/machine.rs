@@ -70,7 +70,7 @@ pub(super) fn certificates(reader: Reader<'_>) -> Vec<Vec<u8>> {
 }
 
 /// The machine: identity, network, storage and system settings.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Machine {
     /// Role in the cluster.
     pub kind: MachineType,
@@ -92,8 +92,6 @@ pub struct Machine {
     pub install: Option<Install>,
     /// Files to write.
     pub files: Vec<File>,
-    /// Environment of system services.
-    pub env: BTreeMap<String, String>,
     /// Clock synchronization.
     pub time: Time,
     /// Kernel parameters, dotted names.
@@ -106,8 +104,6 @@ pub struct Machine {
     pub features: Features,
     /// Kernel modules to load.
     pub kernel_modules: Vec<KernelModule>,
-    /// Seccomp profiles for pods.
-    pub seccomp_profiles: Vec<SeccompProfile>,
     /// Labels of the node.
     pub node_labels: BTreeMap<String, String>,
     /// Annotations of the node.
@@ -118,8 +114,6 @@ pub struct Machine {
     pub controller_manager_disabled: bool,
     /// Whether kube-scheduler does not run here.
     pub scheduler_disabled: bool,
-    /// Settings of system volumes by name.
-    pub volumes: BTreeMap<String, VolumeSettings>,
 }
 
 impl Machine {
@@ -140,14 +134,12 @@ impl Machine {
             network: Network::read(machine, documents),
             install: Install::read(machine.get("install")),
             files: machine.get("files").list(|file| Some(File::read(file))),
-            env: maps("env", "EnvironmentConfig", "variables"),
             time: Time::read(machine.get("time"), documents.one("TimeSyncConfig")),
             sysctls: maps("sysctls", "SysctlConfig", "params"),
             sysfs: maps("sysfs", "SysfsConfig", "params"),
             registries: Registries::read(machine.get("registries"), documents),
             features: Features::read(machine.get("features")),
             kernel_modules: KernelModule::read_all(machine.path(&["kernel", "modules"]), documents),
-            seccomp_profiles: machine.get("seccompProfiles").list(SeccompProfile::read),
             node_labels: machine.get("nodeLabels").text_map(),
             node_annotations: machine.get("nodeAnnotations").text_map(),
             node_taints: machine.get("nodeTaints").text_map(),
@@ -155,10 +147,6 @@ impl Machine {
                 .path(&["controlPlane", "controllerManager", "disabled"])
                 .is(),
             scheduler_disabled: machine.path(&["controlPlane", "scheduler", "disabled"]).is(),
-            volumes: documents
-                .all("VolumeConfig")
-                .map(|(name, volume)| (name.to_owned(), VolumeSettings::read(volume)))
-                .collect(),
         }
     }
 
@@ -181,7 +169,7 @@ pub(super) fn bundle(ca: Option<&Pair>, accepted: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// The kubelet.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Kubelet {
     /// Image.
     pub image: String,
@@ -252,64 +240,13 @@ impl ExtraMount {
 /// Installation to disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Install {
-    /// Device; empty when the selector chooses.
+    /// Device; empty when a selector chooses.
     pub disk: String,
-    /// Properties of the disk.
-    pub disk_selector: Option<DiskSelector>,
-    /// Installer image; empty means the image that runs.
-    pub image: String,
-    /// Whether the disk is wiped first.
-    pub wipe: bool,
 }
 
 impl Install {
     fn read(reader: Reader<'_>) -> Option<Self> {
-        reader.exists().then(|| Self {
-            disk: reader.get("disk").string(),
-            disk_selector: DiskSelector::read(reader.get("diskSelector")),
-            image: reader.get("image").string(),
-            wipe: reader.get("wipe").is(),
-        })
-    }
-}
-
-/// Properties of a disk; empty ones match any.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DiskSelector {
-    /// Size with an optional comparison, such as `>= 10GB`.
-    pub size: String,
-    /// Name in /sys/block.
-    pub name: String,
-    /// Model.
-    pub model: String,
-    /// Serial number.
-    pub serial: String,
-    /// Modalias.
-    pub modalias: String,
-    /// UUID.
-    pub uuid: String,
-    /// World wide id.
-    pub wwid: String,
-    /// `ssd`, `hdd`, `nvme` or `sd`.
-    pub kind: String,
-    /// Path of the bus.
-    pub bus_path: String,
-}
-
-impl DiskSelector {
-    fn read(reader: Reader<'_>) -> Option<Self> {
-        let text = |key: &str| reader.get(key).string();
-        reader.exists().then(|| Self {
-            size: text("size"),
-            name: text("name"),
-            model: text("model"),
-            serial: text("serial"),
-            modalias: text("modalias"),
-            uuid: text("uuid"),
-            wwid: text("wwid"),
-            kind: text("type"),
-            bus_path: text("busPath"),
-        })
+        reader.exists().then(|| Self { disk: reader.get("disk").string() })
     }
 }
 
@@ -429,48 +366,5 @@ impl KernelModule {
             }
         }
         modules
-    }
-}
-
-/// A seccomp profile.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SeccompProfile {
-    /// File name.
-    pub name: String,
-    /// Profile.
-    pub value: Json,
-}
-
-impl SeccompProfile {
-    fn read(reader: Reader<'_>) -> Option<Self> {
-        Some(Self { name: reader.get("name").string(), value: reader.get("value").json()? })
-    }
-}
-
-/// Settings of a system volume.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VolumeSettings {
-    /// Least size in bytes.
-    pub min_size: Option<u64>,
-    /// Largest size in bytes.
-    pub max_size: Option<u64>,
-    /// Whether it takes the space that is left.
-    pub grow: Option<bool>,
-    /// Whether devices and programs are ignored on it.
-    pub secure: Option<bool>,
-    /// Whether access times are not written.
-    pub disable_access_time: bool,
-}
-
-impl VolumeSettings {
-    fn read(reader: Reader<'_>) -> Self {
-        let provisioning = reader.get("provisioning");
-        Self {
-            min_size: provisioning.get("minSize").size(),
-            max_size: provisioning.get("maxSize").size(),
-            grow: provisioning.get("grow").bool(),
-            secure: reader.path(&["mount", "secure"]).bool(),
-            disable_access_time: reader.path(&["mount", "disableAccessTime"]).is(),
-        }
     }
 }

@@ -20,7 +20,7 @@ pub enum HostnameMode {
 }
 
 /// Network settings.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Network {
     /// Host name, short or full; empty when none is given.
     pub hostname: String,
@@ -101,8 +101,8 @@ pub struct Interface {
     pub name: String,
     /// Properties of the link; several may match.
     pub selector: Option<DeviceSelector>,
-    /// Addresses with the length of their networks.
-    pub addresses: Vec<IpNet>,
+    /// Addresses.
+    pub addresses: Vec<LinkAddress>,
     /// Routes.
     pub routes: Vec<Route>,
     /// Largest packet.
@@ -126,7 +126,7 @@ impl Interface {
             let interface = Self::named(&mut all, name);
             interface.up = link.get("up").bool();
             interface.mtu = link.get("mtu").positive().or(interface.mtu);
-            interface.addresses.extend(link.get("addresses").list(|item| item.get("address").address()));
+            interface.addresses.extend(link.get("addresses").list(LinkAddress::read));
             interface
                 .routes
                 .extend(link.get("routes").items().map(|route| Route::read(route, "destination")));
@@ -161,10 +161,30 @@ impl Interface {
     }
 }
 
-fn addresses(reader: Reader<'_>) -> Vec<IpNet> {
+/// An address of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkAddress {
+    /// The address with the length of its network.
+    pub net: IpNet,
+    /// Metric of the route to its network; nothing means the kernel's choice.
+    pub route_priority: Option<u32>,
+}
+
+impl LinkAddress {
+    fn read(item: Reader<'_>) -> Option<Self> {
+        let net = item.get("address").address()?;
+        Some(Self { net, route_priority: item.get("routePriority").positive() })
+    }
+
+    const fn plain(net: IpNet) -> Self {
+        Self { net, route_priority: None }
+    }
+}
+
+fn addresses(reader: Reader<'_>) -> Vec<LinkAddress> {
     let mut all = reader.get("addresses").list(Reader::address);
     all.extend(reader.get("cidr").address());
-    all
+    all.into_iter().map(LinkAddress::plain).collect()
 }
 
 impl DeviceSelector {
@@ -216,8 +236,8 @@ impl Route {
 pub struct Vlan {
     /// Number.
     pub id: u16,
-    /// Addresses with the length of their networks.
-    pub addresses: Vec<IpNet>,
+    /// Addresses.
+    pub addresses: Vec<LinkAddress>,
     /// Routes.
     pub routes: Vec<Route>,
     /// Largest packet.
@@ -243,8 +263,6 @@ impl Vlan {
 pub struct Dhcp {
     /// Whether version 4 is used.
     pub ipv4: bool,
-    /// Whether version 6 is used.
-    pub ipv6: bool,
     /// Metric of the routes; nothing means the default.
     pub route_metric: Option<u32>,
     /// Whether the offered host name is not used.
@@ -262,19 +280,17 @@ impl Dhcp {
         let options = link.get("dhcpOptions");
         link.get("dhcp").is().then(|| Self {
             ipv4: options.get("ipv4").bool().unwrap_or(true),
-            ipv6: options.get("ipv6").is(),
             route_metric: options.get("routeMetric").positive(),
             ignore_hostname: false,
             ignore_routes: false,
             client_identifier: String::new(),
-            duid: options.get("duidv6").string(),
+            duid: String::new(),
         })
     }
 
     fn read_document(reader: Reader<'_>) -> Self {
         Self {
             ipv4: true,
-            ipv6: false,
             route_metric: reader.get("routeMetric").positive(),
             ignore_hostname: reader.get("ignoreHostname").is(),
             ignore_routes: reader.get("ignoreRoutes").is(),

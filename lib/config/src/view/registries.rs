@@ -12,8 +12,8 @@ use crate::reader::Reader;
 pub struct Registries {
     /// Mirrors by host; `*` stands for all others.
     pub mirrors: BTreeMap<String, Mirror>,
-    /// TLS and credentials by host.
-    pub access: BTreeMap<String, RegistryAccess>,
+    /// TLS by host, be it a registry or one of its mirrors.
+    pub tls: BTreeMap<String, RegistryTls>,
 }
 
 /// Mirrors of one registry.
@@ -34,23 +34,15 @@ pub struct MirrorEndpoint {
     pub override_path: bool,
 }
 
-/// TLS and credentials of one registry.
+/// TLS to one host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RegistryAccess {
+pub struct RegistryTls {
     /// Client certificate.
     pub client_identity: Option<Pair>,
     /// CA to trust, as PEM; empty when the usual ones are.
     pub ca: Vec<u8>,
     /// Whether any certificate is accepted.
     pub insecure_skip_verify: bool,
-    /// User.
-    pub username: String,
-    /// Password.
-    pub password: Secret<String>,
-    /// User and password in base64.
-    pub auth: Secret<String>,
-    /// Token.
-    pub identity_token: Secret<String>,
 }
 
 impl Registries {
@@ -63,18 +55,13 @@ impl Registries {
             all.mirrors.insert(host.to_owned(), Mirror::read_document(mirror));
         }
         for (host, registry) in legacy.get("config").entries() {
-            let access = all.access.entry(host.to_owned()).or_default();
-            access.read_auth(registry.get("auth"));
             let tls = registry.get("tls");
-            access.client_identity = Pair::read(tls.get("clientIdentity"));
-            access.ca = tls.get("ca").base64();
-            access.insecure_skip_verify = tls.get("insecureSkipVerify").is();
-        }
-        for (host, auth) in documents.all("RegistryAuthConfig") {
-            all.access.entry(host.to_owned()).or_default().read_auth(auth);
+            if tls.exists() {
+                all.tls.insert(host.to_owned(), RegistryTls::read_legacy(tls));
+            }
         }
         for (host, tls) in documents.all("RegistryTLSConfig") {
-            all.access.entry(host.to_owned()).or_default().read_tls_document(tls);
+            all.tls.insert(host.to_owned(), RegistryTls::read_document(tls));
         }
         all
     }
@@ -102,20 +89,23 @@ impl Mirror {
     }
 }
 
-impl RegistryAccess {
-    fn read_auth(&mut self, auth: Reader<'_>) {
-        self.username = auth.get("username").string();
-        self.password = auth.get("password").secret();
-        self.auth = auth.get("auth").secret();
-        self.identity_token = auth.get("identityToken").secret();
+impl RegistryTls {
+    fn read_legacy(tls: Reader<'_>) -> Self {
+        Self {
+            client_identity: Pair::read(tls.get("clientIdentity")),
+            ca: tls.get("ca").base64(),
+            insecure_skip_verify: tls.get("insecureSkipVerify").is(),
+        }
     }
 
-    fn read_tls_document(&mut self, tls: Reader<'_>) {
+    fn read_document(tls: Reader<'_>) -> Self {
         let identity = tls.get("clientIdentity");
         let crt = identity.get("cert").string().into_bytes();
         let key = Secret::new(identity.get("key").string().into_bytes());
-        self.client_identity = (!crt.is_empty()).then_some(Pair { crt, key });
-        self.ca = tls.get("ca").string().into_bytes();
-        self.insecure_skip_verify = tls.get("insecureSkipVerify").is();
+        Self {
+            client_identity: (!crt.is_empty()).then_some(Pair { crt, key }),
+            ca: tls.get("ca").string().into_bytes(),
+            insecure_skip_verify: tls.get("insecureSkipVerify").is(),
+        }
     }
 }

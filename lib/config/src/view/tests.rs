@@ -53,16 +53,16 @@ fn the_machine_is_read_with_its_odd_values() {
 #[test]
 fn links_come_from_both_forms() {
     let view = view(
-        "version: v1alpha1\nmachine:\n  type: worker\n  network:\n    interfaces:\n      - interface: eth0\n        addresses: [10.0.0.2/24, 10.0.0.3]\n        routes: [{gateway: 10.0.0.1, metric: 7}]\n        dhcp: true\n        dhcpOptions: {ipv6: true, routeMetric: 0}\n        vlans: [{vlanId: 5, cidr: 10.5.0.1/24}]\n---\n{apiVersion: v1alpha1, kind: LinkConfig, name: eth1, up: false, addresses: [{address: fd00::2/64}], routes: [{destination: 10.0.0.0/8, gateway: 10.1.0.1, table: main}]}\n---\n{apiVersion: v1alpha1, kind: DHCPv4Config, name: eth1, clientIdentifier: duid, ignoreRoutes: true}\n",
+        "version: v1alpha1\nmachine:\n  type: worker\n  network:\n    interfaces:\n      - interface: eth0\n        addresses: [10.0.0.2/24, 10.0.0.3]\n        routes: [{gateway: 10.0.0.1, metric: 7}]\n        dhcp: true\n        dhcpOptions: {ipv6: false, routeMetric: 0}\n        vlans: [{vlanId: 5, cidr: 10.5.0.1/24}]\n---\n{apiVersion: v1alpha1, kind: LinkConfig, name: eth1, up: false, addresses: [{address: fd00::2/64, routePriority: 9}], routes: [{destination: 10.0.0.0/8, gateway: 10.1.0.1, table: main}]}\n---\n{apiVersion: v1alpha1, kind: DHCPv4Config, name: eth1, clientIdentifier: duid, ignoreRoutes: true}\n",
     );
     let [eth0, eth1] = view.machine.network.interfaces.as_slice() else { panic!("two links") };
-    assert_eq!(eth0.addresses[1].to_string(), "10.0.0.3/32");
+    assert_eq!(eth0.addresses[1].net.to_string(), "10.0.0.3/32");
     assert_eq!((eth0.routes[0].destination, eth0.routes[0].metric), (None, Some(7)));
     let dhcp = eth0.dhcp.as_ref().unwrap();
-    assert!(dhcp.ipv4 && dhcp.ipv6 && dhcp.route_metric.is_none());
+    assert!(dhcp.ipv4 && dhcp.route_metric.is_none());
     assert_eq!((eth0.vlans[0].id, eth0.vlans[0].addresses.len()), (5, 1));
-    assert_eq!((eth1.up, eth1.addresses[0].to_string()), (Some(false), "fd00::2/64".to_owned()));
-    assert_eq!(eth1.routes[0].table, "main");
+    assert_eq!((eth1.up, eth1.addresses[0].net.to_string()), (Some(false), "fd00::2/64".to_owned()));
+    assert_eq!((eth1.routes[0].table.as_str(), eth1.addresses[0].route_priority), ("main", Some(9)));
     let dhcp = eth1.dhcp.as_ref().unwrap();
     assert!(dhcp.ignore_routes && dhcp.client_identifier == "duid");
 }
@@ -70,21 +70,20 @@ fn links_come_from_both_forms() {
 #[test]
 fn dedicated_documents_come_first() {
     let view = view(
-        "version: v1alpha1\nmachine:\n  type: worker\n  sysctls: {a: old, b: old}\n  env: {HTTP_PROXY: x}\n  kernel: {modules: [{name: m, parameters: [old]}]}\n  registries:\n    mirrors: {docker.io: {endpoints: ['http://old'], overridePath: true}, ghcr.io: {endpoints: ['http://g'], skipFallback: true}}\n    config: {docker.io: {auth: {username: u, password: old}, tls: {insecureSkipVerify: true}}}\n---\n{apiVersion: v1alpha1, kind: SysctlConfig, params: {a: new}}\n---\n{apiVersion: v1alpha1, kind: KernelModuleConfig, name: m, parameters: [new]}\n---\n{apiVersion: v1alpha1, kind: RegistryMirrorConfig, name: docker.io, endpoints: [{url: 'http://new'}]}\n---\n{apiVersion: v1alpha1, kind: RegistryAuthConfig, name: docker.io, username: u, password: new}\n---\n{apiVersion: v1alpha1, kind: ResolverConfig, nameservers: [{address: 9.9.9.9}], hostDNS: {enabled: true, forwardKubeDNSToHost: true}}\n---\n{apiVersion: v1alpha1, kind: TimeSyncConfig, enabled: false, ntp: {servers: [t]}}\n---\n{apiVersion: v1alpha1, kind: StaticHostConfig, name: 10.0.0.1, hostnames: [a]}\n---\n{apiVersion: v1alpha1, kind: VolumeConfig, name: EPHEMERAL, provisioning: {maxSize: 10GiB}, mount: {secure: true}}\n",
+        "version: v1alpha1\nmachine:\n  type: worker\n  sysctls: {a: old, b: old}\n  kernel: {modules: [{name: m, parameters: [old]}]}\n  registries:\n    mirrors: {docker.io: {endpoints: ['http://old'], overridePath: true}, ghcr.io: {endpoints: ['http://g'], skipFallback: true}}\n    config: {docker.io: {tls: {insecureSkipVerify: true}}, ghcr.io: {tls: {ca: b2xk}}}\n---\n{apiVersion: v1alpha1, kind: SysctlConfig, params: {a: new}}\n---\n{apiVersion: v1alpha1, kind: KernelModuleConfig, name: m, parameters: [new]}\n---\n{apiVersion: v1alpha1, kind: RegistryMirrorConfig, name: docker.io, endpoints: [{url: 'http://new'}]}\n---\n{apiVersion: v1alpha1, kind: RegistryTLSConfig, name: docker.io, ca: new}\n---\n{apiVersion: v1alpha1, kind: ResolverConfig, nameservers: [{address: 9.9.9.9}], hostDNS: {enabled: true, forwardKubeDNSToHost: true}}\n---\n{apiVersion: v1alpha1, kind: TimeSyncConfig, enabled: false, ntp: {servers: [t]}}\n---\n{apiVersion: v1alpha1, kind: StaticHostConfig, name: 10.0.0.1, hostnames: [a]}\n",
     );
     let machine = &view.machine;
     assert_eq!((machine.sysctls["a"].as_str(), machine.sysctls["b"].as_str()), ("new", "old"));
     assert_eq!(machine.kernel_modules, [KernelModule { name: "m".into(), parameters: vec!["new".into()] }]);
     assert_eq!(machine.registries.mirrors["docker.io"].endpoints[0].url, "http://new");
     assert!(machine.registries.mirrors["ghcr.io"].skip_fallback);
-    let access = &machine.registries.access["docker.io"];
-    assert!(access.insecure_skip_verify && access.password.reveal() == "new");
+    let tls = |host: &str| &machine.registries.tls[host];
+    assert_eq!((tls("docker.io").ca.as_slice(), tls("ghcr.io").ca.as_slice()), (&b"new"[..], &b"old"[..]));
+    assert!(!tls("docker.io").insecure_skip_verify, "the document stands for the whole host");
     assert_eq!(machine.network.nameservers[0].to_string(), "9.9.9.9");
     assert!(machine.network.host_dns.enabled && machine.network.host_dns.forward_kube_dns);
     assert_eq!((machine.time.enabled, machine.time.servers.as_slice()), (false, ["t".to_owned()].as_slice()));
     assert_eq!(machine.network.extra_hosts[0].aliases, ["a"]);
-    assert_eq!(machine.volumes["EPHEMERAL"].max_size, Some(10 << 30));
-    assert_eq!(machine.volumes["EPHEMERAL"].secure, Some(true));
 }
 
 #[test]

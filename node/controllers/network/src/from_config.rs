@@ -6,10 +6,13 @@
 //! ```
 //! Only this file and `time_sync` know the configuration.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use corten_config::view::{DeviceSelector, Dhcp, HostnameMode, Interface, MachineView, Route, Vlan};
+use corten_config::view::{
+    DeviceSelector, Dhcp, ExtraHost, HostnameMode, Interface, LinkAddress, MachineView, Route, Vlan,
+};
 use corten_resource::{Plan, Resource, Transform, View, controller};
 use corten_resources::cluster::Identity;
 use corten_resources::config::MachineConfig;
@@ -129,12 +132,15 @@ fn dhcp4(dhcp: &Dhcp) -> Dhcp4Operator {
 fn put_addressing(
     plan: &mut Plan<ConfigLayer>,
     link: &str,
-    addresses: &[ipnet::IpNet],
+    addresses: &[LinkAddress],
     routes: &[Route],
     dhcp: Option<&Dhcp>,
 ) {
     for address in addresses {
-        let address = AddressSpec::new(Layer::Configuration, link, *address, Scope::GLOBAL);
+        let address = AddressSpec {
+            priority: address.route_priority.unwrap_or(0),
+            ..AddressSpec::new(Layer::Configuration, link, address.net, Scope::GLOBAL)
+        };
         plan.put::<AddressSpec>(id(&address.id()), address);
     }
     for spec in routes.iter().map(|entry| route(entry, link)) {
@@ -214,11 +220,23 @@ fn put_servers(plan: &mut Plan<ConfigLayer>, config: &MachineView) {
         let spec = TimeServerSpec { time_servers, use_nts: false, layer: Layer::Configuration };
         plan.put::<TimeServerSpec>(id(TimeServerSpec::ID), spec);
     }
-    for host in &network.extra_hosts {
-        for name in &host.aliases {
-            plan.put::<StaticHost>(name, StaticHost { addresses: vec![host.ip] });
+    for (name, addresses) in static_hosts(&network.extra_hosts) {
+        plan.put(name, StaticHost { addresses });
+    }
+}
+
+/// The addresses of each name: one that stands in several entries has them all, in both families.
+fn static_hosts(entries: &[ExtraHost]) -> BTreeMap<&str, Vec<IpAddr>> {
+    let mut hosts: BTreeMap<&str, Vec<IpAddr>> = BTreeMap::new();
+    for entry in entries {
+        for name in &entry.aliases {
+            let addresses = hosts.entry(name).or_default();
+            if !addresses.contains(&entry.ip) {
+                addresses.push(entry.ip);
+            }
         }
     }
+    hosts
 }
 
 fn put_host_dns(plan: &mut Plan<ConfigLayer>, config: &MachineView) {
@@ -332,6 +350,28 @@ cluster:
         assert_eq!(dns.listen_addresses.len(), 2);
         let filter = plan.output::<NodeAddressFilter>(NodeAddressFilter::NO_K8S).expect("a filter");
         assert!(!filter.passes(IpAddr::from([10, 244, 0, 1])) && filter.passes(IpAddr::from([10, 0, 0, 5])));
+    }
+
+    #[test]
+    fn a_link_can_be_down_and_the_route_of_an_address_can_have_a_metric() {
+        let link = "{apiVersion: v1alpha1, kind: LinkConfig, name: eth0, up: false, addresses: [{address: 10.0.0.5/24, routePriority: 50}]}";
+        let plan = plan(&format!("version: v1alpha1\nmachine: {{type: worker}}\n---\n{link}\n"));
+        assert_eq!(plan.output::<LinkSpec>("configuration/eth0").map(|link| link.up), Some(false));
+        let address = plan.output::<AddressSpec>("configuration/eth0/10.0.0.5/24").expect("an address");
+        assert_eq!(address.priority, 50);
+    }
+
+    #[test]
+    fn a_name_in_several_host_entries_has_all_their_addresses() {
+        let entries = "[{ip: 10.0.0.1, aliases: [db, a]}, {ip: 'fd00::1', aliases: [db]}, {ip: 10.0.0.1, aliases: [db]}]";
+        let plan = plan(&format!(
+            "version: v1alpha1\nmachine: {{type: worker, network: {{extraHostEntries: {entries}}}}}\n"
+        ));
+        let addresses = |name: &str| plan.output::<StaticHost>(name).map(|host| host.addresses.clone());
+        let (four, six) = (IpAddr::from([10, 0, 0, 1]), "fd00::1".parse().expect("ip"));
+        assert_eq!(addresses("db"), Some(vec![four, six]));
+        assert_eq!(addresses("a"), Some(vec![four]));
+        assert_eq!(plan.outputs::<StaticHost>().len(), 2);
     }
 
     #[test]

@@ -4,14 +4,16 @@
 //!
 //! Registries are looked up at each pull: a change of mirrors restarts nobody.
 
+mod hosts;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use corten_base::fs::{Durability, write_atomic};
-use corten_base::paths;
-use corten_config::view::{MirrorEndpoint, Registries};
-use corten_containerd::{config, registry};
+use corten_base::{Secret, paths};
+use corten_config::view::Registries;
+use corten_containerd::config;
 use corten_resource::{Driver, Plan, View, controller};
 use corten_resources::config::MachineConfig;
 use corten_resources::files::EtcFileStatus;
@@ -27,8 +29,6 @@ const FOLDER: &str = "/etc/cri";
 const HOSTS: &str = "/etc/cri/conf.d/hosts";
 /// Holder of a pod's namespaces; the tag that talosctl's defaults name.
 const SANDBOX_IMAGE: &str = "registry.k8s.io/pause:3.10.1";
-/// The image cache of this machine, served by dataplane.
-const CACHE: &str = "http://127.0.0.1:3172";
 
 /// Writes containerd's files.
 pub struct CriFiles {
@@ -56,8 +56,8 @@ pub enum Change {
     Write {
         /// Path.
         path: PathBuf,
-        /// Contents.
-        contents: String,
+        /// Contents; among them are keys of clients.
+        contents: Secret<String>,
     },
     /// Its registry has no mirror any more.
     Remove(PathBuf),
@@ -80,7 +80,7 @@ impl Driver for CriFiles {
             Some(Err(error)) => return Plan::new().failed(corten_base::chain(&error)),
             None => Registries::default(),
         };
-        let hosts = hosts_files(&registries);
+        let hosts = hosts::files(Path::new(HOSTS), &registries);
         let mut instances = vec![(SYSTEM_FILES, config::render(&system()))];
         if configured.is_some() {
             instances.push((CRI_FILES, config::render(&kubernetes(self.restrict_oom_score))));
@@ -104,7 +104,7 @@ impl Driver for CriFiles {
     async fn apply(&mut self, op: Change) -> anyhow::Result<()> {
         match op {
             Change::Write { path, contents } => {
-                write_atomic(&path, contents.as_bytes(), 0o600, Durability::Volatile)
+                write_atomic(&path, contents.reveal().as_bytes(), 0o600, Durability::Volatile)
                     .with_context(|| format!("cannot write {}", path.display()))
             }
             Change::Remove(path) => {
@@ -120,7 +120,7 @@ fn changes(observed: &Files, hosts: &Files, instances: &[(&str, String)]) -> Vec
     let wanted = own.chain(hosts.iter().map(|(path, contents)| (path.clone(), contents)));
     let writes = wanted
         .filter(|(path, contents)| observed.get(path) != Some(*contents))
-        .map(|(path, contents)| Change::Write { path, contents: contents.clone() });
+        .map(|(path, contents)| Change::Write { path, contents: Secret::new(contents.clone()) });
     let stale = observed.keys().filter(|path| path.starts_with(HOSTS) && !hosts.contains_key(*path));
     writes.chain(stale.cloned().map(Change::Remove)).collect()
 }
@@ -135,17 +135,6 @@ fn collect(folder: &Path, files: &mut Files) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Where images of each registry come from.
-fn hosts_files(registries: &Registries) -> Files {
-    let file = |folder: &str| Path::new(HOSTS).join(folder).join("hosts.toml");
-    let mut files = Files::from([(file("_default"), registry::render(&hosts(&[], false)))]);
-    for (host, mirror) in &registries.mirrors {
-        let contents = registry::render(&hosts(&mirror.endpoints, mirror.skip_fallback));
-        files.insert(file(&registry::folder(host)), contents);
-    }
-    files
 }
 
 /// The containerd of Kubernetes.
@@ -184,49 +173,31 @@ fn system() -> config::Options {
     }
 }
 
-/// The machine's own cache first, then the mirrors, then the registry itself unless that is forbidden.
-fn hosts(endpoints: &[MirrorEndpoint], mirrors_only: bool) -> registry::Registry {
-    let cache = registry::Endpoint { url: CACHE.to_owned(), ..registry::Endpoint::default() };
-    let mirrors = endpoints.iter().map(|endpoint| registry::Endpoint {
-        url: endpoint.url.clone(),
-        override_path: endpoint.override_path,
-        ..registry::Endpoint::default()
-    });
-    registry::Registry {
-        mirrors_only,
-        mirrors: std::iter::once(cache).chain(mirrors).collect(),
-        ..registry::Registry::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use corten_config::view::Mirror;
+
     use super::*;
 
+    /// A configuration with a mirror for one registry.
     fn mirrored() -> Registries {
-        let endpoint = MirrorEndpoint { url: "https://mirror.test".into(), ..MirrorEndpoint::default() };
-        let mirror = corten_config::view::Mirror { endpoints: vec![endpoint], skip_fallback: true };
-        Registries { mirrors: BTreeMap::from([("quay.io".into(), mirror)]), ..Registries::default() }
+        Registries { mirrors: [("quay.io".into(), Mirror::default())].into(), ..Registries::default() }
     }
 
-    #[test]
-    fn the_cache_comes_before_the_mirrors() {
-        let files = hosts_files(&mirrored());
-        let text = &files[Path::new("/etc/cri/conf.d/hosts/quay.io/hosts.toml")];
-        let (cache, mirror) = (text.find(CACHE).expect("cache"), text.find("mirror.test").expect("mirror"));
-        assert!(cache < mirror, "{text}");
+    fn hosts_of(registries: &Registries) -> Files {
+        hosts::files(Path::new(HOSTS), registries)
     }
 
     #[test]
     fn a_mirror_that_is_gone_leaves_no_file() {
         let instances = [(SYSTEM_FILES, "version = 3".to_owned())];
-        let mut there = hosts_files(&mirrored());
+        let mut there = hosts_of(&mirrored());
         let written = changes(&Files::new(), &there, &instances);
         assert_eq!(written.len(), there.len() + 1);
         there.insert("/etc/cri/system.toml".into(), "version = 3".into());
-        assert_eq!(changes(&there, &hosts_files(&mirrored()), &instances), []);
+        assert_eq!(changes(&there, &hosts_of(&mirrored()), &instances), []);
         let gone = Change::Remove("/etc/cri/conf.d/hosts/quay.io/hosts.toml".into());
-        assert_eq!(changes(&there, &hosts_files(&Registries::default()), &instances), [gone]);
+        assert_eq!(changes(&there, &hosts_of(&Registries::default()), &instances), [gone]);
     }
 
     #[test]
