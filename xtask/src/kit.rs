@@ -11,7 +11,8 @@ use corten_base::Arch;
 use corten_image_kit::{Kit, all, recipes};
 
 /// Components that nobody needs every day.
-const ON_REQUEST: &[&str] = &["kubernetes-1.35", "debian/kernel-metal", "debian/qemu"];
+const ON_REQUEST: &[&str] =
+    &["kubernetes-1.35", "debian/kernel-metal", "debian/qemu", "debian/busybox", "clients/ctr"];
 
 /// Runs the command.
 ///

@@ -1,5 +1,6 @@
 //! `cargo xtask`: the one front door for developers.
 
+mod bench;
 mod build;
 mod check;
 mod e2e;
@@ -46,6 +47,7 @@ const COMMANDS: &[Command] = &[
         run: image::run,
     },
     Command { name: "e2e", about: "tell a scenario with real machines and stock clients", run: e2e::run },
+    Command { name: "bench", about: "measure side by side with a peer, in the same run", run: bench::run },
     Command { name: "spec", about: "measure what SPECIFICATION.md promises", run: spec::run },
 ];
 

@@ -45,15 +45,29 @@ pub fn loader(profile: &Profile) -> String {
     format!("timeout {}\neditor no\n", profile.flavour.menu_seconds())
 }
 
-/// Writes a FAT32 file system of `size` bytes with these files to a new file; it stays sparse.
+/// Writes a system partition of `size` bytes with these files to a new file; it stays sparse.
 ///
 /// # Errors
 /// When the files do not fit.
 pub fn write(path: &Path, size: u64, volume_id: u32, entries: &[Entry<'_>]) -> Result<()> {
+    write_labelled(path, "EFI", size, volume_id, entries)
+}
+
+/// Writes any FAT32 file system; the label is written in capital letters.
+///
+/// # Errors
+/// When the files do not fit.
+pub fn write_labelled(
+    path: &Path,
+    label: &str,
+    size: u64,
+    volume_id: u32,
+    entries: &[Entry<'_>],
+) -> Result<()> {
     let mut file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
     file.set_len(size)?;
     let options = FatFormatOptions::new(size)
-        .volume_label("EFI")
+        .volume_label(label)
         .fat_type(FatTypeSelection::Fat32)
         .volume_id(volume_id);
     let label = label_offset(&options)?;

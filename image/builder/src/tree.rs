@@ -38,6 +38,44 @@ pub struct Node {
 pub struct Tree(BTreeMap<String, Node>);
 
 impl Tree {
+    /// What is in a folder: files as copies of those there, folders and links, with their permission bits.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or holds something else, such as a device.
+    pub fn of_folder(folder: &Path) -> Result<Self> {
+        let mut tree = Self::default();
+        tree.read_folder(folder, "").with_context(|| format!("reading `{}`", folder.display()))?;
+        Ok(tree)
+    }
+
+    fn read_folder(&mut self, folder: &Path, below: &str) -> Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let (place, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            let path = if below.is_empty() { name } else { format!("{below}/{name}") };
+            let metadata = entry.metadata()?;
+            let mode = metadata.permissions().mode() & 0o7777;
+            if metadata.is_dir() {
+                self.insert(&path, mode, Content::Folder);
+                self.read_folder(&place, &path)?;
+            } else if metadata.is_symlink() {
+                self.link(&path, &fs::read_link(&place)?.to_string_lossy());
+            } else if metadata.is_file() {
+                self.copy(&path, mode, place);
+            } else {
+                bail!("`{path}` is neither a file nor a folder nor a link");
+            }
+        }
+        Ok(())
+    }
+
+    /// Without the node at this path and what is below it.
+    pub fn remove(&mut self, path: &str) -> &mut Self {
+        let below = format!("{path}/");
+        self.0.retain(|other, _| other != path && !other.starts_with(&below));
+        self
+    }
+
     /// A folder, readable by all.
     pub fn folder(&mut self, path: &str) -> &mut Self {
         self.insert(path, 0o755, Content::Folder)
@@ -168,5 +206,9 @@ mod tests {
             0o555
         );
         assert!(tree.write_folder(&target).is_err(), "a folder with contents is refused");
+        let mut read = Tree::of_folder(&target).expect("read");
+        let modes: Vec<(&str, u32)> = read.iter().map(|(path, node)| (path, node.mode)).collect();
+        assert_eq!(modes, [("bin", 0o777), ("usr", 0o755), ("usr/bin", 0o755), ("usr/bin/a", 0o555)]);
+        assert_eq!(read.remove("usr/bin").iter().count(), 2);
     }
 }

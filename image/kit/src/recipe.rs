@@ -224,6 +224,22 @@ const TALOSCTL: Component = Component {
     }),
 };
 
+/// containerd's own client, for measurements against a machine without our programs.
+const CTR: Component = Component {
+    name: "clients/ctr",
+    version: "2.4.2",
+    licence: "Apache-2.0",
+    source: "pkg:golang/github.com/containerd/containerd/v2@v2.4.2",
+    recipe: Recipe::Go(Go {
+        pins: "containerd",
+        sources: "ctr",
+        tags: "no_btrfs no_devmapper no_zfs no_aufs osusergo netgo static_build",
+        linker: "-s -w -X github.com/containerd/containerd/v2/version.Version=v2.4.2",
+        cgo: false,
+        programs: &[("ctr", "github.com/containerd/containerd/v2/cmd/ctr")],
+    }),
+};
+
 const fn debian(
     name: &'static str,
     roots: &'static [&'static str],
@@ -253,6 +269,7 @@ const ALL: &[Component] = &[
     HELLO,
     PAUSE,
     TALOSCTL,
+    CTR,
     debian("debian/kernel-cloud", &["linux-image-cloud-amd64"], &["linux-image-6"]),
     debian("debian/kernel-metal", &["linux-image-amd64"], &["linux-image-6"]),
     debian("debian/boot", &["systemd-boot-efi"], LIBRARIES),
@@ -280,6 +297,7 @@ const ALL: &[Component] = &[
         &["squashfs-tools-ng", "erofs-utils", "kmod", "mtools", "dosfstools", "gdisk"],
         LIBRARIES,
     ),
+    debian("debian/busybox", &["busybox-static"], &["busybox"]),
     debian("debian/qemu", &["qemu-system-x86", "qemu-utils", "ovmf", "seabios", "swtpm"], &[]),
 ];
 

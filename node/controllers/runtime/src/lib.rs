@@ -26,6 +26,9 @@ mod system_information;
 use corten_base::{Capabilities, Platform};
 use corten_resource::Runtime;
 
+pub use cri_files::kubernetes as containerd_options;
+pub use services::SystemServices;
+
 /// What this domain needs to know about the machine it runs on.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
@@ -42,7 +45,7 @@ pub fn register(runtime: &mut Runtime, machine: Machine) {
     runtime.register_transform(machine_type::MachineTypeFromConfig);
     runtime.register_transform(machine_status::MachineReadiness);
     runtime.register_transform(api_service::ApiServiceMode);
-    runtime.register_transform(services::SystemServices::new(machine));
+    runtime.register_transform(SystemServices::new(machine));
     runtime.register_transform(kernel_params::KernelParams::new(machine.capabilities));
     runtime.register(kernel_params_apply::KernelParamsApply::new(corten_sys::Kernel));
     runtime.register(cri_files::CriFiles::new(machine.restrict_oom_score));

@@ -21,9 +21,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// File systems that such media have.
 const FILESYSTEMS: [&str; 2] = ["iso9660", "vfat"];
 
-/// `config.yaml` of the volume `metal-iso`.
+/// `config.yaml` of the volume `metal-iso`; labels of FAT are written in capital letters.
 pub async fn metal_iso(state: &State) -> anyhow::Result<Vec<u8>> {
-    let bytes = read(state, &["metal-iso"], "config.yaml").await?;
+    let bytes = read(state, &["metal-iso", "METAL-ISO"], "config.yaml").await?;
     bytes.context("the volume metal-iso has no file config.yaml")
 }
 

@@ -1,0 +1,129 @@
+//! `cargo xtask bench [NAME]`: measures side by side with something comparable. Without a name it lists what there is.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Parser;
+use corten_bench::{BENCHES, boot};
+use corten_e2e::Mode;
+use corten_harness::cleanup::Cleanup;
+use corten_harness::preflight;
+
+use crate::progress::Steps;
+use crate::{build, host, kit};
+
+/// Boot our image and the floor alternately and compare the seconds from the kernel's first line to a Ready node.
+///
+/// The floor is the least that makes a node Ready: the same kernel, command line, firmware, programs and images,
+/// started by a short shell script instead of our programs. bench/src/boot.rs says what is the same and what is not.
+/// Each pair is a first boot from a blank disk and a later boot of either side; the median of the pairs counts.
+/// Time in which our machine waits for nothing but the client that bootstraps it is printed and left out.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask bench boot",
+    bin_name = "cargo xtask bench boot",
+    after_help = "Budgets (SPECIFICATION.md): container 1.5; QEMU 1.25 at the first boot, 1.1 later.\n\n\
+                  Examples:\n  cargo xtask bench boot --container --rounds 1 --history\n  cargo xtask bench boot --json"
+)]
+struct Boot {
+    /// Only container machines.
+    #[arg(long, conflicts_with = "qemu")]
+    container: bool,
+    /// Only QEMU machines.
+    #[arg(long)]
+    qemu: bool,
+    /// Pairs of each kind of machine.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    rounds: u16,
+    /// Print what the services of our machine did, second by second, for each boot.
+    #[arg(long)]
+    history: bool,
+    /// Take the images in this folder, laid out like target/image, instead of building what has changed.
+    #[arg(long)]
+    images: Option<PathBuf>,
+    /// First of four ports of the loopback.
+    #[arg(long, default_value_t = 53_100)]
+    port: u16,
+    /// The last line of standard output is one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When there is no such benchmark, a part is missing or a budget is not held.
+pub fn run(args: &[String]) -> Result<()> {
+    let Some((name, rest)) = args.split_first() else { return list() };
+    match corten_bench::find(name)?.name {
+        "boot" => boot(&Boot::parse_from(std::iter::once("boot".to_owned()).chain(rest.iter().cloned()))),
+        other => bail!("the benchmark `{other}` has no command"),
+    }
+}
+
+fn list() -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "cargo xtask bench NAME, with --help for more; there are:")?;
+    for bench in BENCHES {
+        writeln!(out, "  {:<8} {}", bench.name, bench.about)?;
+    }
+    Ok(())
+}
+
+fn boot(wanted: &Boot) -> Result<()> {
+    host::ensure_packages(host::BUILD)?;
+    let mut modes = vec![Mode::Container, Mode::Qemu];
+    modes.retain(|mode| match mode {
+        Mode::Container => !wanted.qemu,
+        Mode::Qemu => !wanted.container,
+    });
+    let ports: Vec<u16> = (wanted.port..wanted.port.saturating_add(4)).collect();
+    let missing = [preflight::ports(&ports), preflight::container_machine()].concat();
+    if !missing.is_empty() {
+        bail!("this host cannot run the benchmark:\n  {}", missing.join("\n  "));
+    }
+    Cleanup::handle_interrupts()?;
+    let mut steps = Steps::default();
+    if wanted.images.is_none() {
+        for mode in &modes {
+            build::image(mode.flavour(), corten_config::defaults::KUBERNETES_VERSION, &mut steps)?;
+        }
+    }
+    let report = boot::run(&boot::Options {
+        repository: kit::repository(),
+        images: wanted.images.clone().unwrap_or_else(|| kit::repository().join("target/image")),
+        modes,
+        rounds: wanted.rounds.into(),
+        history: wanted.history,
+        first_port: wanted.port,
+    })?;
+    let mut out = std::io::stdout().lock();
+    write!(out, "{}", report.text)?;
+    if wanted.json {
+        writeln!(out, "{}", report.json)?;
+    }
+    if report.ok { Ok(()) } else { bail!("a budget is not held; the table above says which") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_kinds_of_machines_are_the_usual_and_one_can_be_chosen() {
+        let parsed = |args: &str| Boot::try_parse_from(args.split_whitespace());
+        let usual = parsed("boot").expect("arguments");
+        assert_eq!((usual.container, usual.qemu, usual.rounds), (false, false, 5));
+        assert!(parsed("boot --container --rounds 3 --json").is_ok());
+        for wrong in ["boot --container --qemu", "boot --rounds 0", "boot --slow"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_benchmark_is_refused_by_name() {
+        let told = run(&["roof".to_owned()]).expect_err("refused").to_string();
+        assert!(told.contains("`roof`") && told.contains("boot"), "{told}");
+    }
+}
