@@ -133,7 +133,8 @@ impl History {
     fn client_wait(&self) -> f64 {
         let etcd: Vec<&Change> = self.changes.iter().filter(|change| change.service == "etcd").collect();
         let waits = etcd.windows(2).filter(|pair| pair[0].message == WAITS_FOR_CLIENT);
-        waits.map(|pair| pair[1].at - pair[0].at).sum()
+        // Not `sum`, which gives minus zero for nothing.
+        waits.map(|pair| pair[1].at - pair[0].at).fold(0.0, |all, one| all + one)
     }
 
     /// One line for each change.

@@ -157,6 +157,9 @@ impl Subject {
             None => console.kernel_start().context("the console shows no line of the kernel")?,
         };
         let mut timeline = Timeline::default();
+        if process.is_some() {
+            timeline.reach(Phase::Userspace, 0.0);
+        }
         let history = match self.side {
             Side::Floor => {
                 tell(console, process, &mut timeline);
@@ -168,9 +171,6 @@ impl Subject {
                 history
             }
         };
-        if self.options.mode == Mode::Container {
-            timeline.reach(Phase::Userspace, 0.0);
-        }
         for (phase, at) in sightings {
             timeline.reach(phase, seconds(begin, at));
         }
