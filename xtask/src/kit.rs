@@ -10,6 +10,8 @@ use anyhow::Result;
 use corten_base::Arch;
 use corten_image_kit::{Kit, all, recipes};
 
+use crate::host;
+
 /// Components that nobody needs every day.
 const ON_REQUEST: &[&str] =
     &["kubernetes-1.35", "debian/kernel-metal", "debian/qemu", "debian/busybox", "clients/ctr"];
@@ -26,6 +28,7 @@ pub fn run(args: &[String]) -> Result<()> {
         }
         return Ok(());
     }
+    host::ensure_packages(host::BUILD)?;
     let mut names: Vec<&str> = args.iter().map(String::as_str).collect();
     if names.is_empty() {
         names =
