@@ -6,8 +6,9 @@
 //! look, later ────────────────────────▶ Snapshot ───┘
 //! ```
 //!
-//! Files below the target and cache folders are allowed to stay and are not looked at. A process counts when nobody
-//! else owns it: its ancestors lead to this program, or it has lost its parent.
+//! Files below the target and cache folders are allowed to stay and are not looked at. A process counts when its
+//! ancestors lead to this program, or when it has lost its parent and is marked: it has our variable in its environment,
+//! or lives in a process namespace of its own, as machines do.
 
 mod look;
 
@@ -23,7 +24,11 @@ struct Process {
     parent: u32,
     start_ticks: u64,
     name: String,
+    marked: bool,
 }
+
+/// Variable in the environment of what is started, by which it is known again.
+pub const MARK: &str = "CORTEN_UP_DOWN";
 
 /// A host at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,15 +71,18 @@ impl Snapshot {
         start(self).is_some() && start(self) == start(later)
     }
 
-    /// Whether nobody but us can have started the process.
+    /// Whether we have started the process, or what started it.
     fn is_ours(&self, pid: u32, later: &Self, own: u32) -> bool {
         let mut at = pid;
         // A table that is read while it changes could hold a circle.
         for _ in 0..later.processes.len() {
             let Some(parent) = later.processes.get(&at).map(|process| process.parent) else { return false };
-            let Some(process) = later.processes.get(&parent) else { return parent <= 1 };
-            if parent == own || is_reaper(parent, process) {
+            let Some(process) = later.processes.get(&parent) else { return false };
+            if parent == own {
                 return true;
+            }
+            if is_reaper(parent, process) {
+                return later.processes.get(&at).is_some_and(|orphan| orphan.marked);
             }
             if self.has(parent, later) {
                 return false;
@@ -104,7 +112,8 @@ mod tests {
 
     fn processes(rows: &[(u32, u32, &str)]) -> Snapshot {
         let row = |(pid, parent, name): &(u32, u32, &str)| {
-            (*pid, Process { parent: *parent, start_ticks: u64::from(*pid), name: (*name).to_owned() })
+            let (start_ticks, marked) = (u64::from(*pid), !name.starts_with("foreign"));
+            (*pid, Process { parent: *parent, start_ticks, name: (*name).to_owned(), marked })
         };
         Snapshot { processes: rows.iter().map(row).collect(), things: BTreeMap::new() }
     }
@@ -124,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_counts_when_nobody_else_owns_it() {
+    fn a_process_counts_when_it_comes_from_us() {
         let before = processes(&[(1, 0, "init"), (50, 1, "shell"), (OWN, 50, "xtask")]);
         let later = [
             (1, 0, "init"),
@@ -133,6 +142,7 @@ mod tests {
             (101, 50, "ls"),
             (102, 101, "of-ls"),
             (103, 1, "orphan"),
+            (107, 1, "foreign-orphan"),
             (104, 103, "of-orphan"),
             (105, OWN, "child"),
             (106, 2, "kworker"),

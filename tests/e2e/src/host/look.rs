@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use corten_sys::{mountinfo, procfs};
 
-use super::{Names, Process};
+use super::{MARK, Names, Process};
 
 /// Folders whose entries are compared, and how many levels of them.
 const FOLDERS: [(&str, usize); 11] = [
@@ -47,9 +47,21 @@ pub(super) fn processes() -> BTreeMap<u32, Process> {
     ids.into_iter()
         .filter_map(|pid| {
             let stat = procfs::process_stat(pid).ok()?;
-            Some((pid, Process { parent: stat.parent, start_ticks: stat.start_ticks, name: stat.name }))
+            let marked = is_marked(pid);
+            Some((
+                pid,
+                Process { parent: stat.parent, start_ticks: stat.start_ticks, name: stat.name, marked },
+            ))
         })
         .collect()
+}
+
+/// Whether a process has our variable in its environment, or is in another process namespace than we are.
+fn is_marked(pid: u32) -> bool {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/pid")).ok();
+    environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(MARK.as_bytes()))
+        || namespace(&pid.to_string()) != namespace("self")
 }
 
 /// Everything else, by kind.

@@ -13,7 +13,7 @@ use corten_sys::signal::{self, number};
 use serde_json::Value;
 
 use crate::cx::{Cx, say};
-use crate::host::Snapshot;
+use crate::host::{MARK, Snapshot};
 use crate::machine::{API_PORT, Mode};
 use crate::tool::{Follower, Tool};
 use crate::wait::POLL;
@@ -134,7 +134,7 @@ impl Door {
         let program = std::env::current_exe().context("cannot find this program")?;
         let target = cx.options().repository.join("target");
         Ok(Self {
-            xtask: Tool::new(program, "xtask"),
+            xtask: Tool::new(program, "xtask").env(MARK, "1"),
             mode: cx.mode(),
             target,
             output: cx.folder().join("up.txt"),
