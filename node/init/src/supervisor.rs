@@ -9,7 +9,7 @@ use corten_supervisor::{CONTROL_SOCKET, ExitStatus, Listener, PowerAction, Proce
 use corten_sys::cgroup::Cgroups;
 use corten_sys::process::{WaitStatus, next_exited, reap};
 use corten_sys::signal::{self, SignalFd, number};
-use corten_sys::{acpi, clock};
+use corten_sys::{acpi, clock, memory};
 use rustix::event::{Timespec, epoll};
 
 use crate::launch::Stored;
@@ -27,6 +27,8 @@ const SIGNALS_TOKEN: u64 = 0;
 const LISTENER_TOKEN: u64 = 1;
 const ACPI_TOKEN: u64 = 2;
 const FIRST_PEER_TOKEN: u64 = 16;
+/// Nothing has happened for so long that nothing goes on.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// What is known about the end of the machine.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,8 @@ pub struct Supervisor {
     /// The machine's buttons, where it has any.
     acpi: Option<acpi::Events>,
     next_token: u64,
+    /// Whether nothing has happened since memory was given back.
+    is_lean: bool,
 }
 
 /// Prepares the machine and supervises until it shall end. An error is a reason to give up.
@@ -104,6 +108,7 @@ impl Supervisor {
             listener,
             acpi,
             next_token: FIRST_PEER_TOKEN,
+            is_lean: false,
         })
     }
 
@@ -116,7 +121,9 @@ impl Supervisor {
             {
                 return Ok(action);
             }
-            for token in self.wait()? {
+            let ready = self.wait()?;
+            self.keep_small(ready.is_empty());
+            for token in ready {
                 let now = now();
                 match token {
                     SIGNALS_TOKEN => self.take_signals(now)?,
@@ -134,7 +141,8 @@ impl Supervisor {
             PowerState::On => None,
             PowerState::Due { at, .. } => Some(at),
         };
-        let deadline = [self.table.next_deadline(), power_at].into_iter().flatten().min();
+        let quiet = (!self.is_lean).then(|| clock::monotonic() + QUIET);
+        let deadline = [self.table.next_deadline(), power_at, quiet].into_iter().flatten().min();
         let timeout = deadline.map(|at| {
             let left = at.saturating_sub(clock::monotonic());
             let tv_sec = i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
@@ -145,6 +153,15 @@ impl Supervisor {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(events.iter().map(|event| event.data.u64()).collect()),
             Err(error) => Err(format!("cannot poll: {error}")),
         }
+    }
+
+    /// Gives back, once, what a past that is over has needed.
+    fn keep_small(&mut self, is_quiet: bool) {
+        if is_quiet && !self.is_lean {
+            // Where the kernel refuses there is nothing lost but memory.
+            let _ = memory::give_back();
+        }
+        self.is_lean = is_quiet;
     }
 
     fn take_signals(&mut self, now: Now) -> Result<(), String> {
