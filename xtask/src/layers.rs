@@ -32,6 +32,7 @@ pub const LAYERS: &[Layer] = &[
         run: fuzz::run,
     },
     Layer { name: "container", about: "a container machine to Ready, by stock clients", run: container },
+    Layer { name: "qemu", about: "the disk image in QEMU to Ready, by stock clients", run: qemu },
 ];
 
 /// Components of the kit that tests run, with the programs of each.
@@ -118,8 +119,9 @@ fn programs() -> Result<PathBuf> {
 }
 
 fn container() -> Result<()> {
-    let mut steps = Steps::default();
-    kit::open()?.make(&["kubernetes", "clients/talosctl"])?;
-    crate::build::image("container", corten_config::defaults::KUBERNETES_VERSION, &mut steps)?;
     e2e::run(&["node", "--container", "--json"].map(str::to_owned))
+}
+
+fn qemu() -> Result<()> {
+    e2e::run(&["ready", "--qemu", "--json"].map(str::to_owned))
 }

@@ -67,6 +67,13 @@ pub const SCENARIOS: &[Scenario] = &[
         run: scenarios::node::run,
     },
     Scenario {
+        name: "ready",
+        about: "the shortest one: from a blank disk to a Ready node",
+        modes: &[Mode::Qemu, Mode::Container],
+        flavour: None,
+        run: scenarios::ready::run,
+    },
+    Scenario {
         name: "brain-kill",
         about: "ten kills of machined, a minute of standstill, kills of both containerds: nobody notices",
         modes: &[Mode::Container],

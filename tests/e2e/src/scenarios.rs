@@ -5,4 +5,5 @@ pub mod metal;
 pub mod node;
 pub mod node_faults;
 pub mod power_cut;
+pub mod ready;
 pub mod up_down;
