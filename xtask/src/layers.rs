@@ -36,9 +36,10 @@ pub const LAYERS: &[Layer] = &[
 ];
 
 /// Components of the kit that tests run, with the programs of each.
-const TOOLS: [(&str, &[&str]); 5] = [
+const TOOLS: [(&str, &[&str]); 6] = [
+    ("clients/ctr", &["ctr"]),
     ("clients/talosctl", &["talosctl"]),
-    ("containerd", &["containerd", "containerd-shim-runc-v2", "ctr"]),
+    ("containerd", &["containerd", "containerd-shim-runc-v2"]),
     ("etcd", &["etcd"]),
     ("kubernetes", &["kubernetes"]),
     ("runc", &["runc"]),
