@@ -179,6 +179,8 @@ impl Subject {
 
     /// Watches the node, keeps the console, and bootstraps where that is a client's business.
     async fn watch(&self, machine: &Machine, console: &mut Console, boot: Boot) -> Result<Vec<Sighting>> {
+        // The machine runs already, but for less time than its kubelet needs to say anything.
+        let power_on = SystemTime::now();
         let mut config = Kubeconfig::load(&self.files.kubeconfig).await?;
         config.server = format!("https://{}:{}", Ipv4Addr::LOCALHOST, self.options.kubernetes_port);
         let client = Client::new(&config)?;
@@ -193,7 +195,7 @@ impl Subject {
             std::future::pending::<Result<Infallible>>().await
         };
         tokio::select! {
-            sightings = watch::node(&client, pause) => Ok(sightings),
+            sightings = watch::node(&client, pause, power_on) => Ok(sightings),
             // None of the others comes to a good end, and nothing of them is needed after the first.
             Err(error) = console.follow() => Err(error),
             Err(error) = bootstrap => Err(error),
