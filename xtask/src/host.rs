@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 pub const BUILD: &[&str] = &["gcc", "libc6-dev", "libseccomp-dev", "ca-certificates", "git"];
 
 /// Debian packages whose programs tests use.
-pub const TEST: &[&str] = &["busybox-static", "dosfstools", "gdisk", "openssl", "xfsprogs"];
+pub const TEST: &[&str] = &["busybox-static", "dosfstools", "fdisk", "gdisk", "openssl", "xfsprogs"];
 
 /// Programs without which nothing can be built here: the program, and how one gets it.
 const COMMANDS: [(&str, &str); 1] =

@@ -67,26 +67,9 @@ pub fn run(cx: &mut Cx) -> Result<()> {
     });
     cx.case("a brain that stands still for a minute is not missed", || stand_still(&brain));
     cx.case("the containerd of Kubernetes dies and comes back", || kill_containerd(&brain, CRI));
-    cx.case("the containerd of the system, started by an image pull, dies and comes back", || {
-        ensure!(find_containerd(&brain, SYSTEM)?.is_none(), "it runs before anybody needs it");
-        cluster.admin().run(&["image", "pull", "--namespace", "inmem", workload::IMAGE])?;
-        kill_containerd(&brain, SYSTEM)?;
-        let images = cluster.admin().run(&["image", "list", "--namespace", "inmem"])?;
-        ensure!(images.contains(workload::IMAGE), "the pulled image is not there any more:\n{images}");
-        adopt_containerd(&brain)
-    });
-    for stream in streams {
-        let name = stream.name();
-        let mut tally = None;
-        cx.case(&format!("no failure among the requests `{name}`"), || {
-            tally = Some(stream.finish()?);
-            Ok(())
-        });
-        if let Some(tally) = tally {
-            cx.figure(&format!("{name}_answered"), tally.answered);
-            cx.seconds(&format!("{name}_slowest_seconds"), tally.slowest.as_secs_f64());
-        }
-    }
+    let sentence = "the containerd of the system, started by an image pull, dies and comes back";
+    cx.case(sentence, || on_demand_containerd(&brain));
+    finish_streams(cx, streams);
     cx.case("container ids, start times, annotations and pids are what they were", || {
         let after = Snapshot::take(&brain)?;
         ensure!(before == after, "before {before:#?}\nafter {after:#?}");
@@ -102,6 +85,33 @@ pub fn run(cx: &mut Cx) -> Result<()> {
     drop(followed);
     let grace = cluster.limit(60);
     machine.stop(grace)
+}
+
+/// Nobody's request has failed.
+fn finish_streams(cx: &mut Cx, streams: Vec<Stream>) {
+    for stream in streams {
+        let name = stream.name();
+        let mut tally = None;
+        cx.case(&format!("no failure among the requests `{name}`"), || {
+            tally = Some(stream.finish()?);
+            Ok(())
+        });
+        if let Some(tally) = tally {
+            cx.figure(&format!("{name}_answered"), tally.answered);
+            cx.seconds(&format!("{name}_slowest_seconds"), tally.slowest.as_secs_f64());
+        }
+    }
+}
+
+/// The containerd that only runs while somebody needs it: killed it comes back with what it has, and a new brain finds it.
+fn on_demand_containerd(brain: &Brain<'_>) -> Result<()> {
+    let admin = brain.cluster.admin();
+    ensure!(find_containerd(brain, SYSTEM)?.is_none(), "it runs before anybody needs it");
+    admin.run(&["image", "pull", "--namespace", "inmem", workload::IMAGE])?;
+    kill_containerd(brain, SYSTEM)?;
+    let images = admin.run(&["image", "list", "--namespace", "inmem"])?;
+    ensure!(images.contains(workload::IMAGE), "the pulled image is not there any more:\n{images}");
+    adopt_containerd(brain)
 }
 
 /// The machine whose brain is killed.
