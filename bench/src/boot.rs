@@ -3,7 +3,9 @@
 //! The floor is the least that makes a node Ready: the same kernel, kernel command line, UKI stub, firmware, QEMU flags
 //! and disk format, the same containerd, runc, CNI plugins, etcd, Kubernetes and OCI images with the flags, environment
 //! and files that our machine gives them ([`papers`]), started by a short shell script (`bench/floor`) instead of our
-//! programs. Control plane: static pods under the kubelet. What our programs do on top is what the ratio shows.
+//! programs. Control plane: static pods under the kubelet. Bootstrap manifests, taints and pod network are ours, too:
+//! the node is Ready when flannel, started by its DaemonSet, has told its subnet. What our programs do on top is what
+//! the ratio shows.
 //!
 //! ```text
 //! round:  floor first boot ─ ours first boot ─ floor later boot ─ ours later boot      (every other round ours first)
@@ -22,14 +24,17 @@
 //! history of its services (when their health checks first passed), asked for afterwards.
 //!
 //! **Not the same**, and why:
-//! - *Images.* The floor imports a tar with the four images of the control plane by containerd's `ctr`; ours pulls them,
-//!   and those of etcd, kubelet and flannel, from its image cache. Layers and store are the same.
+//! - *Images.* The floor imports tars by containerd's `ctr`: those of the control plane before it, those of flannel and
+//!   kube-proxy while the API server starts, CoreDNS at the end. Ours pulls each, and those of etcd and kubelet, from its
+//!   image cache when a pod or service needs it. Layers and store are the same.
 //! - *kubelet and etcd* are plain programs on the floor, laid beside the images; ours runs them in containers.
-//! - *CNI.* The floor has a ready-made bridge; ours has flannel, as configurations ask for, and its bootstrap manifests.
+//! - *Bootstrap manifests.* The floor applies them by kubectl, at the first boot only; ours does it itself, and asks at
+//!   later boots whether one is missing.
+//! - *Node.* Ours also puts its labels and annotations on the node; the floor leaves the node as its kubelet makes it.
 //! - *Disk.* The floor's EPHEMERAL partition is in its table already and only formatted; ours makes STATE and EPHEMERAL.
 //! - *Papers.* The floor unpacks ready-made keys and files from its second disk; ours reads its configuration there and
 //!   makes them.
-//! - The floor has no udevd, no DHCP, no host DNS, no KubePrism, no API.
+//! - The floor has no udevd, no DHCP, no host DNS, no API, and no KubePrism: who asks it on ours asks the API server.
 
 mod console;
 mod floor;

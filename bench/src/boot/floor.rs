@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! target/image/FLAVOUR/rootfs ─ our programs + busybox + script ─▶ rootfs ─▶ squashfs ─▶ initramfs ─▶ UKI ─▶ disk
-//! target/image/FLAVOUR/images ─ some of the images, as one tar, + kubelet, etcd and ctr ─▶ images, IMAGECACHE
+//! target/image/FLAVOUR/images ─ some of the images, a tar for each stage + kubelet, kubectl, etcd, ctr ─▶ IMAGECACHE
 //! ```
 //!
 //! The result has the names of `cargo xtask image`'s, so that machines are started from it as from ours.
@@ -22,6 +22,7 @@ use corten_image_builder::{Flavour, Profile, Tree, archive, esp, initramfs, uki}
 use corten_image_kit::{Kit, Made};
 
 use super::images;
+use super::papers::Stage;
 
 /// Scripts of the floor, from the root of the repository.
 const SCRIPTS: &str = "bench/floor";
@@ -35,8 +36,8 @@ const BUSYBOX: &str = "usr/bin/busybox";
 const EARLY: &[&str] = &["cat", "losetup", "modprobe", "mount", "sh", "switch_root"];
 /// Programs of busybox that the script in the root calls, and what the kubelet calls to mount.
 const LATE: &[&str] = &[
-    "chmod", "chown", "cp", "grep", "ip", "killall", "ln", "mkdir", "mount", "nc", "poweroff", "rm", "sh",
-    "sleep", "sync", "sysctl", "tar", "touch", "umount", "wget",
+    "chmod", "chown", "cp", "grep", "ip", "killall", "ln", "mkdir", "mount", "mv", "nc", "poweroff", "rm",
+    "sed", "sh", "sleep", "sync", "sysctl", "tar", "touch", "umount", "wget",
 ];
 /// Where they are in the root: what is Debian's there stays.
 const LATE_FOLDER: &str = "usr/lib/floor";
@@ -52,8 +53,8 @@ pub struct Plan<'a> {
     pub repository: &'a Path,
     /// Folder with our image of that kind.
     pub image: &'a Path,
-    /// Images that the floor imports.
-    pub images: &'a BTreeSet<String>,
+    /// Images that the floor imports, in the order of its boot.
+    pub images: &'a [(Stage, BTreeSet<String>)],
     /// Folder to write to, which is emptied.
     pub target: &'a Path,
 }
@@ -72,10 +73,7 @@ pub fn build(plan: &Plan<'_>, kit: &Kit) -> Result<()> {
     let scripts = plan.repository.join(SCRIPTS);
     let busybox = part(&made, "debian/busybox")?.tree().join(BUSYBOX);
     let root = root(Tree::of_folder(&rootfs)?, &busybox, &scripts.join("init"));
-    let archive = plan.target.join("images.tar");
-    let file = fs::File::create(&archive).with_context(|| format!("cannot make {}", archive.display()))?;
-    archive::tar(&images::subset(&plan.image.join("images"), plan.images)?, std::io::BufWriter::new(file))?;
-    let cache = cache(&archive, &made)?;
+    let cache = cache(&archives(plan)?, &made)?;
     match plan.mode {
         Mode::Container => {
             root.write_folder(&plan.target.join("rootfs"))?;
@@ -107,12 +105,39 @@ fn busybox_at(tree: &mut Tree, folder: &str, busybox: &Path, names: &[&str]) {
     }
 }
 
+/// Writes one archive of images for each stage. What an earlier one has brought is in containerd's store by then.
+fn archives(plan: &Plan<'_>) -> Result<Vec<PathBuf>> {
+    let (layout, mut brought) = (plan.image.join("images"), BTreeSet::new());
+    let mut all = Vec::new();
+    for (stage, names) in plan.images {
+        let mut tree = images::subset(&layout, names)?;
+        let blobs: Vec<String> =
+            tree.iter().map(|(path, _)| path.to_owned()).filter(|path| images::is_blob(path)).collect();
+        for blob in blobs {
+            if brought.contains(&blob) {
+                tree.remove(&blob);
+            }
+            brought.insert(blob);
+        }
+        let path = plan.target.join(stage.archive());
+        let file = fs::File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        archive::tar(&tree, std::io::BufWriter::new(file))?;
+        all.push(path);
+    }
+    Ok(all)
+}
+
 /// What lies beside the root: the images, and the programs that ours takes out of images.
-fn cache(archive: &Path, made: &BTreeMap<String, Made>) -> Result<Tree> {
+fn cache(archives: &[PathBuf], made: &BTreeMap<String, Made>) -> Result<Tree> {
     let mut tree = Tree::default();
-    tree.copy("images.tar", 0o444, archive);
+    for archive in archives {
+        let name = archive.file_name().and_then(|name| name.to_str()).context("an archive has a name")?;
+        tree.copy(name, 0o444, archive);
+    }
     tree.copy("bin/kubernetes", 0o755, part(made, "kubernetes")?.program("kubernetes"));
-    tree.link("bin/kubelet", "kubernetes");
+    for name in ["kubelet", "kubectl"] {
+        tree.link(&format!("bin/{name}"), "kubernetes");
+    }
     tree.copy("bin/etcd", 0o755, part(made, "etcd")?.program("etcd"));
     tree.copy("bin/ctr", 0o755, part(made, "clients/ctr")?.program("ctr"));
     Ok(tree)
@@ -171,6 +196,8 @@ fn partitions(system: PathBuf, cache: PathBuf) -> Result<Vec<Partition>> {
 
 #[cfg(test)]
 mod tests {
+    use corten_image_builder::oci::{Config, Layout};
+
     use super::*;
 
     const SCRIPT: &str = include_str!("../../floor/init");
@@ -204,6 +231,45 @@ mod tests {
         };
         assert_eq!(unused(SCRIPT, LATE), Vec::<&str>::new());
         assert!(unused(INITRAMFS, EARLY).iter().all(|name| *name == "cat"));
+    }
+
+    #[test]
+    fn a_blob_is_in_the_archive_of_the_first_stage_that_needs_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (image, target) = (folder.path().join("image"), folder.path().join("target"));
+        fs::create_dir_all(&target).expect("a folder");
+        let mut layout = Layout::begin(&image.join("images"), Arch::Amd64).expect("a layout");
+        let mut tree = Tree::default();
+        tree.file("program", 0o755, "for both");
+        let shared = layout.layer(&tree).expect("a layer");
+        for name in ["a", "b"] {
+            tree.file(name, 0o644, name);
+            let layers = [shared.clone(), layout.layer(&tree).expect("a layer")];
+            layout.image(&[format!("test/{name}:1")], &layers, &Config::default()).expect("an image");
+        }
+        layout.finish().expect("an index");
+        let names = |name: &str| BTreeSet::from([name.to_owned()]);
+        let images = [(Stage::ControlPlane, names("test/a:1")), (Stage::Pods, names("test/b:1"))];
+        let repository = folder.path();
+        let plan =
+            Plan { mode: Mode::Container, repository, image: &image, images: &images, target: &target };
+        let blobs: Vec<usize> = archives(&plan)
+            .expect("archives")
+            .iter()
+            .map(|archive| String::from_utf8_lossy(&fs::read(archive).expect("an archive")).into_owned())
+            // Each header has its file's path.
+            .map(|text| text.matches("blobs/sha256/").count())
+            .collect();
+        assert_eq!(blobs, [4, 3], "manifest, configuration and layers; the shared layer once");
+    }
+
+    #[test]
+    fn the_script_imports_the_images_of_every_stage() {
+        for stage in Stage::ALL {
+            let name = stage.archive();
+            let name = name.strip_suffix(".tar").expect("an archive");
+            assert!(SCRIPT.contains(&format!("    import_images {name}\n")), "{name}");
+        }
     }
 
     #[test]

@@ -11,6 +11,15 @@ use serde_json::{Value, json};
 /// Annotation of an index's entries with the name of the image.
 const NAME: &str = "org.opencontainers.image.ref.name";
 
+/// Where a layout has its blobs.
+const BLOBS: &str = "blobs/sha256/";
+
+/// Whether a path of a layout is a blob's.
+#[must_use]
+pub fn is_blob(path: &str) -> bool {
+    path.starts_with(BLOBS)
+}
+
 /// The layout at `layout` with only the images of these names.
 pub fn subset(layout: &Path, names: &BTreeSet<String>) -> Result<Tree> {
     let index = read(&layout.join("index.json"))?;
@@ -40,7 +49,7 @@ pub fn subset(layout: &Path, names: &BTreeSet<String>) -> Result<Tree> {
 /// Adds the blob that a descriptor names, and gives its place.
 fn blob(layout: &Path, descriptor: &Value, tree: &mut Tree) -> Result<std::path::PathBuf> {
     let digest = descriptor["digest"].as_str().and_then(|digest| digest.strip_prefix("sha256:"));
-    let path = format!("blobs/sha256/{}", digest.context("a descriptor has a SHA-256 digest")?);
+    let path = format!("{BLOBS}{}", digest.context("a descriptor has a SHA-256 digest")?);
     let place = layout.join(&path);
     tree.copy(&path, 0o644, &place);
     Ok(place)
@@ -71,7 +80,7 @@ mod tests {
         layout.finish().expect("an index");
         let names = BTreeSet::from(["test/a:1".to_owned()]);
         let tree = subset(folder.path(), &names).expect("a part");
-        let blobs = tree.iter().filter(|(path, _)| path.starts_with("blobs/sha256/")).count();
+        let blobs = tree.iter().filter(|(path, _)| is_blob(path)).count();
         assert_eq!(blobs, 3, "manifest, configuration, layer");
         let unknown = subset(folder.path(), &BTreeSet::from(["test/c:1".to_owned()]));
         assert!(unknown.expect_err("it is not there").to_string().contains("test/c:1"));

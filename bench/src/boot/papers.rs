@@ -2,12 +2,16 @@
 //! beforehand.
 //!
 //! ```text
-//! machine configuration ─▶ our own controllers, in memory ─▶ keys, certificates, static pods, command lines ─▶ papers
+//! machine configuration ─▶ our own controllers, in memory ─▶ keys, certificates, static pods, bootstrap manifests,
+//!                                                            pod network, command lines ─▶ papers
 //! ```
 //!
 //! So the floor's Kubernetes has the flags, environment and files of ours, today's and tomorrow's. What differs:
-//! static pods come from a folder instead of our data plane, there is no KubePrism and no host DNS (the configuration
-//! switches them off), and etcd runs as root.
+//! static pods come from a folder instead of our data plane, there is no KubePrism (what asks it on our machine asks
+//! the API server's own port here) and no host DNS, and etcd runs as root.
+//!
+//! The pod network's configuration depends on the subnet that flannel has at run time. Our controller is given one that
+//! stands for it here, and what it renders is a template for the floor's script.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +19,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use corten_base::{Clock, Platform, Rng};
 use corten_controllers_kubernetes as kubernetes;
 use corten_controllers_kubernetes::{Disk, Machine};
@@ -25,21 +29,31 @@ use corten_resource::{ControllerStatus, Runtime, State, StateOptions};
 use corten_resources::config::{MachineConfig, MachineType, Role};
 use corten_resources::etcd::EtcdPkiStatus;
 use corten_resources::kubernetes::{
-    ApiServerStatus, ConfigStatus, SecretStatus, StaticPod, StaticPodServerStatus,
+    ApiServerStatus, BootstrapManifestsConfig, ConfigStatus, Manifest, SecretStatus, StaticPod,
+    StaticPodServerStatus,
 };
 use corten_resources::network::{HostnameStatus, NodeAddress, SortAlgorithm};
-use corten_resources::secrets::KubernetesSecrets;
+use corten_resources::secrets::{KubernetesRoot, KubernetesSecrets};
 use corten_resources::service::{Runner, Service, ServiceSpec};
 use serde_json::{Value, json};
 
-/// Configuration of the floor, besides what ours has: what only our own programs serve is off.
+/// Configuration of the floor, besides what ours has: what only our own programs serve is off. The API server itself
+/// stands where KubePrism would, so that nothing waits for kube-proxy that does not on our machine.
 pub const WITHOUT_OUR_PROGRAMS: &str =
-    "machine:\n  features:\n    kubePrism:\n      enabled: false\n    hostDNS:\n      enabled: false\n";
+    "machine:\n  features:\n    kubePrism:\n      port: 6443\n    hostDNS:\n      enabled: false\n";
 
 /// Where the floor's script looks for what is for itself.
 const FLOOR: &str = "system/floor";
 /// The kubelet's configuration file, which names the source of static pods.
 const KUBELET: &str = "etc/kubernetes/kubelet.yaml";
+/// What flannel would say, and what the script puts in the place of its values.
+const SUBNET_FILE: &str = "run/flannel/subnet.env";
+const SUBNET: &str = "FLANNEL_SUBNET=192.0.2.1/24\nFLANNEL_MTU=1234\n";
+const PLACEHOLDERS: [(&str, &str); 2] = [("192.0.2.0/24", "@SUBNET@"), ("1234", "@MTU@")];
+/// What our machine makes of it.
+const NETWORK: &str = "etc/cni/net.d/10-flannel.conflist";
+/// How often it is looked for.
+const POLL: Duration = Duration::from_millis(20);
 /// Controllers that have not settled by then wait for something that never comes.
 const SETTLE_MAX: Duration = Duration::from_secs(60);
 /// Owner of what other domains of a machine would say: nobody.
@@ -65,10 +79,36 @@ pub struct Addressee {
 pub struct Papers {
     /// Files by their path in the machine.
     pub tree: Tree,
-    /// Names of the images that must be there before the API server can start.
-    pub images: BTreeSet<String>,
+    /// Names of the images, by the stage that needs them.
+    pub images: Vec<(Stage, BTreeSet<String>)>,
     /// An administrator's kubeconfig.
     pub admin: String,
+}
+
+/// Part of a boot, in order, before which images must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Static pods.
+    ControlPlane,
+    /// Pods of the bootstrap manifests that make the node Ready or run before it is.
+    HostNetwork,
+    /// Those that wait for a Ready node.
+    Pods,
+}
+
+impl Stage {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::ControlPlane, Self::HostNetwork, Self::Pods];
+
+    /// Name of the archive with the stage's images.
+    #[must_use]
+    pub const fn archive(self) -> &'static str {
+        match self {
+            Self::ControlPlane => "control-plane.tar",
+            Self::HostNetwork => "host-network.tar",
+            Self::Pods => "pods.tar",
+        }
+    }
 }
 
 /// Makes the papers from a machine configuration; `scratch` is an empty folder that they stay in.
@@ -82,16 +122,38 @@ pub fn make(configuration: &[u8], addressee: &Addressee, scratch: &Path) -> Resu
         tree.file(&format!("{FLOOR}/{name}"), 0o555, rendered.command_line(service)?);
     }
     let containerd = runtime::containerd_options(restricts_oom_score(addressee.platform));
-    let mut images: BTreeSet<String> = containerd.cri.iter().map(|cri| cri.sandbox_image.clone()).collect();
     for (name, pod) in &rendered.pods {
-        let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
-        images.extend(containers.filter_map(|container| container["image"].as_str().map(str::to_owned)));
         tree.file(&format!("{FLOOR}/manifests/{name}.json"), 0o444, pod.to_string());
     }
     tree.file("etc/cri/containerd.toml", 0o400, corten_containerd::config::render(&containerd));
-    tree.file("etc/cni/net.d/10-floor.conflist", 0o444, include_str!("../../floor/cni.conflist"));
+    let template = fs::read_to_string(scratch.join(NETWORK)).context("cannot read the pod network")?;
+    tree.remove(NETWORK).remove(SUBNET_FILE);
+    tree.file(&format!("{FLOOR}/cni.conflist"), 0o444, with_placeholders(&template)?);
+    tree.file(&format!("{FLOOR}/bootstrap.json"), 0o400, list(&rendered.manifests).to_string());
+    tree.file(&format!("{FLOOR}/kubeconfig"), 0o400, rendered.local_admin.as_str());
     tree.file(&format!("{FLOOR}/network"), 0o444, network(addressee));
-    Ok(Papers { tree, images, admin: rendered.admin })
+    let sandbox = containerd.cri.iter().map(|cri| cri.sandbox_image.clone()).collect();
+    Ok(Papers { tree, images: rendered.images(sandbox), admin: rendered.admin })
+}
+
+/// The pod network as a template for the script.
+fn with_placeholders(configuration: &str) -> Result<String> {
+    PLACEHOLDERS.iter().try_fold(configuration.to_owned(), |text, (value, placeholder)| {
+        ensure!(text.matches(value).count() == 1, "the pod network does not have {value} once: {text}");
+        Ok(text.replace(value, placeholder))
+    })
+}
+
+/// The objects as one that clients apply in order.
+fn list(objects: &[Value]) -> Value {
+    json!({ "apiVersion": "v1", "kind": "List", "items": objects })
+}
+
+/// Images of the containers of a pod.
+fn images_of(pod: &Value) -> impl Iterator<Item = String> {
+    let lists = ["initContainers", "containers"].map(|list| pod["spec"][list].as_array());
+    let containers = lists.into_iter().flatten().flatten();
+    containers.filter_map(|container| container["image"].as_str().map(str::to_owned))
 }
 
 /// The script's own settings for a kernel of its own.
@@ -125,7 +187,9 @@ fn restricts_oom_score(platform: Platform) -> bool {
 struct Rendered {
     services: Vec<(String, ServiceSpec)>,
     pods: Vec<(String, Value)>,
+    manifests: Vec<Value>,
     admin: String,
+    local_admin: String,
 }
 
 impl Rendered {
@@ -138,6 +202,16 @@ impl Rendered {
             Runner::Container => (&spec.container.args, &spec.container.environment),
         };
         Ok(script(args, environment))
+    }
+
+    /// The images that pods need, with those that every pod needs.
+    fn images(&self, sandbox: BTreeSet<String>) -> Vec<(Stage, BTreeSet<String>)> {
+        let templates = self.manifests.iter().map(|object| &object["spec"]["template"]);
+        let (host, others): (Vec<&Value>, Vec<&Value>) =
+            templates.partition(|pod| pod["spec"]["hostNetwork"] == true);
+        let of = |pods: Vec<&Value>| pods.into_iter().flat_map(images_of).collect();
+        let control_plane = self.pods.iter().flat_map(|(_, pod)| images_of(pod)).chain(sandbox).collect();
+        Stage::ALL.into_iter().zip([control_plane, of(host), of(others)]).collect()
     }
 }
 
@@ -164,8 +238,11 @@ async fn render(configuration: &[u8], addressee: &Addressee, folder: &Path) -> R
     surround(&state, configuration, addressee)?;
     let mut controllers = Runtime::new(state.clone());
     register(&mut controllers, addressee.platform, &Disk::below(folder));
+    let subnet = folder.join(SUBNET_FILE);
+    subnet.parent().map_or(Ok(()), fs::create_dir_all).context("cannot make flannel's folder")?;
+    fs::write(&subnet, SUBNET).context("cannot write flannel's subnet")?;
     let _running = controllers.start().context("the controllers do not fit together")?;
-    if tokio::time::timeout(SETTLE_MAX, settled(&state)).await.is_err() {
+    if tokio::time::timeout(SETTLE_MAX, settled(&state, folder)).await.is_err() {
         let waiting: Vec<String> = state
             .list::<ControllerStatus>()
             .iter()
@@ -178,13 +255,20 @@ async fn render(configuration: &[u8], addressee: &Addressee, folder: &Path) -> R
         state.get::<KubernetesSecrets>(KubernetesSecrets::ID).context("there are no kubeconfigs")?;
     let pods = state.list::<StaticPod>();
     let services = state.list::<ServiceSpec>();
+    let manifests = state.list::<Manifest>();
     Ok(Rendered {
         services: services.into_iter().map(|one| (one.id().to_owned(), one.spec.clone())).collect(),
         pods: pods
             .into_iter()
             .map(|one| (one.id().to_owned(), Value::Object(one.spec.pod.clone())))
             .collect(),
+        manifests: manifests
+            .into_iter()
+            .flat_map(|one| one.spec.items.clone())
+            .map(|item| Value::Object(item.object))
+            .collect(),
         admin: secrets.spec.admin_kubeconfig.clone(),
+        local_admin: secrets.spec.localhost_admin_kubeconfig.clone(),
     })
 }
 
@@ -212,7 +296,7 @@ fn surround(state: &State, configuration: &[u8], addressee: &Addressee) -> Resul
 
 /// The controllers between a configuration and a control plane; none of them touches this host outside of `disk`.
 fn register(controllers: &mut Runtime, platform: Platform, disk: &Disk) {
-    use kubernetes::{control_plane, etcd, kubelet, node};
+    use kubernetes::{cni, control_plane, etcd, kubelet, manifests, node};
     let rng = Rng::kernel();
     let capabilities = platform.capabilities();
     corten_controllers_secrets::register(controllers, &rng);
@@ -235,12 +319,16 @@ fn register(controllers: &mut Runtime, platform: Platform, disk: &Disk) {
         .register_transform(kubelet::spec_controller::KubeletSpecification::new(machine))
         .register(kubelet::lifecycle::KubeletService::new(disk.clone(), rng))
         .register_transform(node::identity::NodeNaming)
-        .register_transform(node::identity::NodeAddresses);
+        .register_transform(node::identity::NodeAddresses)
+        .register_transform(manifests::intent::ManifestIntent)
+        .register_transform(manifests::rendering::ManifestRendering)
+        .register(cni::FlannelNetwork::new(disk.clone()));
 }
 
 /// Waits until everything that papers are made of is there, and on disk.
-async fn settled(state: &State) {
+async fn settled(state: &State, folder: &Path) {
     use kubernetes::control_plane::{API_SERVER, CONTROLLER_MANAGER, SCHEDULER};
+    use kubernetes::manifests::rendering;
     state
         .wait_for::<SecretStatus>(SecretStatus::ID, |status| status.is_some_and(|status| status.ready))
         .await;
@@ -256,6 +344,17 @@ async fn settled(state: &State) {
     }
     for service in ["cri", "etcd", "kubelet"] {
         state.wait_for::<ServiceSpec>(service, |service| service.is_some()).await;
+    }
+    let root = state.wait_for::<KubernetesRoot>(KubernetesRoot::ID, |root| root.is_some()).await;
+    let config = state
+        .wait_for::<BootstrapManifestsConfig>(BootstrapManifestsConfig::ID, |config| config.is_some())
+        .await;
+    for (manifest, _) in rendering::bootstrap(&config.spec, &root.spec) {
+        state.wait_for::<Manifest>(manifest, |manifest| manifest.is_some()).await;
+    }
+    // The only one of these that no resource tells of.
+    while !folder.join(NETWORK).exists() {
+        tokio::time::sleep(POLL).await;
     }
 }
 
@@ -316,7 +415,19 @@ mod tests {
         let link =
             papers.tree.get("var/lib/kubelet/pki/kubelet-client-current.pem").map(|node| &node.content);
         assert!(matches!(link, Some(Content::Link(_))), "{link:?}");
-        assert_eq!(papers.images.len(), 4, "{:?}", papers.images);
+        let counts: Vec<(Stage, usize)> =
+            papers.images.iter().map(|(stage, names)| (*stage, names.len())).collect();
+        let expected = [(Stage::ControlPlane, 4), (Stage::HostNetwork, 2), (Stage::Pods, 1)];
+        assert_eq!(counts, expected, "{:?}", papers.images);
+        let network: Value = serde_json::from_str(&text("system/floor/cni.conflist").replace("@MTU@", "9"))
+            .expect("a template of JSON");
+        assert_eq!(network["plugins"][0]["ipam"]["ranges"], json!([[{ "subnet": "@SUBNET@" }]]));
+        assert!(papers.tree.get(NETWORK).is_none() && papers.tree.get(SUBNET_FILE).is_none());
+        let list: Value = serde_json::from_str(&text("system/floor/bootstrap.json")).expect("JSON");
+        let is_flannel =
+            |object: &Value| object["kind"] == "DaemonSet" && object["metadata"]["name"] == "kube-flannel";
+        assert!(list["items"].as_array().expect("a list").iter().any(is_flannel), "{list}");
+        assert!(text("system/floor/kubeconfig").contains("client-certificate-data"));
         assert!(papers.admin.contains("client-certificate-data"));
     }
 }
