@@ -23,6 +23,10 @@
 //! outside. What cannot be seen there each side says itself: the floor by lines on its console, our machine by the
 //! history of its services (when their health checks first passed), asked for afterwards.
 //!
+//! **Chance.** A kubelet that starts reports Ready as soon as the pod network is there, unless it still reads Ready of the
+//! boot before from the API server: then it looks again only ten seconds after its registration. Which of the two happens
+//! at a later boot is chance on both sides and can be worth six seconds: one round says little there.
+//!
 //! **Not the same**, and why:
 //! - *Images.* The floor imports tars by containerd's `ctr`: those of the control plane before it, those of flannel and
 //!   kube-proxy while the API server starts, CoreDNS at the end. Ours pulls each, and those of etcd and kubelet, from its
