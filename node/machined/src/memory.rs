@@ -5,7 +5,7 @@ use std::time::Duration;
 use corten_sys::memory;
 
 /// Between two times. Much is needed once, when a machine boots and when somebody asks for a lot; little in between.
-const PERIOD: Duration = Duration::from_secs(60);
+const PERIOD: Duration = Duration::from_secs(15);
 const STACK_BYTES: usize = 64 * 1024;
 
 /// Starts giving back what this program does not need. To be called before it has threads.

@@ -50,7 +50,7 @@ impl Mode {
     pub const fn pace(self) -> u32 {
         match self {
             Self::Container => 1,
-            Self::Qemu => 6,
+            Self::Qemu => 12,
         }
     }
 }

@@ -11,7 +11,7 @@ pub const POLL: Duration = Duration::from_millis(20);
 /// How often a client program is started to ask.
 const ASK: Duration = Duration::from_millis(250);
 /// The same where the client and the emulator that it asks compete for the same processors.
-const ASK_EMULATED: Duration = Duration::from_secs(1);
+const ASK_EMULATED: Duration = Duration::from_secs(3);
 
 /// Asks until the answer is good and gives how long it took. A miss tells the last reason and what the machine's logs
 /// say.
