@@ -1,9 +1,10 @@
 //! `cargo xtask spec`: measures what SPECIFICATION.md promises.
 //!
 //! The story of `e2e node` is told on a container machine up to its reboot, by stock clients; then the Ready control
-//! plane is left alone for `--minutes N` (10 unless said) while the memory of our programs is taken every few seconds: PSS of init, machined, apid, trustd
-//! and dataplane, and the tmpfs that they fill. Image sizes come from `target/image`. `--build-time` also compiles
-//! the node's programs from nothing, in a folder of its own. `--json` prints one object as the last line.
+//! plane is left alone for `--minutes N` (10 unless said) while the memory of our programs is taken every few seconds:
+//! PSS of init, machined, apid, trustd and dataplane, and the tmpfs that they fill. Image sizes come from `target/image`.
+//! `--build-time` also compiles the node's programs from nothing, in a folder of its own. `--json` prints one object as
+//! the last line.
 
 use std::io::Write;
 use std::path::Path;
