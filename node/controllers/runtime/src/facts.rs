@@ -2,6 +2,7 @@
 //!
 //!     kernel, image ──▶ Version, BootId, KernelCmdline, PlatformMetadata, SecurityState, SbomItems
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -43,7 +44,7 @@ pub struct Facts {
     boot_id: String,
     cmdline: String,
     security: SecurityState,
-    sbom: Vec<SbomItem>,
+    sbom: BTreeMap<String, SbomItem>,
 }
 
 impl Driver for SystemFacts {
@@ -77,8 +78,8 @@ impl Driver for SystemFacts {
             .put("cmdline", KernelCmdline { cmdline: facts.cmdline.clone() })
             .put("platformmetadata", metadata)
             .put("securitystate", facts.security.clone());
-        for item in &facts.sbom {
-            plan.put(&item.name, item.clone());
+        for (id, item) in &facts.sbom {
+            plan.put(id, item.clone());
         }
         plan
     }
@@ -119,24 +120,27 @@ struct Reference {
     reference_locator: String,
 }
 
-/// Packages of an SPDX document; one that cannot be read gives no rows.
-fn sbom(text: &[u8]) -> Vec<SbomItem> {
+/// Packages of an SPDX document by id: the name, with the version where there are several. A document that cannot be
+/// read gives no rows.
+fn sbom(text: &[u8]) -> BTreeMap<String, SbomItem> {
     let document: Document = serde_json::from_slice(text).unwrap_or_default();
-    let named = document.packages.into_iter().filter(|package| !package.name.is_empty());
-    named
-        .map(|package| SbomItem {
-            name: package.name,
-            version: package.version_info,
-            license: package.license_declared,
-            purls: package
-                .external_refs
-                .into_iter()
-                .filter(|reference| reference.reference_type == "purl")
-                .map(|reference| reference.reference_locator)
-                .collect(),
-            ..SbomItem::default()
-        })
-        .collect()
+    let mut items = BTreeMap::new();
+    for package in document.packages.into_iter().filter(|package| !package.name.is_empty()) {
+        let first = items.get(&package.name).map(|item: &SbomItem| &item.version);
+        let id = match first {
+            Some(version) if *version != package.version_info => {
+                format!("{}-{}", package.name, package.version_info)
+            }
+            _ => package.name.clone(),
+        };
+        let purls = package.external_refs.into_iter();
+        let purls = purls.filter(|reference| reference.reference_type == "purl");
+        let item: &mut SbomItem = items.entry(id).or_default();
+        (item.name, item.version) = (package.name, package.version_info);
+        item.license = package.license_declared;
+        item.purls.extend(purls.map(|reference| reference.reference_locator));
+    }
+    items
 }
 
 #[cfg(test)]
@@ -149,7 +153,21 @@ mod tests {
             br#"{"packages":[{"name":"runc","versionInfo":"1.5.2","licenseDeclared":"Apache-2.0"},{}]}"#,
         );
         assert_eq!(rows.len(), 1);
-        assert_eq!((rows[0].name.as_str(), rows[0].version.as_str()), ("runc", "1.5.2"));
+        assert_eq!((rows["runc"].name.as_str(), rows["runc"].version.as_str()), ("runc", "1.5.2"));
         assert!(sbom(b"not json").is_empty());
+    }
+
+    #[test]
+    fn versions_of_one_package_are_rows_of_their_own() {
+        let package = |version: &str, purl: &str| {
+            format!(
+                r#"{{"name":"sys","versionInfo":"{version}","externalRefs":[{{"referenceType":"purl","referenceLocator":"{purl}"}}]}}"#
+            )
+        };
+        let packages = [package("1", "a"), package("2", "b"), package("1", "c")].join(",");
+        let rows = sbom(format!(r#"{{"packages":[{packages}]}}"#).as_bytes());
+        assert_eq!(rows.keys().collect::<Vec<_>>(), ["sys", "sys-2"]);
+        assert_eq!(rows["sys"].purls, ["a", "c"]);
+        assert_eq!((rows["sys-2"].name.as_str(), rows["sys-2"].version.as_str()), ("sys", "2"));
     }
 }
