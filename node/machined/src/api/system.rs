@@ -51,13 +51,12 @@ pub fn version(parts: &Parts) -> Version {
     let platform =
         PlatformInfo { name: parts.platform.name().to_owned(), mode: parts.platform.mode().to_owned() };
     let rbac = parts.state.get::<MachineConfig>(MachineConfig::ACTIVE).is_some();
-    let version = Version {
+    Version {
         version: Some(info),
         platform: Some(platform),
         features: Some(FeaturesInfo { rbac }),
         ..Version::default()
-    };
-    version
+    }
 }
 
 /// Contents of /proc/meminfo.

@@ -18,7 +18,7 @@ pub struct Backends(Kinds);
 
 #[derive(Clone)]
 enum Kinds {
-    Both(Processes, Containers),
+    Both(Processes, Box<Containers>),
     #[cfg(test)]
     Fake(fake::Fake),
 }
@@ -26,8 +26,8 @@ enum Kinds {
 impl Backends {
     /// The two backends of a machine.
     #[must_use]
-    pub const fn new(processes: Processes, containers: Containers) -> Self {
-        Self(Kinds::Both(processes, containers))
+    pub fn new(processes: Processes, containers: Containers) -> Self {
+        Self(Kinds::Both(processes, Box::new(containers)))
     }
 
     /// A backend that only remembers what it was asked.
@@ -49,7 +49,9 @@ impl Backends {
     pub(super) fn of(&self, runner: Runner) -> Backend {
         match (&self.0, runner) {
             (Kinds::Both(processes, _), Runner::Process) => Backend::Process(processes.clone()),
-            (Kinds::Both(_, containers), Runner::Container) => Backend::Container(containers.clone()),
+            (Kinds::Both(_, containers), Runner::Container) => {
+                Backend::Container(containers.as_ref().clone())
+            }
             #[cfg(test)]
             (Kinds::Fake(fake), _) => Backend::Fake(fake.clone()),
         }
