@@ -314,7 +314,7 @@ fn write_disk(wanted: &Wanted, tools: &Path, boot: &[u8], unified: &[u8], out: &
     ];
     if wanted.image_cache {
         let cache = out.join("imagecache.sqsh");
-        squashfs::write(&oci::tree(&out.join("images"))?, tools, Effort::Quick, &cache)?;
+        squashfs::write(&oci::cache(&out.join("images"))?, tools, Effort::Quick, &cache)?;
         let size = fs::metadata(&cache)?.len();
         partitions.push(Partition {
             label: "IMAGECACHE",

@@ -17,6 +17,10 @@ use sha2::{Digest, Sha256};
 use crate::archive;
 use crate::tree::Tree;
 
+/// Folder of a layout with the files of each layer, by digest. A layer is not compressed, so that its digest is its
+/// diff id.
+const LAYERS: &str = "layers/sha256";
+
 /// How a container of the image starts.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
@@ -54,7 +58,7 @@ impl Layout {
         Ok(Self { folder: folder.to_owned(), arch, names: BTreeMap::new() })
     }
 
-    /// Adds the tree as a layer.
+    /// Adds the tree as a layer: a blob, and the same files as a folder, which a machine uses where they are.
     ///
     /// # Errors
     /// When a file cannot be read or written.
@@ -65,6 +69,11 @@ impl Layout {
         let (digest, size) = (content.digest(), content.count);
         content.inner.into_inner()?.sync_data()?;
         fs::rename(&path, self.blob(&digest))?;
+        let unpacked = self.folder.join(LAYERS).join(&digest);
+        if !unpacked.exists() {
+            tree.write_folder(&unpacked)
+                .with_context(|| format!("unpacking a layer to `{}`", unpacked.display()))?;
+        }
         Ok(Layer { digest, size })
     }
 
@@ -146,6 +155,18 @@ pub fn tree(layout: &Path) -> Result<Tree> {
     Ok(tree)
 }
 
+/// The same with the unpacked layers: what a machine's image cache holds.
+///
+/// # Errors
+/// When the folder is not a layout that was written here.
+pub fn cache(layout: &Path) -> Result<Tree> {
+    let mut all = tree(layout)?;
+    for (path, node) in Tree::of_folder(&layout.join(LAYERS))?.iter() {
+        all.insert(&format!("{LAYERS}/{path}"), node.mode, node.content.clone());
+    }
+    Ok(all)
+}
+
 /// Counts and hashes what passes.
 struct Hashing<W> {
     inner: W,
@@ -210,5 +231,17 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 3, "layer, configuration, manifest");
+    }
+
+    #[test]
+    fn a_cache_has_each_layer_as_a_blob_and_as_a_folder_of_its_diff_id() {
+        let folder = tempfile::tempdir().expect("folder");
+        write(folder.path());
+        let (layout, cache) = (tree(folder.path()).expect("layout"), cache(folder.path()).expect("cache"));
+        let hello = cache.iter().find(|(path, _)| path.ends_with("/usr/bin/hello")).expect("unpacked");
+        let (digest, mode) = (hello.0.split('/').nth(2).expect("digest"), hello.1.mode);
+        assert_eq!(mode, 0o755);
+        assert!(layout.get(&format!("blobs/sha256/{digest}")).is_some(), "{digest}");
+        assert!(layout.iter().all(|(path, _)| !path.starts_with(LAYERS)));
     }
 }

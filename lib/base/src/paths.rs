@@ -26,6 +26,8 @@ pub const INIT_SOCKET: &str = "/run/init/control.sock";
 pub const DATAPLANE: &str = "/run/dataplane";
 /// containerd for Kubernetes.
 pub const CRI_SOCKET: &str = "/run/containerd/containerd.sock";
+/// Its images and containers.
+pub const IMAGE_STORE: &str = "/var/lib/containerd";
 /// containerd for the system's own images, started on demand.
 pub const CONTAINERD_SOCKET: &str = "/system/run/containerd/containerd.sock";
 /// Its images and containers: a bounded tmpfs of its own.

@@ -5,6 +5,7 @@
 //! The position is a journalled resource: a machined that is started again in the same boot goes on with
 //! the phase its predecessor was in. Tasks are therefore written to be run twice.
 
+mod image_store;
 pub mod plan;
 mod position;
 pub mod tasks;

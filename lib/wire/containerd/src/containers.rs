@@ -90,7 +90,7 @@ impl Namespace {
         ContainersClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE)
     }
 
-    fn snapshots(&self) -> SnapshotsClient<tonic::transport::Channel> {
+    pub(crate) fn snapshots(&self) -> SnapshotsClient<tonic::transport::Channel> {
         SnapshotsClient::new(self.channel.clone())
     }
 

@@ -34,6 +34,15 @@ pub enum Error {
     /// The archive to import could not be read.
     #[error("cannot read the image archive")]
     Archive(#[source] std::io::Error),
+    /// A layer could not be put where containerd looks for it.
+    #[error("cannot make a layer of the folder `{folder}`", folder = folder.display())]
+    Layer {
+        /// The layer's files.
+        folder: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The operation did not end within its limit.
     #[error("containerd did not {operation} `{object}` within {limit:?}")]
     Deadline {
@@ -79,7 +88,9 @@ impl Error {
         match self {
             Self::Connect { .. } => Kind::Unavailable,
             Self::Call { status, .. } => kind_of(status),
-            Self::Answer { .. } | Self::Archive(_) | Self::Deadline { .. } => Kind::Other,
+            Self::Answer { .. } | Self::Archive(_) | Self::Layer { .. } | Self::Deadline { .. } => {
+                Kind::Other
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use crate::transfer::platform;
 use crate::wire::containerd::services::content::v1 as content;
 
 /// Largest manifest, index or configuration that is read.
-const DOCUMENT: usize = 4 << 20;
+pub(crate) const DOCUMENT: usize = 4 << 20;
 /// Indexes may point at indexes; not deeper than this.
 const DEPTH: usize = 4;
 
@@ -43,15 +43,7 @@ impl ImageConfig {
     /// Name of the snapshot that holds all layers; empty for an image without layers.
     #[must_use]
     pub fn chain_id(&self) -> String {
-        let mut chain = String::new();
-        for diff in &self.diff_ids {
-            chain = if chain.is_empty() {
-                diff.clone()
-            } else {
-                format!("sha256:{}", hex::encode(Sha256::digest(format!("{chain} {diff}"))))
-            };
-        }
-        chain
+        chain_ids(&self.diff_ids).pop().unwrap_or_default()
     }
 
     /// Numeric user and group; `None` when the image names them, which only a lookup inside it could resolve.
@@ -63,6 +55,18 @@ impl ImageConfig {
         let (user, group) = self.user.split_once(':').unwrap_or((&self.user, "0"));
         Some((user.parse().ok()?, group.parse().ok()?))
     }
+}
+
+/// Names of the snapshots of these layers, each with all below it (OCI image specification, layer ChainID).
+pub(crate) fn chain_ids(diff_ids: &[String]) -> Vec<String> {
+    let mut chain: Vec<String> = Vec::with_capacity(diff_ids.len());
+    for diff in diff_ids {
+        chain.push(match chain.last() {
+            None => diff.clone(),
+            Some(below) => format!("sha256:{}", hex::encode(Sha256::digest(format!("{below} {diff}")))),
+        });
+    }
+    chain
 }
 
 impl Namespace {
@@ -122,17 +126,20 @@ impl Namespace {
 
 /// Index or manifest: one has `manifests`, the other `config` and `layers`.
 #[derive(Deserialize)]
-struct Document {
+pub(crate) struct Document {
     #[serde(default)]
     manifests: Vec<Descriptor>,
-    config: Option<Descriptor>,
+    pub(crate) config: Option<Descriptor>,
     #[serde(default)]
-    layers: Vec<Descriptor>,
+    pub(crate) layers: Vec<Descriptor>,
 }
 
 #[derive(Deserialize)]
-struct Descriptor {
-    digest: String,
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Descriptor {
+    #[serde(default)]
+    pub(crate) media_type: String,
+    pub(crate) digest: String,
     #[serde(default)]
     size: i64,
     platform: Option<DescriptorPlatform>,
@@ -180,6 +187,11 @@ fn choose(manifests: &[Descriptor]) -> Option<String> {
     };
     let only = || manifests.first().filter(|it| manifests.len() == 1 && it.platform.is_none());
     manifests.iter().find(fits).or_else(only).map(|it| it.digest.clone())
+}
+
+/// A configuration by itself.
+pub(crate) fn parse_config(digest: &str, bytes: &[u8]) -> Result<ImageConfig, Error> {
+    finish(digest.to_owned(), bytes, 0)
 }
 
 fn finish(digest: String, bytes: &[u8], size: i64) -> Result<ImageConfig, Error> {

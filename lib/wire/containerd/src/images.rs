@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use crate::client::{MESSAGE, Namespace};
 use crate::error::{Error, Kind};
+use crate::unpacked::Blob;
 use crate::wire::containerd::services::images::v1 as wire;
+use crate::wire::containerd::types::Descriptor;
 use wire::images_client::ImagesClient;
 
 /// Label that makes the kubelet see an image.
@@ -75,6 +77,32 @@ impl Namespace {
         let create = wire::CreateImageRequest { image: Some(image.clone()) };
         match self.images().create(self.request(create)).await.map_err(Error::call("tag image", new_name)) {
             Err(error) if error.kind() == Kind::AlreadyExists => self.update_image(image, "target").await,
+            other => other.map(drop),
+        }
+    }
+
+    /// Gives a manifest of the store a name, unless something has it.
+    pub(crate) async fn name_image(
+        &self,
+        name: &str,
+        manifest: &Blob,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        let target = Descriptor {
+            media_type: manifest.media_type.clone(),
+            digest: manifest.digest.clone(),
+            size: i64::try_from(manifest.bytes.len()).unwrap_or(i64::MAX),
+            ..Descriptor::default()
+        };
+        let image = wire::Image {
+            name: name.to_owned(),
+            labels: labels.clone(),
+            target: Some(target),
+            ..wire::Image::default()
+        };
+        let create = wire::CreateImageRequest { image: Some(image) };
+        match self.images().create(self.request(create)).await.map_err(Error::call("name image", name)) {
+            Err(error) if error.kind() == Kind::AlreadyExists => Ok(()),
             other => other.map(drop),
         }
     }

@@ -13,6 +13,7 @@
 //!   this crate only hands over archives and credentials.
 //! - Messages are described in `proto/`, as far as they are needed; unknown fields are skipped.
 
+mod adopt;
 mod archive;
 mod client;
 pub mod config;
@@ -31,6 +32,7 @@ mod spec_builder;
 mod stream;
 mod tasks;
 mod transfer;
+mod unpacked;
 mod wire;
 
 pub use archive::{archive_file, layout_directory};
@@ -45,6 +47,7 @@ pub use pods::{Pod, PodContainer, PodRole};
 pub use spec_builder::SpecBuilder;
 pub use tasks::{Exit, Output, Task, TaskState};
 pub use transfer::{Credentials, ImportOptions, Progress, PullOptions};
+pub use unpacked::UnpackedImage;
 
 /// Namespace of the machine's own containers.
 pub const SYSTEM: &str = "system";

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use corten_containerd::spec::Mount;
 use corten_containerd::{
-    Client, Credentials, EventKind, IMAGE_MANAGED, ImportOptions, Namespace, NewContainer, Output,
-    PullOptions, Rootfs, RuntimeOptions, SpecBuilder, TaskState,
+    Client, Credentials, EventKind, IMAGE_MANAGED, IMAGE_PINNED, ImportOptions, Namespace, NewContainer,
+    Output, PullOptions, Rootfs, RuntimeOptions, SpecBuilder, TaskState, UnpackedImage,
 };
 use fixture::{Daemon, IMAGE};
 use futures::StreamExt;
@@ -81,6 +81,44 @@ async fn images_are_imported_named_and_removed() {
     let broken = futures::stream::iter([Err(std::io::Error::other("disk is gone"))]);
     let error = namespace.import(broken, &ImportOptions::default()).await.unwrap_err();
     assert!(corten_base::chain(&error).contains("disk is gone"));
+}
+
+#[tokio::test]
+async fn an_image_that_lies_unpacked_is_used_where_it_lies() {
+    let Some(mut daemon) = Daemon::start("adopt").await else { return };
+    let layers = daemon.client.namespace("k8s.io").unwrap();
+    let namespace = daemon.client.namespace("system").unwrap().with_layers_of(&layers);
+    assert_eq!(UnpackedImage::all_in(&daemon.layout()).unwrap(), [], "its layer is only a blob");
+    let folder = daemon.unpack_layer();
+    let images = UnpackedImage::all_in(&daemon.layout()).unwrap();
+    let labels =
+        BTreeMap::from([IMAGE_MANAGED, IMAGE_PINNED].map(|(key, value)| (key.to_owned(), value.to_owned())));
+    for namespace in [&layers, &namespace, &layers] {
+        namespace.adopt(&images[0], &labels).await.unwrap();
+        assert_eq!(namespace.image(IMAGE).await.unwrap().labels, labels);
+    }
+    // Another image goes with all that only it refers to; what was adopted stays.
+    layers.tag_image(IMAGE, "example.org/other:1").await.unwrap();
+    layers.remove_image("example.org/other:1").await.unwrap();
+    daemon.restart().await;
+
+    namespace.create_container(&shell(&daemon, "cat /hello; echo mine >/mine; sleep 60")).await.unwrap();
+    let log = daemon.path("shell.log");
+    namespace.start_task("shell", &Output::File(log.clone())).await.unwrap();
+    fixture::eventually("output", || std::fs::read_to_string(&log).is_ok_and(|it| it == "hello\n")).await;
+    assert!(!folder.join("mine").exists(), "what a container writes is its own");
+    namespace.signal_task("shell", 9, true).await.unwrap();
+    namespace.watch_exit("shell").await.unwrap();
+    namespace.delete_task("shell").await.unwrap();
+    namespace.remove_container("shell").await.unwrap();
+
+    namespace.remove_image(IMAGE).await.unwrap();
+    layers.remove_image(IMAGE).await.unwrap();
+    assert!(layers.image_config(IMAGE).await.is_err());
+    assert!(folder.join("hello").is_file(), "the files are not containerd's to remove");
+    // And once more from nothing.
+    layers.adopt(&images[0], &labels).await.unwrap();
+    assert_eq!(layers.image_config(IMAGE).await.unwrap().diff_ids.len(), 1);
 }
 
 #[tokio::test]

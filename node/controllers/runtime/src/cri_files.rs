@@ -141,7 +141,7 @@ fn collect(folder: &Path, files: &mut Files) -> anyhow::Result<()> {
 #[must_use]
 pub fn kubernetes(restrict_oom_score: bool) -> config::Options {
     config::Options {
-        root: "/var/lib/containerd".to_owned(),
+        root: paths::IMAGE_STORE.to_owned(),
         state: "/run/containerd".to_owned(),
         socket: paths::CRI_SOCKET.to_owned(),
         registries: HOSTS.to_owned(),

@@ -7,19 +7,20 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use corten_api::machine::task_event;
-use corten_base::{Capabilities, Rng, paths};
+use corten_base::{Capabilities, Rng, blocking, paths};
 use corten_config::view::FileOp;
 use corten_containerd::Client;
 use corten_resource::{Pointer, Spec, State};
 use corten_resources::block::{SystemDisk, VolumeMountRequest, VolumeMountStatus, VolumePhase, VolumeStatus};
 use corten_resources::config::MachineConfig;
+use corten_resources::cri::{ImageCacheConfig, ImageCacheState};
 use corten_resources::runtime::{MaintenanceServiceRequest, MetaLoaded};
 use corten_resources::service::{HealthProbe, ServiceSpec};
 use corten_supervisor::PowerAction;
 use corten_sys::mount::{Mounts, Unmount};
 
 use super::plan::{Haste, Task};
-use super::{Execute, publish_task};
+use super::{Execute, image_store, publish_task};
 use crate::configuration::Configuration;
 use crate::configuration::sources;
 use crate::events::Events;
@@ -35,6 +36,10 @@ const EARLY_SERVICE_TIMEOUT: Duration = Duration::from_secs(120);
 const VOLUME_TIMEOUT: Duration = Duration::from_secs(300);
 const BOOT_TIMEOUT: Duration = Duration::from_secs(70 * 60);
 const POD_STOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time until the image cache is mounted or known to be absent.
+const IMAGE_CACHE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time to look at the image store, and to empty it.
+const IMAGE_STORE_TIMEOUT: Duration = Duration::from_secs(300);
 const UNMOUNT_TIMEOUT: Duration = Duration::from_secs(15);
 const UNMOUNT_POLL: Duration = Duration::from_millis(50);
 
@@ -264,8 +269,28 @@ impl Machine {
         Ok(())
     }
 
+    /// Before containerd starts: its layers may be in an image cache that is not there any more.
+    async fn check_image_store(&self) -> anyhow::Result<()> {
+        if Path::new(paths::CRI_SOCKET).exists() {
+            return Ok(());
+        }
+        let settled = |cache: Option<&ImageCacheConfig>| {
+            cache.is_some_and(|cache| {
+                matches!(cache.status, ImageCacheState::Disabled | ImageCacheState::Ready)
+            })
+        };
+        let settled = self.state.wait_for::<ImageCacheConfig>(ImageCacheConfig::ID, settled);
+        if tokio::time::timeout(IMAGE_CACHE_TIMEOUT, settled).await.is_err() {
+            tracing::warn!(
+                "the image cache was not ready within {IMAGE_CACHE_TIMEOUT:?}; images may be pulled"
+            );
+        }
+        blocking(IMAGE_STORE_TIMEOUT, || image_store::check(Path::new(paths::IMAGE_STORE))).await?
+    }
+
     /// Lets every service start and waits until those of the configuration are up.
     async fn start_all_services(&self) -> anyhow::Result<()> {
+        self.check_image_store().await?;
         self.services.set_gate(Openness::All);
         let up = self.services.wait_until(|list| {
             let specified = self.state.list::<ServiceSpec>();

@@ -59,6 +59,14 @@ impl Daemon {
         self.folder.path().join("layout")
     }
 
+    /// Puts the files of the image's layer beside its blob.
+    pub fn unpack_layer(&self) -> PathBuf {
+        let digest = hex::encode(Sha256::digest(layer()));
+        let folder = self.layout().join("layers/sha256").join(digest);
+        tar::Archive::new(&layer()[..]).unpack(&folder).unwrap();
+        folder
+    }
+
     /// Stops the daemon, only the daemon, and waits for the next one.
     pub async fn restart(&mut self) {
         let before = std::fs::metadata(self.path("daemon.log")).unwrap().len();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use corten_base::paths;
 use corten_kubernetes::Kubeconfig;
 use corten_kubernetes::kubeconfig::Material;
 use corten_resources::kubernetes::{KubeletSpec, Mount};
@@ -127,7 +128,7 @@ fn mounts() -> Vec<ContainerMount> {
         both("/etc/cni", &["rshared", "rw"]),
         bind("/run", "/run", &["rshared", "rw"]),
         bind("/run", "/var/run", &["rshared", "rw"]),
-        both("/var/lib/containerd", &["rshared", "rw"]),
+        both(paths::IMAGE_STORE, &["rshared", "rw"]),
         both("/var/lib/kubelet", &["rshared", "rw"]),
         both("/var/log/containers", &["rw"]),
         both("/var/log/pods", &["rw"]),

@@ -1,7 +1,8 @@
 //! Services that are containers in the Kubernetes containerd: etcd and kubelet.
 //!
 //! Their images are unpacked in the namespace of the pods, because the kubelet's layers are also those of the control
-//! plane; the containers are in the namespace `system`, which knows the images by name.
+//! plane; the containers are in the namespace `system`, which knows the images by name. Images that came with the
+//! machine are used where they lie, those of the pods too, so they are made known before the kubelet starts.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{DirBuilderExt, chown};
@@ -10,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use corten_base::paths;
+use corten_base::{blocking, paths};
 use corten_containerd::spec::Mount;
 use corten_containerd::{
     Client, IMAGE_MANAGED, IMAGE_PINNED, KUBERNETES, Namespace, NewContainer, Output, PullOptions, Rootfs,
-    RuntimeOptions, SYSTEM, SpecBuilder, TaskState,
+    RuntimeOptions, SYSTEM, SpecBuilder, TaskState, UnpackedImage,
 };
 use corten_resources::service::ContainerRun;
 
@@ -28,6 +29,8 @@ const RUNC: &str = "/usr/bin/runc";
 /// Time containerd has to come up before a service start counts as failed.
 const CONNECT: Duration = Duration::from_secs(60);
 const CONNECT_RETRY: Duration = Duration::from_millis(100);
+/// Time to read what the image cache says of its images.
+const CACHE_READ: Duration = Duration::from_secs(30);
 /// Folder with the registries' mirror configuration.
 const REGISTRY_HOSTS: &str = "/etc/cri/conf.d/hosts";
 
@@ -120,10 +123,15 @@ impl Containers {
     }
 
     async fn ensure_image(&self, image: &str) -> anyhow::Result<()> {
-        let labels = [IMAGE_MANAGED, IMAGE_PINNED].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        if let Err(error) = self.adopt_images(image).await {
+            tracing::warn!(
+                error = corten_base::chain(error.as_ref()),
+                "images of the image cache cannot be used where they are; they are pulled from it"
+            );
+        }
         let options = PullOptions {
             hosts: Some(PathBuf::from(REGISTRY_HOSTS)),
-            labels: BTreeMap::from(labels),
+            labels: labels(),
             ..PullOptions::default()
         };
         let name_only = PullOptions { without_layers: true, ..options.clone() };
@@ -138,6 +146,25 @@ impl Containers {
                      (machine.registries.mirrors), or give the machine a way to the registry"
                 )
             })?;
+        }
+        Ok(())
+    }
+
+    /// Makes the images of the image cache known to the pods, and one of them to this namespace.
+    async fn adopt_images(&self, wanted: &str) -> anyhow::Result<()> {
+        let folder = Path::new(paths::IMAGE_CACHE);
+        if !folder.join("index.json").is_file() {
+            return Ok(());
+        }
+        let cached = blocking(CACHE_READ, || UnpackedImage::all_in(folder)).await??;
+        for (namespace, only) in [(self.namespace.layers(), None), (self.namespace.clone(), Some(wanted))] {
+            let known = namespace.list_images().await?;
+            let is_known = |image: &UnpackedImage| known.iter().any(|known| known.name == image.name);
+            for image in cached.iter().filter(|image| only.is_none_or(|only| only == image.name)) {
+                if !is_known(image) {
+                    namespace.adopt(image, &labels()).await?;
+                }
+            }
         }
         Ok(())
     }
@@ -178,6 +205,11 @@ impl Containers {
         }
         Ok(builder.build())
     }
+}
+
+/// The kubelet sees these images, and leaves them.
+fn labels() -> BTreeMap<String, String> {
+    BTreeMap::from([IMAGE_MANAGED, IMAGE_PINNED].map(|(key, value)| (key.to_owned(), value.to_owned())))
 }
 
 fn make_directories(run: &ContainerRun) -> anyhow::Result<()> {
