@@ -102,10 +102,13 @@ async fn an_image_that_lies_unpacked_is_used_where_it_lies() {
     layers.remove_image("example.org/other:1").await.unwrap();
     daemon.restart().await;
 
-    namespace.create_container(&shell(&daemon, "cat /hello; echo mine >/mine; sleep 60")).await.unwrap();
+    let mut new = shell(&daemon, "echo mine >/mine; cat /hello /mine; sleep 60");
+    new.spec.root.readonly = false;
+    namespace.create_container(&new).await.unwrap();
     let log = daemon.path("shell.log");
     namespace.start_task("shell", &Output::File(log.clone())).await.unwrap();
-    fixture::eventually("output", || std::fs::read_to_string(&log).is_ok_and(|it| it == "hello\n")).await;
+    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+    fixture::eventually("output", || said() == "hello\nmine\n").await;
     assert!(!folder.join("mine").exists(), "what a container writes is its own");
     namespace.signal_task("shell", 9, true).await.unwrap();
     namespace.watch_exit("shell").await.unwrap();
