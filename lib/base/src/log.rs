@@ -5,8 +5,9 @@
 use std::fmt::{Debug, Write};
 
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -22,11 +23,20 @@ pub fn init(debug: bool) {
 
 /// The same, with a mirror.
 pub fn init_mirrored(debug: bool, mirror: Option<Mirror>) {
-    let default = if debug { "debug,h2=info,hyper=info,tower=info" } else { "info" };
-    let filter = EnvFilter::try_from_env("CORTEN_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let asked = std::env::var("CORTEN_LOG").ok().and_then(|text| text.parse().ok());
+    let filter = asked.unwrap_or_else(|| usual(debug));
     let lines =
         tracing_subscriber::fmt::layer().with_ansi(false).with_target(true).with_writer(std::io::stderr);
     let _ = tracing_subscriber::registry().with(filter).with(lines).with(mirror.map(MirrorLayer)).try_init();
+}
+
+/// What is logged when `CORTEN_LOG` does not say otherwise: levels by target, as in `debug,h2=info`.
+fn usual(debug: bool) -> Targets {
+    if !debug {
+        return Targets::new().with_default(LevelFilter::INFO);
+    }
+    let noisy = ["h2", "hyper", "tower"].map(|target| (target, LevelFilter::INFO));
+    Targets::new().with_default(LevelFilter::DEBUG).with_targets(noisy)
 }
 
 struct MirrorLayer(Mirror);

@@ -10,8 +10,9 @@ pub fn arguments(spec: &QemuSpec, variables: &Path) -> Vec<String> {
     arguments.all("-nodefaults -no-user-config -display none -M q35");
     match spec.kvm {
         true => arguments.all("-accel kvm -cpu host"),
-        // A larger translation cache than the default: with several processes in the guest it overflows.
-        false => arguments.pair("-accel", "tcg,thread=multi,tb-size=512").pair("-cpu", spec.program.cpu()),
+        // The largest translation cache that there is: a control plane's programs fill 700 MB, and each overflow
+        // throws all away. Only what is filled takes memory.
+        false => arguments.pair("-accel", "tcg,thread=multi,tb-size=2047").pair("-cpu", spec.program.cpu()),
     };
     arguments.pair("-smp", &spec.cpus.to_string()).pair("-m", &spec.memory_mib.to_string());
     if spec.ends_on_reboot {
