@@ -2,11 +2,14 @@
 //!
 //! The story of `e2e node` is told on a container machine up to its reboot, by stock clients; then the Ready control
 //! plane is left alone for `--minutes N` (10 unless said) while the memory of our programs is taken every few seconds:
-//! PSS of init, machined, apid, trustd and dataplane, and the tmpfs that they fill. Image sizes come from `target/image`.
+//! PSS of init, machined, apid, trustd and dataplane, and the tmpfs that they fill, which is all but the state of
+//! containerd, its shims and runc. Image sizes come from `target/image`.
 //! `--build-time` also compiles the node's programs from nothing, in a folder of its own. `--json` prints one object as
 //! the last line.
 
+use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -24,6 +27,10 @@ use crate::kit;
 
 /// Programs of ours that run all the time.
 const OURS: [&str; 5] = ["init", "machined", "apid", "trustd", "dataplane"];
+/// Folders that are tmpfs, from the machine's root.
+const TMPFS: [&str; 3] = ["run", "system", "tmp"];
+/// Folders there that programs of others fill.
+const OTHERS: [&str; 2] = ["run/containerd", "system/run/containerd"];
 const MEMORY_MAX_MIB: f64 = 24.0;
 const CPU_MAX_PERCENT: f64 = 1.0;
 const BUILD_MAX: Duration = Duration::from_secs(600);
@@ -96,7 +103,7 @@ fn parse(args: &[String]) -> Result<Wanted> {
 fn sizes(repository: &Path, figures: &mut Map<String, Value>, misses: &mut Vec<String>) -> Result<()> {
     for (name, max) in SIZES {
         let path = repository.join("target/image/cloud").join(name);
-        let size = std::fs::metadata(&path)
+        let size = fs::metadata(&path)
             .with_context(|| format!("there is no {}: run `cargo xtask image cloud`", path.display()))?
             .len();
         figures.insert(format!("{}_bytes", name.replace('.', "_")), json!(size));
@@ -112,7 +119,7 @@ fn sizes(repository: &Path, figures: &mut Map<String, Value>, misses: &mut Vec<S
 fn build_time(repository: &Path, figures: &mut Map<String, Value>, misses: &mut Vec<String>) -> Result<()> {
     let folder = repository.join("target/spec-build");
     if folder.exists() {
-        std::fs::remove_dir_all(&folder).context("cannot empty the folder of the build")?;
+        fs::remove_dir_all(&folder).context("cannot empty the folder of the build")?;
     }
     let cargo = || {
         let mut command =
@@ -128,7 +135,7 @@ fn build_time(repository: &Path, figures: &mut Map<String, Value>, misses: &mut 
     let built = cargo().args(programs).status().context("cannot start cargo")?;
     let took = began.elapsed();
     ensure!(built.success(), "cargo build ended with {built}");
-    std::fs::remove_dir_all(&folder).context("cannot remove the folder of the build")?;
+    fs::remove_dir_all(&folder).context("cannot remove the folder of the build")?;
     figures.insert("build_seconds".to_owned(), json!(took.as_secs()));
     if took > BUILD_MAX {
         misses.push(format!(
@@ -168,6 +175,9 @@ fn machine(wanted: &Wanted, figures: &mut Map<String, Value>, misses: &mut Vec<S
     let memory = p95(&mut totals);
     figures.insert("minutes".to_owned(), json!(wanted.minutes));
     figures.insert("memory_mib_p95".to_owned(), json!(rounded(memory)));
+    // Sorted by now.
+    let middle = totals.get(totals.len() / 2).copied().unwrap_or_default();
+    figures.insert("memory_mib_median".to_owned(), json!(rounded(middle)));
     for (name, mut all) in worst {
         figures.insert(format!("memory_mib_p95_{name}"), json!(rounded(p95(&mut all))));
     }
@@ -199,14 +209,29 @@ fn sample(machine: &ContainerMachine, ours: &[Process]) -> Result<Vec<(String, f
         all.push((process.name.clone(), procfs::pss_bytes(process.pid)? as f64 / MIB));
     }
     let root = machine.root()?;
-    let mut tmpfs = 0;
-    for folder in ["run", "system", "tmp"] {
-        let usage =
-            rustix::fs::statvfs(&root.join(folder)).with_context(|| format!("cannot look at /{folder}"))?;
-        tmpfs += (usage.f_blocks - usage.f_bfree) * usage.f_frsize;
-    }
+    let tmpfs = TMPFS.iter().map(|folder| filled(&root.join(folder), &root)).sum::<Result<u64>>()?;
     all.push(("tmpfs".to_owned(), tmpfs as f64 / MIB));
     Ok(all)
+}
+
+/// Bytes that the files below a folder take on its file system.
+fn filled(folder: &Path, root: &Path) -> Result<u64> {
+    if OTHERS.iter().any(|other| folder == root.join(other)) {
+        return Ok(0);
+    }
+    let device = fs::metadata(folder).with_context(|| format!("cannot look at {}", folder.display()))?.dev();
+    let mut bytes = 0;
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(0) };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        // It may be gone by now.
+        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        match metadata.is_dir() {
+            true if metadata.dev() == device => bytes += filled(&path, root).unwrap_or_default(),
+            true => {}
+            false => bytes += metadata.blocks() * 512,
+        }
+    }
+    Ok(bytes)
 }
 
 /// Ticks of processor time that they have used so far.

@@ -55,14 +55,14 @@ struct Shared {
 
 #[derive(Default)]
 struct Inner {
-    /// By type, then by namespace.
-    collections: BTreeMap<String, BTreeMap<String, Collection>>,
+    /// By type, then by namespace. Most types have one, and each map has room for eleven: boxes are smaller.
+    collections: BTreeMap<String, BTreeMap<String, Box<Collection>>>,
     journal: Option<Journal>,
 }
 
 impl Inner {
     fn collection(&self, kind: &Pointer) -> Option<&Collection> {
-        self.collections.get(&kind.kind)?.get(&kind.namespace)
+        self.collections.get(&kind.kind)?.get(&kind.namespace).map(Box::as_ref)
     }
 
     fn collection_mut(&mut self, kind: &Pointer) -> &mut Collection {

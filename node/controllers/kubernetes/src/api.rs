@@ -135,20 +135,42 @@ struct Target {
     key: String,
 }
 
+/// What is kept of the objects that are followed: their size is for others to choose, and most of it is bookkeeping.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    /// Whether an object is kept at all.
+    pub wanted: fn(&Object) -> bool,
+    /// JSON pointers to the members that are kept, none of them in an array; name and namespace are kept anyway.
+    pub members: &'static [&'static str],
+}
+
+impl Kept {
+    fn of(&self, object: &Object) -> Object {
+        let mut kept = Object::Object(serde_json::Map::new());
+        for pointer in ["/metadata/name", "/metadata/namespace"].iter().chain(self.members) {
+            let Some(member) = object.pointer(pointer) else { continue };
+            let place = pointer.split('/').skip(1).fold(&mut kept, |place, name| &mut place[name]);
+            *place = member.clone();
+        }
+        kept
+    }
+}
+
 /// The objects of one resource as the server last told, kept up by a source.
 #[derive(Clone, Debug)]
 pub struct Follower {
+    kept: Kept,
     target: Arc<watch::Sender<Option<Target>>>,
     seen: Arc<Mutex<Option<Vec<Object>>>>,
 }
 
-impl Default for Follower {
-    fn default() -> Self {
-        Self { target: Arc::new(watch::Sender::new(None)), seen: Arc::default() }
-    }
-}
-
 impl Follower {
+    /// Follows nothing yet.
+    #[must_use]
+    pub fn new(kept: Kept) -> Self {
+        Self { kept, target: Arc::new(watch::Sender::new(None)), seen: Arc::default() }
+    }
+
     /// Follows this from now on; `key` tells one target from another.
     pub fn follow(&self, api: &Api, options: &ListOptions, key: &str) {
         self.target.send_if_modified(|current| {
@@ -170,7 +192,7 @@ impl Follower {
     /// The source that keeps it up.
     #[must_use]
     pub fn source(&self, name: &'static str) -> Source {
-        let (target, seen) = (Arc::clone(&self.target), Arc::clone(&self.seen));
+        let (target, seen, kept) = (Arc::clone(&self.target), Arc::clone(&self.seen), self.kept);
         Source::new(name, move |trigger| {
             let (mut targets, seen) = (target.subscribe(), Arc::clone(&seen));
             async move {
@@ -190,7 +212,7 @@ impl Follower {
                             // A stream item is either taken whole or not at all.
                             event = events.next() => {
                                 let Some(event) = event else { break };
-                                if event.is_ok_and(|event| take(&seen, event)) {
+                                if event.is_ok_and(|event| take(&seen, kept, event)) {
                                     trigger.fire();
                                 }
                             }
@@ -207,25 +229,80 @@ fn lock(seen: &Mutex<Option<Vec<Object>>>) -> std::sync::MutexGuard<'_, Option<V
 }
 
 /// Takes in an event; whether there is news.
-fn take(seen: &Mutex<Option<Vec<Object>>>, event: WatchEvent) -> bool {
+fn take(seen: &Mutex<Option<Vec<Object>>>, kept: Kept, event: WatchEvent) -> bool {
     let mut seen = lock(seen);
-    let same = |a: &Object, b: &Object| {
-        object::name(a) == object::name(b) && object::namespace(a) == object::namespace(b)
+    let place = |all: &[Object], object: &Object| {
+        all.iter().position(|old| {
+            object::name(old) == object::name(object) && object::namespace(old) == object::namespace(object)
+        })
     };
     match event {
-        WatchEvent::Listed(mut all) => {
-            all.truncate(OBJECTS_MAX);
-            *seen = Some(all);
+        WatchEvent::Listed(all) => {
+            let all = all.iter().filter(|object| (kept.wanted)(object)).take(OBJECTS_MAX);
+            *seen = Some(all.map(|object| kept.of(object)).collect());
+            true
         }
-        WatchEvent::Applied(new) => {
+        WatchEvent::Applied(new) if (kept.wanted)(&new) => {
             let all = seen.get_or_insert_default();
-            match all.iter().position(|old| same(old, &new)) {
+            let (place, new) = (place(all, &new), kept.of(&new));
+            match place {
+                Some(index) if all[index] == new => return false,
                 Some(index) => all[index] = new,
                 None if all.len() < OBJECTS_MAX => all.push(new),
                 None => return false,
             }
+            true
         }
-        WatchEvent::Deleted(gone) => seen.get_or_insert_default().retain(|old| !same(old, &gone)),
+        WatchEvent::Applied(gone) | WatchEvent::Deleted(gone) => {
+            let all = seen.get_or_insert_default();
+            place(all, &gone).map(|index| all.remove(index)).is_some()
+        }
     }
-    true
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const KEPT: Kept =
+        Kept { wanted: |pod| object::label(pod, "ours").is_some(), members: &["/status/phase"] };
+
+    fn pod(name: &str, phase: &str) -> Object {
+        let metadata =
+            json!({ "name": name, "namespace": "a", "labels": { "ours": "" }, "managedFields": [1] });
+        json!({ "metadata": metadata, "spec": { "containers": [] }, "status": { "phase": phase, "ip": "::" } })
+    }
+
+    #[test]
+    fn only_what_is_asked_for_is_kept_and_only_its_changes_are_news() {
+        let seen = Mutex::default();
+        assert!(take(
+            &seen,
+            KEPT,
+            WatchEvent::Listed(vec![pod("one", "Pending"), json!({ "metadata": {} })])
+        ));
+        let kept =
+            |phase| json!({ "metadata": { "name": "one", "namespace": "a" }, "status": { "phase": phase } });
+        assert_eq!(*lock(&seen), Some(vec![kept("Pending")]));
+        let mut unchanged = pod("one", "Pending");
+        unchanged["status"]["ip"] = json!("::1");
+        assert!(!take(&seen, KEPT, WatchEvent::Applied(unchanged)));
+        assert!(take(&seen, KEPT, WatchEvent::Applied(pod("one", "Running"))));
+        assert_eq!(*lock(&seen), Some(vec![kept("Running")]));
+        assert!(!take(&seen, KEPT, WatchEvent::Deleted(pod("two", "Running"))));
+        assert!(take(&seen, KEPT, WatchEvent::Deleted(pod("one", "Running"))));
+        assert_eq!(*lock(&seen), Some(Vec::new()));
+    }
+
+    #[test]
+    fn an_object_that_is_not_wanted_any_more_is_gone() {
+        let seen = Mutex::default();
+        assert!(take(&seen, KEPT, WatchEvent::Applied(pod("one", "Running"))));
+        let mut other = pod("one", "Running");
+        other["metadata"]["labels"] = json!({});
+        assert!(take(&seen, KEPT, WatchEvent::Applied(other)));
+        assert_eq!(*lock(&seen), Some(Vec::new()));
+    }
 }

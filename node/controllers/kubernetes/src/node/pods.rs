@@ -8,11 +8,14 @@ use corten_resources::kubernetes::{KubeletKubeconfig, Nodename, StaticPodStatus}
 use corten_resources::secrets::{KubeletSecrets, KubernetesSecrets};
 use serde_json::Value;
 
-use crate::api::{Access, Follower, Identity};
+use crate::api::{Access, Follower, Identity, Kept};
 use crate::files::Disk;
 
 /// Annotation of a pod that the kubelet has from elsewhere and only mirrors on the server.
 const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// A node has many more pods, which are none of our business.
+const KEPT: Kept = Kept { wanted: |pod| object::annotation(pod, MIRROR).is_some(), members: &["/status"] };
 
 /// See the module.
 pub struct StaticPodStatuses {
@@ -24,7 +27,7 @@ impl StaticPodStatuses {
     /// A controller.
     #[must_use]
     pub fn new(disk: Disk) -> Self {
-        Self { access: Access::new(disk), follower: Follower::default() }
+        Self { access: Access::new(disk), follower: Follower::new(KEPT) }
     }
 }
 
@@ -57,7 +60,7 @@ impl Driver for StaticPodStatuses {
             plan.keep::<StaticPodStatus>();
             return plan.waiting("the pods of this node");
         };
-        for pod in pods.iter().filter(|pod| object::annotation(pod, MIRROR).is_some()) {
+        for pod in pods {
             let id = format!("{}/{}", object::namespace(pod), object::name(pod));
             let pod_status = pod.get("status").and_then(Value::as_object).cloned().unwrap_or_default();
             plan.put(id, StaticPodStatus { pod_status });

@@ -14,12 +14,26 @@ use corten_resources::secrets::{KubeletSecrets, KubernetesSecrets};
 use serde_json::Value;
 
 use super::CONTROL_PLANE_KEY;
-use crate::api::{Access, Follower, Identity};
+use crate::api::{Access, Follower, Identity, Kept};
 use crate::configuration;
 use crate::files::Disk;
 
 /// Annotation with the identity of the machine below a node.
 pub const NODE_ID: &str = "cluster.talos.dev/node-id";
+
+/// All but the long lists: images and managers of fields.
+const KEPT: Kept = Kept {
+    wanted: |_| true,
+    members: &[
+        "/metadata/uid",
+        "/metadata/labels",
+        "/metadata/annotations",
+        "/spec",
+        "/status/addresses",
+        "/status/conditions",
+        "/status/nodeInfo/osImage",
+    ],
+};
 
 /// See the module.
 pub struct Nodes {
@@ -31,7 +45,7 @@ impl Nodes {
     /// A controller.
     #[must_use]
     pub fn new(disk: Disk) -> Self {
-        Self { access: Access::new(disk), follower: Follower::default() }
+        Self { access: Access::new(disk), follower: Follower::new(KEPT) }
     }
 }
 
