@@ -67,7 +67,7 @@ fn build_missing(wanted: &Wanted, chosen: &[(&'static Scenario, Mode)]) -> Resul
     let mut steps = Steps::default();
     steps.run("packages of the host", || host::ensure_packages(host::BUILD))?;
     let mut parts = vec!["kubernetes", "clients/talosctl"];
-    if chosen.iter().any(|(_, mode)| *mode == Mode::Qemu) {
+    if chosen.iter().any(|(scenario, mode)| *mode == Mode::Qemu || scenario.on_disks) {
         parts.push("debian/qemu");
     }
     steps.run("parts that run on the host", || kit::open()?.make(&parts))?;
@@ -75,7 +75,8 @@ fn build_missing(wanted: &Wanted, chosen: &[(&'static Scenario, Mode)]) -> Resul
         build::corten(&mut steps)?;
     }
     if wanted.options.image.is_none() {
-        let flavours: BTreeSet<_> = chosen.iter().map(|(scenario, mode)| scenario.flavour(*mode)).collect();
+        let flavours: BTreeSet<_> =
+            chosen.iter().flat_map(|(scenario, mode)| scenario.flavours(*mode)).collect();
         for flavour in flavours {
             build::image(flavour, corten_config::defaults::KUBERNETES_VERSION, &mut steps)?;
         }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use corten_base::{Clock, Platform, Rng, chain, log, paths, spawn};
+use corten_base::{Capabilities, Clock, Platform, Rng, chain, log, paths, spawn};
 use corten_controllers_network as network;
 use corten_resource::{Runtime, State, StateOptions};
 use corten_sys::kmsg;
@@ -93,10 +93,10 @@ async fn run() -> anyhow::Result<()> {
         services: services.clone(),
         events: events.clone(),
         init: init.clone(),
-        capabilities: platform.capabilities(),
+        capabilities: capabilities(platform),
     };
     let engine =
-        Engine::new(requests, Arc::new(machine), events.clone(), state.clone(), platform.capabilities());
+        Engine::new(requests, Arc::new(machine), events.clone(), state.clone(), capabilities(platform));
     let parts = Parts {
         state: state.clone(),
         configuration,
@@ -135,7 +135,7 @@ fn controllers(
     rng: &Rng,
     init: &corten_supervisor::Client,
 ) -> anyhow::Result<Runtime> {
-    let capabilities = platform.capabilities();
+    let capabilities = capabilities(platform);
     let mut runtime = Runtime::with_rng(state.clone(), clock.clone(), rng.clone());
     let machine = corten_controllers_runtime::Machine {
         platform,
@@ -143,7 +143,7 @@ fn controllers(
         restrict_oom_score: !crate::services::backend::container::has_capability("CAP_SYS_RESOURCE"),
     };
     corten_controllers_runtime::register(&mut runtime, machine);
-    corten_controllers_block::register(&mut runtime, capabilities, init, rng);
+    corten_controllers_block::register(&mut runtime, capabilities, own_disk(), init, rng);
     let dependencies = network::Dependencies {
         kernel: network::Kernel::connect().context("cannot talk to the kernel's network")?,
         capabilities,
@@ -156,6 +156,17 @@ fn controllers(
     let kubernetes = corten_controllers_kubernetes::Dependencies::machine(capabilities);
     corten_controllers_kubernetes::register(&mut runtime, &kubernetes);
     Ok(runtime)
+}
+
+/// What software may do to this machine: its launcher may have given it a disk.
+fn capabilities(platform: Platform) -> Capabilities {
+    let capabilities = platform.capabilities();
+    Capabilities { disks: capabilities.disks || own_disk().is_some(), ..capabilities }
+}
+
+/// The kernel's name of the only disk that is this machine's, on a machine of a host.
+fn own_disk() -> Option<String> {
+    std::env::var("CORTEN_DISK").ok()
 }
 
 /// The platform that init or the kernel's arguments name.

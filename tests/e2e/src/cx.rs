@@ -101,7 +101,12 @@ impl Cx {
         options.api_port = self.options.first_port + u16::from(number) * 10;
         options.kubernetes_port = options.api_port + 1;
         options.subnet = 40 + (self.options.first_port / 100 % 20) as u8 + number;
-        if self.options.mode == Mode::Qemu
+        let is_on_disk = crate::find(self.scenario).is_ok_and(|scenario| scenario.on_disks);
+        if is_on_disk && self.options.mode == Mode::Container {
+            let images = self.options.repository.join("target/image");
+            options.disk_image = Some(images.join(Mode::Qemu.flavour()).join("disk.raw"));
+        }
+        if (is_on_disk || self.options.mode == Mode::Qemu)
             && let Some(made) = self.kit.find("debian/qemu")?
         {
             options.qemu.push(made.tree());

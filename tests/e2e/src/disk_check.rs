@@ -1,14 +1,10 @@
 //! The filesystems of a machine's disk, checked by the image's own checker after the machine is gone.
 
-use std::fs::File;
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use corten_harness::wait_for;
+use corten_harness::LoopDisk;
 use corten_sys::Kernel;
-use corten_sys::loopdev::{LoopDevice, LoopOptions};
 use corten_sys::mount::{Depth, Mount, Mounts, Propagation, Unmount};
 use corten_sys::namespace::{Namespaces, unshare};
 
@@ -21,20 +17,18 @@ const FILESYSTEMS: [&str; 2] = ["STATE", "EPHEMERAL"];
 
 /// Fails unless the checker finds nothing wrong with any filesystem, once its log is replayed as at every mount.
 pub fn filesystems(options: &MachineOptions) -> Result<()> {
-    let disk = File::options().read(true).write(true).open(options.disk()).context("cannot open the disk")?;
-    let scan = LoopOptions { scan_partitions: true, ..LoopOptions::default() };
-    let device = LoopDevice::attach(disk.as_fd(), scan)?;
-    let result = FILESYSTEMS.iter().try_for_each(|label| filesystem(options, device.path(), label));
-    device.detach()?;
+    let disk = LoopDisk::attach(&options.disk())?;
+    let result = FILESYSTEMS.iter().try_for_each(|label| {
+        let partition = disk.partitions.get(*label).with_context(|| format!("there is no {label}"))?;
+        filesystem(options, partition, label)
+    });
+    disk.detach()?;
     result
 }
 
-fn filesystem(options: &MachineOptions, device: &Path, label: &str) -> Result<()> {
-    let partition = wait_for(&format!("partition {label}"), Duration::from_secs(5), String::new, || {
-        partition(device, label)
-    })?;
+fn filesystem(options: &MachineOptions, partition: &Path, label: &str) -> Result<()> {
     say(&format!("checking {label}"));
-    replay_log(&partition, &options.folder).with_context(|| format!("{label} cannot be mounted"))?;
+    replay_log(partition, &options.folder).with_context(|| format!("{label} cannot be mounted"))?;
     let root = options.image.join("rootfs");
     let libraries = root.join("usr/lib/x86_64-linux-gnu");
     let loader = Tool::new(libraries.join("ld-linux-x86-64.so.2"), "xfs_repair");
@@ -53,18 +47,4 @@ fn replay_log(partition: &Path, target: &Path) -> Result<()> {
     };
     let result = std::thread::scope(|scope| scope.spawn(work).join());
     result.map_err(|_| anyhow!("the thread that mounts has panicked"))?
-}
-
-/// The device of a partition of that label.
-fn partition(device: &Path, label: &str) -> Option<PathBuf> {
-    let name = device.file_name()?.to_str()?;
-    let wanted = format!("PARTNAME={label}");
-    for entry in std::fs::read_dir("/sys/class/block").ok()?.flatten() {
-        let part = entry.file_name().to_string_lossy().into_owned();
-        let text = std::fs::read_to_string(entry.path().join("uevent")).unwrap_or_default();
-        if part.starts_with(&format!("{name}p")) && text.lines().any(|line| line == wanted) {
-            return Some(Path::new("/dev").join(part));
-        }
-    }
-    None
 }

@@ -46,6 +46,8 @@ pub struct Scenario {
     pub modes: &'static [Mode],
     /// Flavour of the image, where it is not the usual one of the kind of machine.
     pub flavour: Option<&'static str>,
+    /// Container machines have a disk, too: that of an emulated machine's image.
+    pub on_disks: bool,
     run: fn(&mut Cx) -> Result<()>,
 }
 
@@ -54,6 +56,13 @@ impl Scenario {
     #[must_use]
     pub fn flavour(&self, mode: Mode) -> &'static str {
         self.flavour.unwrap_or_else(|| mode.flavour())
+    }
+
+    /// Flavours of all images that it takes.
+    #[must_use]
+    pub fn flavours(&self, mode: Mode) -> Vec<&'static str> {
+        let disk = self.on_disks.then_some(Mode::Qemu.flavour());
+        std::iter::once(self.flavour(mode)).chain(disk).collect()
     }
 }
 
@@ -64,6 +73,7 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "from a blank disk to a pod that serves and survives a reboot, by stock clients only",
         modes: &[Mode::Qemu, Mode::Container],
         flavour: None,
+        on_disks: false,
         run: scenarios::node::run,
     },
     Scenario {
@@ -71,6 +81,7 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "the shortest one: from a blank disk to a Ready node",
         modes: &[Mode::Qemu, Mode::Container],
         flavour: None,
+        on_disks: false,
         run: scenarios::ready::run,
     },
     Scenario {
@@ -78,6 +89,7 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "ten kills of machined, a minute of standstill, kills of both containerds: nobody notices",
         modes: &[Mode::Container],
         flavour: None,
+        on_disks: false,
         run: scenarios::brain_kill::run,
     },
     Scenario {
@@ -85,6 +97,7 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "wrong configurations, strangers, rude clients, full disks, missing images: each one a case",
         modes: &[Mode::Container],
         flavour: None,
+        on_disks: false,
         run: scenarios::node_faults::run,
     },
     Scenario {
@@ -92,13 +105,15 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "the image for real hardware boots and takes a configuration",
         modes: &[Mode::Qemu],
         flavour: Some("metal"),
+        on_disks: false,
         run: scenarios::metal::run,
     },
     Scenario {
         name: "power-cut",
         about: "losses of power in the first boot, unflushed writes dropped: Ready, the same, clean disks",
-        modes: &[Mode::Qemu],
+        modes: &[Mode::Container, Mode::Qemu],
         flavour: None,
+        on_disks: true,
         run: scenarios::power_cut::run,
     },
     Scenario {
@@ -106,6 +121,7 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "the front door: up, once more without building, Ctrl-C, a host that lacks something; down leaves nothing",
         modes: &[Mode::Container, Mode::Qemu],
         flavour: None,
+        on_disks: false,
         run: scenarios::up_down::run,
     },
 ];

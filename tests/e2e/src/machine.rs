@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use corten_harness::qemu::storage::Recording;
 use corten_harness::qemu::{Program, find_uefi};
 use corten_harness::{
     Bind, ContainerMachine, ContainerSpec, Forward, LabSpec, Lifetime, Phase, QemuMachine, QemuSpec,
@@ -78,7 +79,9 @@ pub struct MachineOptions {
     pub memory_mib: u32,
     /// CPUs of a QEMU machine.
     pub cpus: u32,
-    /// Size of a QEMU machine's disk.
+    /// Image that a container machine's disk begins as; without one it has folders of this host instead.
+    pub disk_image: Option<PathBuf>,
+    /// Size of the disk.
     pub disk_gib: u64,
     /// Whether KVM is used.
     pub kvm: bool,
@@ -86,7 +89,7 @@ pub struct MachineOptions {
     pub further_disks: Vec<PathBuf>,
     /// Kernel arguments of a QEMU machine after those of its image; its stub takes them from the firmware's tables.
     pub kernel_arguments: Vec<String>,
-    /// File in which everything that a QEMU machine writes to its disk is logged.
+    /// File in which everything that the machine writes to its disk is logged.
     pub record: Option<PathBuf>,
     /// How long the machine may live.
     pub lifetime: Lifetime,
@@ -109,6 +112,7 @@ impl MachineOptions {
             qemu: Vec::new(),
             memory_mib: 2048,
             cpus: 2,
+            disk_image: None,
             disk_gib: 8,
             kvm: false,
             further_disks: Vec::new(),
@@ -159,11 +163,12 @@ impl MachineOptions {
         }
     }
 
-    /// Writes the image to the disk of a QEMU machine; what was on it is gone.
+    /// Writes the image to the machine's disk; what was on it is gone.
     pub fn write_disk(&self) -> Result<()> {
         std::fs::create_dir_all(&self.folder)
             .with_context(|| format!("cannot make {}", self.folder.display()))?;
-        write_disk(&self.image.join("disk.raw"), &self.disk(), self.disk_gib)
+        let image = self.disk_image.clone().unwrap_or_else(|| self.image.join("disk.raw"));
+        write_disk(&image, &self.disk(), self.disk_gib)
     }
 
     fn start_container(&self) -> Result<Machine> {
@@ -177,8 +182,17 @@ impl MachineOptions {
         spec.forwards = self.forwards();
         spec.lifetime = self.lifetime;
         spec.registry = self.registry.clone();
+        if self.disk_image.is_some() {
+            if !self.disk().exists() {
+                self.write_disk()?;
+            }
+            spec.disk = Some(self.disk());
+        }
+        if let Some(log) = &self.record {
+            spec.record = Some(Recording { program: Program::find(&self.qemu)?, log: log.clone() });
+        }
         let images = self.image.join("images");
-        if images.is_dir() {
+        if self.disk_image.is_none() && images.is_dir() {
             let machine = corten_base::paths::IMAGE_CACHE.into();
             spec.binds.push(Bind { host: images.canonicalize()?, machine, read_only: true });
         }

@@ -1,6 +1,7 @@
 //! Container machines: the real init, machined and services of a whole machine in namespaces on this kernel.
 
 mod child;
+pub mod disk;
 mod groups;
 mod launch;
 mod tree;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::forward::Forward;
 use crate::lab::{Lab, LabSpec};
 use crate::launcher::{Launcher, Lifetime};
+use crate::qemu::storage::Recording;
 use crate::registry::{Entry, Kind, Registry};
 use crate::status::{Phase, Status};
 use crate::wait::{tail, wait_for};
@@ -46,6 +48,10 @@ pub struct ContainerSpec {
     pub forwards: Vec<Forward>,
     /// Further folders or files of the host that it sees.
     pub binds: Vec<Bind>,
+    /// A file that is its disk. Without one it has folders of the host where another machine has volumes.
+    pub disk: Option<PathBuf>,
+    /// How everything that it writes to its disk is logged.
+    pub record: Option<Recording>,
     /// How long it may live.
     pub lifetime: Lifetime,
     /// Where it is registered.
@@ -83,6 +89,8 @@ impl ContainerSpec {
             env: BTreeMap::new(),
             forwards: Vec::new(),
             binds: Vec::new(),
+            disk: None,
+            record: None,
             lifetime: Lifetime::Owned,
             registry: None,
             launcher: None,

@@ -31,6 +31,7 @@ mod launcher;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+pub use container::disk::LoopDisk;
 pub use container::{Bind, ContainerMachine, ContainerSpec};
 pub use forward::Forward;
 pub use lab::{Lab, LabSpec};

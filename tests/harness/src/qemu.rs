@@ -4,6 +4,7 @@ mod command;
 mod launch;
 mod program;
 mod qmp;
+pub mod storage;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use corten_base::{blocking, paths};
-use corten_resource::{Driver, Plan, View, controller};
+use corten_resource::{Driver, Plan, Transform, View, controller};
 use corten_resources::runtime::DevicesStatus;
 use tokio::time::Instant;
 
@@ -25,6 +25,19 @@ const FIRST_EVENT: Duration = Duration::from_millis(400);
 const SETTLE_MAX: Duration = Duration::from_secs(60);
 /// Folders below each other in sysfs.
 const DEPTH_MAX: usize = 32;
+
+/// On a machine of a host: the devices are the host's, and ready.
+pub struct HostDevices;
+
+controller!(HostDevices, "runtime.HostDevices", inputs: [], outputs: [exclusive DevicesStatus]);
+
+impl Transform for HostDevices {
+    fn plan(&self, _: &View<Self>) -> Plan<Self> {
+        let mut plan = Plan::new();
+        plan.put(STATUS, DevicesStatus { ready: true });
+        plan
+    }
+}
 
 /// Where udevd and the kernel are; only tests have them elsewhere.
 #[derive(Clone, Debug)]

@@ -31,18 +31,30 @@ use self::sysfs::Sysfs;
 use self::volumes::layout::LAYOUTS;
 use self::volumes::{InitPrograms, Places, Volumes};
 
-/// Registers the controllers of this domain; `init` starts the programs that make file systems.
-pub fn register(runtime: &mut Runtime, capabilities: Capabilities, init: &Client, rng: &Rng) {
+/// Registers the controllers of this domain; `init` starts the programs that make file systems. On a machine of a host
+/// `disk` is the one disk that is not the host's.
+pub fn register(
+    runtime: &mut Runtime,
+    capabilities: Capabilities,
+    disk: Option<String>,
+    init: &Client,
+    rng: &Rng,
+) {
     runtime.register(meta::MetaKeys);
     if !capabilities.disks {
         runtime.register_transform(host_volumes::HostVolumes);
         return;
     }
-    runtime.register(devices::Devices::new(devices::Places::default()));
-    runtime.register(disks::Disks::new(Sysfs::default()));
-    runtime.register(discovery::Discovery::new(Sysfs::default()));
+    let sysfs = Sysfs { only: disk, ..Sysfs::default() };
+    if capabilities.udev {
+        runtime.register(devices::Devices::new(devices::Places::default()));
+    } else {
+        runtime.register_transform(devices::HostDevices);
+    }
+    runtime.register(disks::Disks::new(sysfs.clone()));
+    runtime.register(discovery::Discovery::new(sysfs.clone()));
     runtime.register_transform(system_disk::FindSystemDisk);
     runtime.register_transform(system_disk::InstallDisk);
     let programs = Arc::new(InitPrograms(init.clone()));
-    runtime.register(Volumes::new(Places::default(), &LAYOUTS, programs, rng.clone()));
+    runtime.register(Volumes::new(Places { sysfs, ..Places::default() }, &LAYOUTS, programs, rng.clone()));
 }

@@ -21,13 +21,13 @@ pub struct Sysfs {
     pub sys: PathBuf,
     /// `/dev`.
     pub dev: PathBuf,
-    /// Whether loop devices count as disks: only where tests have nothing else.
-    pub with_loops: bool,
+    /// The only disk that is the machine's, whatever it is made of; without a name all disks are.
+    pub only: Option<String>,
 }
 
 impl Default for Sysfs {
     fn default() -> Self {
-        Self { sys: "/sys".into(), dev: "/dev".into(), with_loops: false }
+        Self { sys: "/sys".into(), dev: "/dev".into(), only: None }
     }
 }
 
@@ -55,8 +55,11 @@ impl Sysfs {
         let mut disks = BTreeMap::new();
         for entry in fs::read_dir(self.sys.join("block"))? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            let is_wanted_loop = self.with_loops && name.starts_with("loop");
-            if NO_DISKS.iter().any(|prefix| name.starts_with(prefix)) && !is_wanted_loop {
+            let is_ours = match &self.only {
+                Some(only) => *only == name,
+                None => !NO_DISKS.iter().any(|prefix| name.starts_with(prefix)),
+            };
+            if !is_ours {
                 continue;
             }
             let disk = self.disk(&name, &links);
@@ -231,7 +234,7 @@ mod tests {
         fs::create_dir_all(dev.join("disk/by-id")).expect("folders");
         fs::write(dev.join("vda"), "").expect("a node");
         symlink(dev.join("vda"), dev.join("disk/by-id/virtio-disk-1")).expect("a link");
-        let sysfs = Sysfs { sys, dev: fs::canonicalize(&dev).expect("a folder"), with_loops: false };
+        let sysfs = Sysfs { sys, dev: fs::canonicalize(&dev).expect("a folder"), only: None };
 
         let disks = sysfs.disks().expect("a list");
         assert_eq!(disks.keys().collect::<Vec<_>>(), ["vda"]);

@@ -15,14 +15,18 @@ use corten_sys::process::{Forked, WaitStatus, fork_single_threaded, reap};
 use corten_sys::signal::{number, send_to_pidfd};
 
 use super::child::child_main;
+use super::disk::{LoopDisk, Nodes};
 use super::groups::HostGroups;
 use super::{ContainerSpec, SPEC_FILE};
 use crate::forward;
 use crate::lab::Membership;
 use crate::launcher::{Ears, Wake};
+use crate::qemu::storage::Recorder;
 use crate::registry::Registry;
 use crate::status::{Phase, Status};
 
+/// Tells the machine which disk of the kernel is its own.
+const DISK: &str = "CORTEN_DISK";
 /// A machine that was asked to power off may take this long; machined's own shutdown has its bounds within.
 const POWER_OFF_MAX: Duration = Duration::from_secs(600);
 /// A machine that ends this often without having lived is broken, and starting it again helps nobody.
@@ -55,9 +59,14 @@ fn launch(spec: &ContainerSpec, status: &mut Status) -> Result<String> {
     // Started before we move into the lab, because it listens on the host.
     let forwarder = forward::start(&spec.lab.namespace(), spec.address, &spec.forwards)?;
     let lab = Membership::join(&spec.lab, &spec.name)?;
+    let storage = spec.disk.as_deref().map(|disk| Storage::open(spec, disk)).transpose()?;
+    let mut spec = spec.clone();
+    if let Some(storage) = &storage {
+        spec.env.insert(DISK.to_owned(), storage.disk.name());
+    }
     let groups = HostGroups::create(&spec.name);
     let result = match &groups {
-        Ok(groups) => run(spec, groups, &lab, &mut ears, status),
+        Ok(groups) => run(&spec, groups, &lab, &mut ears, status),
         Err(error) => Err(anyhow::anyhow!("{error:#}")),
     };
     if let Some(mut forwarder) = forwarder {
@@ -66,10 +75,32 @@ fn launch(spec: &ContainerSpec, status: &mut Status) -> Result<String> {
     }
     let removed = groups.and_then(|groups| groups.remove());
     let left = lab.leave();
+    let detached = storage.map_or(Ok(()), Storage::close);
     let ended = result?;
+    detached?;
     removed?;
     left?;
     Ok(ended)
+}
+
+/// What is behind a machine's disk.
+struct Storage {
+    disk: LoopDisk,
+    recorder: Option<Recorder>,
+}
+
+impl Storage {
+    fn open(spec: &ContainerSpec, disk: &Path) -> Result<Self> {
+        let record = |recording| Recorder::start(recording, disk, &spec.folder);
+        let recorder = spec.record.as_ref().map(record).transpose()?;
+        let disk = LoopDisk::attach(recorder.as_ref().map_or(disk, |recorder| &recorder.file))?;
+        Ok(Self { disk, recorder })
+    }
+
+    fn close(self) -> Result<()> {
+        self.disk.detach()?;
+        self.recorder.map_or(Ok(()), Recorder::stop)
+    }
 }
 
 fn run(
@@ -84,7 +115,10 @@ fn run(
         status.boots += 1;
         (status.phase, status.pid) = (Phase::Running, Some(machine.pid));
         status.write(&spec.folder)?;
+        let nodes = spec.env.get(DISK).map(|disk| Nodes::keep(disk.clone(), machine.pid));
         let is_stopped = hold(&machine, ears)?;
+        // The next boot forks, which takes a process with one thread.
+        drop(nodes);
         let end = reap(machine.pid)?;
         let is_reboot = end == WaitStatus::Code(exit_code::REBOOT) && status.boots < REBOOTS_MAX;
         if is_stopped || !is_reboot {

@@ -50,9 +50,11 @@ pub fn enter(spec: &ContainerSpec, groups: &HostGroups) -> Result<()> {
     tree.mount(Mount::pseudo("tmpfs", "run").flags(SAFE).options("mode=0755"))?;
     tree.mount(Mount::pseudo("tmpfs", "tmp").flags(SAFE).options("mode=1777,size=64m"))?;
     tree.mount(Mount::pseudo("tmpfs", "system").flags(SAFE).options("mode=0755"))?;
-    tree.bind(&make_folder(spec.folder.join("var"))?, "var")?;
     fs::create_dir(tree.at("system/state")).context("cannot make system/state")?;
-    tree.bind(&make_folder(spec.folder.join("state"))?, "system/state")?;
+    if spec.disk.is_none() {
+        tree.bind(&make_folder(spec.folder.join("var"))?, "var")?;
+        tree.bind(&make_folder(spec.folder.join("state"))?, "system/state")?;
+    }
     tree.protect_parameters(&make_folder(spec.folder.join("sysctl"))?)?;
     for bind in &spec.binds {
         let target = bind.machine.to_string_lossy();

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::wait::wait_for;
 
 const NAME: &str = "qemu-system-x86_64";
+/// Serves disk images without a machine; beside QEMU itself.
+const STORAGE_DAEMON: &str = "qemu-storage-daemon";
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 /// A QEMU that can be run.
@@ -36,13 +38,25 @@ impl Program {
         Ok(program)
     }
 
-    /// A command that runs it.
-    pub(super) fn command(&self) -> Command {
-        let Some(root) = &self.root else { return Command::new(&self.path) };
+    /// A command that runs the storage daemon.
+    pub(super) fn storage_daemon(&self) -> Command {
+        self.run(&self.path.with_file_name(STORAGE_DAEMON))
+    }
+
+    /// A command that runs one of its programs.
+    fn run(&self, program: &Path) -> Command {
+        let Some(root) = &self.root else { return Command::new(program) };
         let libraries = root.join(LIBRARIES);
         let mut command = Command::new(libraries.join("ld-linux-x86-64.so.2"));
-        command.arg("--library-path").arg(&libraries).arg(&self.path);
+        command.arg("--library-path").arg(&libraries).arg(program);
         command.env("QEMU_MODULE_DIR", libraries.join("qemu"));
+        command
+    }
+
+    /// A command that runs it.
+    pub(super) fn command(&self) -> Command {
+        let mut command = self.run(&self.path);
+        let Some(root) = &self.root else { return command };
         for data in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
             command.arg("-L").arg(root.join(data));
         }

@@ -97,7 +97,7 @@ fn only(root: &Path, disk: &str) -> Sysfs {
     fs::create_dir_all(sys.join("block")).expect("folders");
     // A second runtime finds the link of the first.
     let _ = std::os::unix::fs::symlink(format!("/sys/block/{disk}"), sys.join("block").join(disk));
-    Sysfs { sys, dev: "/dev".into(), with_loops: true }
+    Sysfs { sys, dev: "/dev".into(), only: Some(disk.to_owned()) }
 }
 
 fn write_image(mut file: &fs::File) {
