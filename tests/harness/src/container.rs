@@ -231,8 +231,10 @@ impl ContainerMachine {
     /// The logs that tell what happened, for a failed test.
     pub fn evidence(&self) -> String {
         let mut text = tail(&self.spec.folder.join("launcher.log"), 20) + &tail(&self.console(), 40);
-        let early = self.root().map(|root| root.join("run/log")).ok();
-        for folder in early.into_iter().chain([self.spec.folder.join("var/log")]) {
+        let running = self.root().map(|root| ["run/log", "var/log"].map(|folder| root.join(folder)));
+        let folders =
+            running.unwrap_or_else(|_| ["run", "var/log"].map(|folder| self.spec.folder.join(folder)));
+        for folder in folders {
             for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
                 if path.extension().is_some_and(|extension| extension == "log") {
                     text += &tail(&path, 20);

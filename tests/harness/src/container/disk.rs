@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::wait::wait_for;
 use anyhow::{Context, Result};
-use corten_sys::block::{Partition, add_partition};
+use corten_sys::block::{Partition, add_partition, delete_partition};
 use corten_sys::loopdev::{LoopDevice, LoopOptions};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
@@ -43,6 +43,7 @@ impl LoopDisk {
         let device = LoopDevice::attach(file.as_fd(), LoopOptions::default())?;
         let mut partitions = BTreeMap::new();
         let disk = File::open(device.path()).context("cannot open the loop device")?;
+        forget_partitions(&disk, device.path())?;
         if let Ok(table) = gptman::GPT::read_from(&mut &file, SECTOR_BYTES) {
             for (number, entry) in table.iter().filter(|(_, entry)| entry.is_used()) {
                 let sectors = entry.size().context("a partition has no size")?;
@@ -71,6 +72,18 @@ impl LoopDisk {
         self.device.detach()?;
         wait_for("the end of a loop device", DETACH_MAX, String::new, || (!file.exists()).then_some(()))
     }
+}
+
+/// A loop device keeps what it was told of partitions when it gets another file.
+fn forget_partitions(disk: &File, device: &Path) -> Result<()> {
+    let name = device.file_name().unwrap_or_default();
+    for partition in fs::read_dir(Path::new("/sys/block").join(name)).into_iter().flatten().flatten() {
+        let number = fs::read_to_string(partition.path().join("partition"));
+        if let Some(number) = number.ok().and_then(|number| number.trim().parse().ok()) {
+            delete_partition(disk, number)?;
+        }
+    }
+    Ok(())
 }
 
 /// Keeps the nodes of a disk in the `/dev` of a machine up, until it is dropped.

@@ -55,11 +55,12 @@ pub(crate) fn launcher_main(arguments: &[OsString]) -> Result<()> {
 
 /// Makes what is outside of the machine, runs it, and takes everything away again. The result tells how it ended.
 fn launch(spec: &ContainerSpec, status: &mut Status) -> Result<String> {
+    // Before we listen to signals, which keeps them from programs that are started then.
+    let storage = spec.disk.as_deref().map(|disk| Storage::open(spec, disk)).transpose()?;
     let mut ears = Ears::open()?;
     // Started before we move into the lab, because it listens on the host.
     let forwarder = forward::start(&spec.lab.namespace(), spec.address, &spec.forwards)?;
     let lab = Membership::join(&spec.lab, &spec.name)?;
-    let storage = spec.disk.as_deref().map(|disk| Storage::open(spec, disk)).transpose()?;
     let mut spec = spec.clone();
     if let Some(storage) = &storage {
         spec.env.insert(DISK.to_owned(), storage.disk.name());

@@ -1,15 +1,17 @@
 //! A file whose writes are logged: QEMU's storage daemon offers the file once more, and notes what is done to it.
 
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use corten_sys::mount::is_mount_point;
+use corten_sys::Kernel;
+use corten_sys::mount::{Mounts, Unmount, is_mount_point};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use super::Program;
+use crate::launcher::bound;
 use crate::wait::{tail, wait_for};
 
 const START_MAX: Duration = Duration::from_secs(10);
@@ -36,6 +38,7 @@ impl Recorder {
     /// Watches a file; what is used instead of it, and the daemon's messages, are in `folder`.
     pub fn start(recording: &Recording, disk: &Path, folder: &Path) -> Result<Self> {
         let (file, messages) = (folder.join("recorded.raw"), folder.join("recorder.log"));
+        leave(&file);
         for path in [&recording.log, &file] {
             std::fs::write(path, "").with_context(|| format!("cannot make {}", path.display()))?;
         }
@@ -50,9 +53,10 @@ impl Recorder {
         for node in [&node("disk", disk), &node("log", &recording.log), logged] {
             command.args(["--blockdev", node]);
         }
-        command.args(["--export", &export]).stdin(std::process::Stdio::null());
+        command.args(["--export", &export]);
         let messages_of = std::fs::File::create(&messages).context("cannot make the recorder's log")?;
-        command.stderr(messages_of);
+        let mut command = bound(&command)?;
+        command.stdin(Stdio::null()).stderr(messages_of);
         let daemon = command.spawn().context("cannot start QEMU's storage daemon")?;
         let recorder = Self { daemon, file };
         let evidence = || tail(&messages, 20);
@@ -74,5 +78,14 @@ impl Drop for Recorder {
         // Ended already, unless something else has failed before.
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
+        leave(&self.file);
+    }
+}
+
+/// Takes away what a daemon left that was killed.
+fn leave(file: &Path) {
+    if is_mount_point(file) {
+        // Whoever writes to it next is told if it is still there.
+        let _ = Kernel.unmount(file, Unmount::Lazy);
     }
 }
