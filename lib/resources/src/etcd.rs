@@ -156,6 +156,9 @@ pub struct EtcdEntry {
     /// All members with this one, when it joined.
     #[field(2, "members")]
     pub members: Vec<EntryMember>,
+    /// The cluster that this member founds has not answered once yet; nobody may write to it.
+    #[field(3, "founding")]
+    pub founding: bool,
 }
 
 impl EtcdEntry {

@@ -11,6 +11,8 @@ use corten_harness::{
     Bind, ContainerMachine, ContainerSpec, Forward, LabSpec, Lifetime, Phase, QemuMachine, QemuSpec,
 };
 
+use rustix::fs::{SeekFrom as Place, seek};
+
 /// Port of the machine API.
 pub const API_PORT: u16 = 50_000;
 /// Port of the Kubernetes API.
@@ -257,23 +259,22 @@ fn write_disk(image: &Path, disk: &Path, gib: u64) -> Result<()> {
     file.set_len(size).with_context(|| format!("cannot make {} larger", disk.display()))
 }
 
-/// Copies a file and leaves out blocks of zeros.
+/// Copies a file; what is a hole in it is one in the copy.
 pub fn copy_sparse(from: &Path, to: &Path) -> std::io::Result<()> {
-    use std::io::{Read, Seek, SeekFrom, Write};
-    const BLOCK: usize = 1 << 20;
+    use std::io::{Read, Seek, SeekFrom};
     let mut source = std::fs::File::open(from)?;
     let mut target = std::fs::File::create(to)?;
-    let mut block = vec![0; BLOCK];
-    loop {
-        let count = source.read(&mut block)?;
-        let Some(data) = block.get(..count).filter(|data| !data.is_empty()) else { break };
-        if data.iter().all(|byte| *byte == 0) {
-            target.seek(SeekFrom::Current(i64::try_from(count).unwrap_or(i64::MAX)))?;
-        } else {
-            target.write_all(data)?;
-        }
+    let size = source.metadata()?.len();
+    let mut position = 0;
+    // Behind the last data there is none, which is told as an error.
+    while let Ok(start) = seek(&source, Place::Data(position)) {
+        let end = seek(&source, Place::Hole(start))?;
+        source.seek(SeekFrom::Start(start))?;
+        target.seek(SeekFrom::Start(start))?;
+        std::io::copy(&mut (&mut source).take(end - start), &mut target)?;
+        position = end;
     }
-    target.set_len(source.metadata()?.len())
+    target.set_len(size)
 }
 
 /// A running machine.

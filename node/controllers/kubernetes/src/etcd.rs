@@ -14,6 +14,8 @@ pub mod spec;
 pub const PKI_FOLDER: &str = "/system/secrets/etcd";
 /// Data of the member.
 pub const DATA_FOLDER: &str = "/var/lib/etcd";
+/// Exists from the order to found a cluster until the cluster has answered once.
+pub const FOUNDING_FILE: &str = "/var/lib/etcd-founding";
 /// Id of the service.
 pub const SERVICE: &str = "etcd";
 /// Port for clients.

@@ -6,6 +6,7 @@
 //! take the longest. Once started, a pod stays: a moment of bad health must not take the control plane down.
 
 use corten_resource::{Plan, Resource, Transform, View, controller};
+use corten_resources::etcd::EtcdEntry;
 use corten_resources::kubernetes::{
     ApiServerConfig, ApiServerStatus, ConfigStatus, ControllerManagerConfig, SchedulerConfig, SecretStatus,
     StaticPod,
@@ -24,7 +25,7 @@ pub struct ControlPlanePods;
 controller!(ControlPlanePods, "k8s.ControlPlaneStaticPods",
     inputs: [
         strong ApiServerConfig, strong ControllerManagerConfig, strong SchedulerConfig,
-        strong ConfigStatus, strong SecretStatus, strong KubernetesRoot, weak ApiServerStatus, weak Service, weak StaticPod,
+        strong ConfigStatus, strong SecretStatus, strong KubernetesRoot, weak ApiServerStatus, weak Service, weak StaticPod, weak EtcdEntry,
     ],
     outputs: [shared StaticPod, shared ApiServerConfig, shared ControllerManagerConfig, shared SchedulerConfig]);
 
@@ -71,7 +72,9 @@ impl Transform for ControlPlanePods {
         };
         let is_started = |name: &str| view.get::<StaticPod>(name).is_some();
         let etcd_healthy = view.get::<Service>(etcd::SERVICE).is_some_and(|service| service.healthy);
-        if !etcd_healthy && !is_started(API_SERVER) {
+        // What a cluster holds that was not founded for good is thrown away.
+        let is_founding = view.get::<EtcdEntry>(EtcdEntry::ID).is_some_and(|entry| entry.founding);
+        if (!etcd_healthy || is_founding) && !is_started(API_SERVER) {
             return plan.waiting("etcd to be healthy");
         }
         if let Err(refused) = put_api_server(&mut plan, &inputs) {
@@ -217,6 +220,8 @@ mod tests {
     #[test]
     fn components_start_in_the_order_in_which_they_can_work() {
         assert_eq!(pods(vec![etcd_is(false)]), Vec::<String>::new());
+        let founding = resource(EtcdEntry::ID, EtcdEntry { founding: true, ..EtcdEntry::default() });
+        assert_eq!(pods(vec![etcd_is(true), founding]), Vec::<String>::new());
         assert_eq!(pods(vec![etcd_is(true)]), [API_SERVER]);
         assert_eq!(pods(vec![etcd_is(true), api_server_is(false)]), [API_SERVER]);
         assert_eq!(

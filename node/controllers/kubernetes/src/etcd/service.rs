@@ -8,14 +8,27 @@
 //! EtcdDeparture ─────────────────▶ stay out of it (until a reboot)
 //! ```
 //!
+//! etcd cannot go on where it was interrupted while it founded its cluster: it has a member folder, and no member in
+//! it. So a file says that the cluster has not answered yet ([`super::FOUNDING_FILE`]). Until it is gone the API server
+//! does not start, and at the next boot what is in the folder is nobody's data: it is removed, and the cluster founded
+//! again without another order.
+//!
+//! ```text
+//! BootstrapIntent ─▶ Begin: the file ─▶ etcd runs as new ─▶ healthy ─▶ Found: the file is removed
+//! power-on with the file and data ─▶ Discard: the data ─▶ etcd runs as new …
+//! ```
+//!
 //! What was decided is kept for the whole boot ([`EtcdEntry`]): the command line must not change because the data folder filled meanwhile.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context;
 use corten_base::Secret;
+use corten_base::fs::{Durability, write_atomic};
 use corten_base::paths::ETCD_UID;
 use corten_resource::{Driver, Plan, View, controller};
 use corten_resources::etcd::{EntryKind, EntryMember, EtcdDeparture, EtcdEntry, EtcdPkiStatus, EtcdSpec};
@@ -29,7 +42,7 @@ use corten_resources::service::{
 use corten_resources::time::TimeStatus;
 
 use super::arguments::{Entry, arguments, peer_urls, url};
-use super::{CLIENT_PORT, DATA_FOLDER, HEALTH_PORT, PKI_FOLDER, SERVICE};
+use super::{CLIENT_PORT, DATA_FOLDER, FOUNDING_FILE, HEALTH_PORT, PKI_FOLDER, SERVICE};
 use crate::control_plane::readiness;
 use crate::files::Disk;
 
@@ -62,7 +75,21 @@ controller!(EtcdService, "etcd.Service",
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     has_data: bool,
+    founding: bool,
     joined: Option<Vec<EntryMember>>,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Remember that a cluster is being founded.
+    Begin,
+    /// Remove what an interrupted founding left.
+    Discard,
+    /// Remember that the cluster has answered.
+    Found,
+    /// Have this machine taken in by a cluster.
+    Join(Join),
 }
 
 /// Ask the cluster at these addresses to take this machine in.
@@ -76,21 +103,31 @@ pub struct Join {
 
 impl Driver for EtcdService {
     type Observed = Seen;
-    type Op = Join;
+    type Op = Op;
 
     async fn observe(&mut self, _: &View<Self>) -> anyhow::Result<Seen> {
         let has_data = match std::fs::read_dir(self.disk.path(DATA_FOLDER).join("member")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             entries => entries?.next().is_some(),
         };
-        Ok(Seen { has_data, joined: self.joined.clone() })
+        let founding = self.disk.path(FOUNDING_FILE).exists();
+        Ok(Seen { has_data, founding, joined: self.joined.clone() })
     }
 
-    fn plan(&self, view: &View<Self>, seen: &Seen) -> Plan<Self, Join> {
+    fn plan(&self, view: &View<Self>, seen: &Seen) -> Plan<Self, Op> {
         let mut plan = Plan::new();
         let Some(spec) = view.get::<EtcdSpec>(EtcdSpec::ID) else { return plan };
         let has_left = view.get::<EtcdDeparture>(EtcdDeparture::ID).is_some();
-        let entry = decide(view, seen).filter(|_| !has_left);
+        let decided = if has_left { None } else { decide(view, seen) };
+        let entry = match decided {
+            Some(Decision::Enter(entry)) => Some(entry),
+            Some(Decision::First(op)) => {
+                plan.op(op);
+                plan.keep::<ServiceSpec>().keep::<EtcdEntry>();
+                return plan;
+            }
+            None => None,
+        };
         let mut waits = readiness::reasons(view.get(SERVICE), view.get("cri"), view.get(TimeStatus::ID));
         let pki = view.get::<EtcdPkiStatus>(EtcdPkiStatus::ID).filter(|pki| pki.ready);
         if pki.is_none() && !waits.is_empty() {
@@ -103,7 +140,7 @@ impl Driver for EtcdService {
             waits.insert(0, "bootstrap".to_owned());
             match joining(view, spec) {
                 Some(join) => {
-                    plan.op(join);
+                    plan.op(Op::Join(join));
                 }
                 None => outcome = Some("bootstrap, or another control plane"),
             }
@@ -115,7 +152,12 @@ impl Driver for EtcdService {
                 plan.put(SERVICE, service);
             }
         }
+        let is_healthy = view.get::<Service>(SERVICE).is_some_and(|service| service.healthy);
         if let Some(entry) = entry {
+            // Not before the decision is on record: the file is what it was made from.
+            if entry.founding && is_healthy && view.get::<EtcdEntry>(EtcdEntry::ID).is_some() {
+                plan.op(Op::Found);
+            }
             plan.put(EtcdEntry::ID, entry);
         }
         match outcome {
@@ -124,24 +166,61 @@ impl Driver for EtcdService {
         }
     }
 
-    async fn apply(&mut self, op: Join) -> anyhow::Result<()> {
-        self.joined = Some(join(&op).await?);
-        Ok(())
+    async fn apply(&mut self, op: Op) -> anyhow::Result<()> {
+        let file = self.disk.path(FOUNDING_FILE);
+        match op {
+            Op::Begin => file
+                .parent()
+                .map_or(Ok(()), std::fs::create_dir_all)
+                .and_then(|()| write_atomic(&file, b"", 0o600, Durability::Durable))
+                .with_context(|| format!("cannot write {}", file.display())),
+            Op::Discard => {
+                let folder = self.disk.path(DATA_FOLDER).join("member");
+                tracing::warn!("a new etcd cluster was interrupted before it worked; it is founded again");
+                std::fs::remove_dir_all(&folder)
+                    .with_context(|| format!("cannot remove {}", folder.display()))
+            }
+            Op::Found => remove_durably(&file).with_context(|| format!("cannot remove {}", file.display())),
+            Op::Join(join) => {
+                self.joined = Some(take_in(&join).await?);
+                Ok(())
+            }
+        }
     }
 }
 
+/// A removal that no loss of power undoes.
+fn remove_durably(file: &Path) -> io::Result<()> {
+    std::fs::remove_file(file)?;
+    file.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
+}
+
+/// What follows from what is known.
+enum Decision {
+    /// etcd runs.
+    Enter(EtcdEntry),
+    /// This has to happen before.
+    First(Op),
+}
+
 /// How etcd comes into its cluster, once that is known.
-fn decide(view: &View<EtcdService>, seen: &Seen) -> Option<EtcdEntry> {
+fn decide(view: &View<EtcdService>, seen: &Seen) -> Option<Decision> {
+    let enter = |kind, members| {
+        Some(Decision::Enter(EtcdEntry { kind, members, founding: seen.founding && kind == EntryKind::New }))
+    };
     if let Some(entry) = view.get::<EtcdEntry>(EtcdEntry::ID) {
-        return Some(entry.spec.clone());
+        return enter(entry.kind, entry.members.clone());
     }
-    if seen.has_data {
-        return Some(EtcdEntry { kind: EntryKind::Present, members: Vec::new() });
+    match (seen.founding, seen.has_data) {
+        (true, true) => return Some(Decision::First(Op::Discard)),
+        (true, false) => return enter(EntryKind::New, Vec::new()),
+        (false, true) => return enter(EntryKind::Present, Vec::new()),
+        (false, false) => {}
     }
     if view.get::<BootstrapIntent>(BootstrapIntent::ID).is_some() {
-        return Some(EtcdEntry { kind: EntryKind::New, members: Vec::new() });
+        return Some(Decision::First(Op::Begin));
     }
-    seen.joined.clone().map(|members| EtcdEntry { kind: EntryKind::Join, members })
+    seen.joined.clone().and_then(|members| enter(EntryKind::Join, members))
 }
 
 /// The request to join, when other control planes are known.
@@ -177,7 +256,7 @@ pub fn identity(root: &EtcdRoot, secrets: &EtcdSecrets) -> Option<corten_etcd::I
 }
 
 /// Joins as a learner. What was left of an earlier life of this machine goes first: its data are gone, so it can never answer again.
-async fn join(op: &Join) -> anyhow::Result<Vec<EntryMember>> {
+async fn take_in(op: &Join) -> anyhow::Result<Vec<EntryMember>> {
     let config = corten_etcd::Config { endpoints: op.endpoints.clone(), identity: op.identity.clone() };
     let client = corten_etcd::Client::new(&config)?;
     for member in client.members().await? {
@@ -271,7 +350,7 @@ mod tests {
         )
     }
 
-    fn plan(more: Vec<corten_resource::AnyResource>, seen: &Seen) -> Plan<EtcdService, Join> {
+    fn plan(more: Vec<corten_resource::AnyResource>, seen: &Seen) -> Plan<EtcdService, Op> {
         let all = std::iter::once(spec()).chain(more);
         EtcdService::new(Disk::machine()).plan(&View::of(all, SystemTime::UNIX_EPOCH), seen)
     }
@@ -295,8 +374,8 @@ mod tests {
     fn a_machine_that_left_neither_joins_again_nor_founds_a_cluster() {
         let mut inputs = healthy();
         inputs.push(resource(EtcdDeparture::ID, EtcdDeparture {}));
-        inputs.push(resource(EtcdEntry::ID, EtcdEntry { kind: EntryKind::New, members: Vec::new() }));
-        let plan = plan(inputs, &Seen { has_data: true, joined: Some(Vec::new()) });
+        inputs.push(resource(EtcdEntry::ID, EtcdEntry { kind: EntryKind::New, ..EtcdEntry::default() }));
+        let plan = plan(inputs, &Seen { has_data: true, joined: Some(Vec::new()), ..Seen::default() });
         let service = plan.output::<ServiceSpec>(SERVICE).expect("a specification");
         assert_eq!(service.waiting_for, ["reboot, after leaving the cluster"]);
         assert!(plan.output::<EtcdEntry>(EtcdEntry::ID).is_none() && plan.ops().is_empty());
@@ -306,13 +385,15 @@ mod tests {
     fn an_intent_starts_a_new_cluster_and_data_start_what_they_are() {
         let mut inputs = healthy();
         inputs.push(resource(BootstrapIntent::ID, BootstrapIntent::default()));
-        let first = plan(inputs.clone(), &Seen::default());
+        let before = plan(inputs.clone(), &Seen::default());
+        assert!(matches!(before.ops(), [Op::Begin]) && before.output::<EtcdEntry>(EtcdEntry::ID).is_none());
+        let first = plan(inputs.clone(), &Seen { founding: true, ..Seen::default() });
         assert_eq!(
             first.output::<ServiceSpec>(SERVICE).expect("a specification").waiting_for,
             Vec::<String>::new()
         );
         assert_eq!(first.output::<EtcdEntry>(EtcdEntry::ID).map(|entry| entry.kind), Some(EntryKind::New));
-        let later = plan(healthy(), &Seen { has_data: true, joined: None });
+        let later = plan(healthy(), &Seen { has_data: true, ..Seen::default() });
         assert_eq!(
             later.output::<EtcdEntry>(EtcdEntry::ID).map(|entry| entry.kind),
             Some(EntryKind::Present)
@@ -323,9 +404,12 @@ mod tests {
     fn the_command_line_stays_when_the_data_folder_fills() {
         let mut inputs = healthy();
         let members = vec![EntryMember { name: "a".into(), url: "https://10.5.0.1:2380".into() }];
-        inputs.push(resource(EtcdEntry::ID, EtcdEntry { kind: EntryKind::Join, members }));
+        inputs.push(resource(
+            EtcdEntry::ID,
+            EtcdEntry { kind: EntryKind::Join, members, ..EtcdEntry::default() },
+        ));
         let before = plan(inputs.clone(), &Seen::default());
-        let after = plan(inputs, &Seen { has_data: true, joined: None });
+        let after = plan(inputs, &Seen { has_data: true, ..Seen::default() });
         assert_eq!(before.output::<ServiceSpec>(SERVICE), after.output::<ServiceSpec>(SERVICE));
     }
 
@@ -338,7 +422,46 @@ mod tests {
         let addresses = ["10.5.0.1", "10.5.0.2"].iter().map(|ip| ip.parse().expect("an address")).collect();
         inputs.push(resource(Endpoint::API_SERVER, Endpoint { addresses, hosts: Vec::new() }));
         let plan = plan(inputs, &Seen::default());
-        assert_eq!(plan.ops()[0].endpoints, ["https://10.5.0.1:2379"]);
-        assert_eq!(plan.ops()[0].peer_urls, ["https://10.5.0.2:2380"]);
+        let [Op::Join(join)] = plan.ops() else { panic!("{:?}", plan.ops()) };
+        assert_eq!(join.endpoints, ["https://10.5.0.1:2379"]);
+        assert_eq!(join.peer_urls, ["https://10.5.0.2:2380"]);
+    }
+
+    #[test]
+    fn a_founding_ends_when_the_cluster_answers_and_not_before() {
+        let healthy = |healthy| resource(SERVICE, Service { running: true, healthy, unknown: false });
+        let entry = resource(EtcdEntry::ID, EtcdEntry { kind: EntryKind::New, ..EtcdEntry::default() });
+        let seen = Seen { founding: true, has_data: true, joined: None };
+        let early = plan(vec![entry.clone(), healthy(false)], &seen);
+        assert!(early.ops().is_empty());
+        assert_eq!(early.output::<EtcdEntry>(EtcdEntry::ID).map(|entry| entry.founding), Some(true));
+        let answered = plan(vec![entry.clone(), healthy(true)], &seen);
+        assert!(matches!(answered.ops(), [Op::Found]), "{:?}", answered.ops());
+        let founded = plan(vec![entry, healthy(true)], &Seen { founding: false, ..seen });
+        assert!(founded.ops().is_empty());
+        assert_eq!(founded.output::<EtcdEntry>(EtcdEntry::ID).map(|entry| entry.founding), Some(false));
+    }
+
+    #[test]
+    fn what_an_interrupted_founding_left_is_removed_and_founded_again_without_an_order() {
+        let left = plan(healthy(), &Seen { founding: true, has_data: true, joined: None });
+        assert!(matches!(left.ops(), [Op::Discard]) && left.output::<EtcdEntry>(EtcdEntry::ID).is_none());
+        let again = plan(healthy(), &Seen { founding: true, ..Seen::default() });
+        assert_eq!(again.output::<EtcdEntry>(EtcdEntry::ID).map(|entry| entry.kind), Some(EntryKind::New));
+    }
+
+    #[tokio::test]
+    async fn the_mark_of_a_founding_and_its_data_come_and_go() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = Disk::below(folder.path());
+        std::fs::create_dir_all(disk.path(DATA_FOLDER).join("member/wal")).expect("a member");
+        let (view, mut service) = (View::of([], SystemTime::UNIX_EPOCH), EtcdService::new(disk));
+        for (op, founding, has_data) in
+            [(Op::Begin, true, true), (Op::Discard, true, false), (Op::Found, false, false)]
+        {
+            service.apply(op).await.expect("applied");
+            let seen = service.observe(&view).await.expect("seen");
+            assert_eq!((seen.founding, seen.has_data), (founding, has_data));
+        }
     }
 }
