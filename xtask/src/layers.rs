@@ -1,4 +1,4 @@
-//! `cargo xtask test`, what CI runs: all layers of tests but those on request, or those that are named.
+//! `cargo xtask test`, what CI runs: all layers of tests, or those that are named.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -15,39 +15,24 @@ pub struct Layer {
     pub name: &'static str,
     /// What it runs.
     pub about: &'static str,
-    /// Whether it runs only when it is named.
-    pub on_request: bool,
     run: fn() -> Result<()>,
 }
 
 /// Weakest that can fail first.
 pub const LAYERS: &[Layer] = &[
-    Layer { name: "tidy", about: "format and the rules of the house", on_request: false, run: house },
+    Layer { name: "tidy", about: "format and the rules of the house", run: house },
     Layer {
         name: "unit",
         about: "unit, property, conformance and namespace tests, and those against programs of the kit",
-        on_request: false,
         run: unit,
     },
     Layer {
         name: "fuzz",
         about: "every parser of bytes that nobody vouches for, 60 s in all",
-        on_request: false,
         run: fuzz::run,
     },
-    Layer {
-        name: "container",
-        about: "a container machine to Ready, by stock clients",
-        on_request: false,
-        run: container,
-    },
-    // An emulated boot takes ten minutes on a slow host, which is too much for every change.
-    Layer {
-        name: "qemu",
-        about: "the disk image in QEMU to Ready, by stock clients; on request",
-        on_request: true,
-        run: qemu,
-    },
+    Layer { name: "container", about: "a container machine to Ready, by stock clients", run: container },
+    Layer { name: "qemu", about: "the disk image in QEMU to Ready, by stock clients", run: qemu },
 ];
 
 /// Components of the kit that tests run, with the programs of each.
@@ -73,10 +58,7 @@ pub fn run(args: &[String]) -> Result<()> {
     let began = Instant::now();
     host::ensure_packages(&[host::BUILD, host::TEST].concat())?;
     let (mut passed, mut failed) = (0, Vec::new());
-    let is_wanted = |layer: &&Layer| match args {
-        [] => !layer.on_request,
-        named => named.iter().any(|name| name == layer.name),
-    };
+    let is_wanted = |layer: &&Layer| args.is_empty() || args.iter().any(|name| name == layer.name);
     for layer in LAYERS.iter().filter(is_wanted) {
         eprintln!("== {}: {}", layer.name, layer.about);
         let began = Instant::now();

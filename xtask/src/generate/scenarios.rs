@@ -7,7 +7,7 @@ use crate::layers::LAYERS;
 
 const HEAD: &str = "# Tests
 
-`cargo xtask test` is what CI runs: all layers but those on request, weakest that can fail first; `cargo xtask test LAYER` runs one.
+`cargo xtask test` is what CI runs: all layers, weakest that can fail first; `cargo xtask test LAYER` runs one.
 ";
 
 const SCENARIOS: &str = "\n## Scenarios

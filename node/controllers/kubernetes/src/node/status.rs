@@ -89,7 +89,10 @@ impl Driver for Nodes {
             if affiliate.control_plane.is_some() {
                 planes.extend(affiliate.addresses.iter().copied());
             }
-            plan.put_in("cluster-raw", format!("k8s/{name}"), affiliate);
+            // Until our identity is on our node it would be another member of the same name.
+            if name != own || object::annotation(node, NODE_ID).is_some() {
+                plan.put_in("cluster-raw", format!("k8s/{name}"), affiliate);
+            }
         }
         if !planes.is_empty() {
             plan.put(
@@ -159,6 +162,9 @@ fn affiliate(node: &Value, api_port: i64) -> Affiliate {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use corten_resource::testing::resource;
     use serde_json::json;
 
     use super::*;
@@ -182,5 +188,21 @@ mod tests {
         let status = status(&node);
         assert!(status.node_ready && !status.unschedulable);
         assert_eq!(status.pod_cidrs.len(), 1);
+    }
+
+    #[test]
+    fn our_own_node_is_no_second_member_before_it_bears_our_identity() {
+        let node = |name: &str, identity: &[(&str, &str)]| {
+            let annotations: BTreeMap<_, _> = identity.iter().copied().collect();
+            json!({ "metadata": { "name": name, "uid": "u", "annotations": annotations } })
+        };
+        let name = Nodename { nodename: "cp-1".into(), ..Nodename::default() };
+        let view = View::of([resource(Nodename::ID, name)], SystemTime::UNIX_EPOCH);
+        let affiliates = |nodes: Vec<Value>| -> Vec<String> {
+            let plan = Nodes::new(Disk::machine()).plan(&view, &Some(nodes));
+            plan.outputs::<Affiliate>().iter().map(|affiliate| affiliate.id().to_owned()).collect()
+        };
+        assert_eq!(affiliates(vec![node("cp-1", &[]), node("other", &[])]), ["k8s/other"]);
+        assert_eq!(affiliates(vec![node("cp-1", &[(NODE_ID, "abc")])]), ["k8s/cp-1"]);
     }
 }
