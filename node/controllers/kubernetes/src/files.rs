@@ -227,7 +227,11 @@ impl Disk {
         }
         io::Write::write_all(&mut handle, &file.content)?;
         handle.set_permissions(std::fs::Permissions::from_mode(file.mode))?;
-        std::fs::rename(&temporary, &place)
+        // Some of these are the machine's identity: whoever reads one must find it again after a loss of power. On the
+        // tmpfs where the others are it costs nothing.
+        handle.sync_all()?;
+        std::fs::rename(&temporary, &place)?;
+        std::fs::File::open(folder)?.sync_all()
     }
 }
 
