@@ -80,7 +80,6 @@ pub fn corten(steps: &mut Steps) -> Result<PathBuf> {
 }
 
 /// A cargo command in this repository.
-#[expect(clippy::disallowed_methods, reason = "runs on the developer's host, not on a machine")]
 #[must_use]
 pub fn cargo_command(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -63,7 +63,6 @@ pub fn run() -> Result<()> {
 }
 
 /// Fuzz tests of the sources.
-#[expect(clippy::disallowed_methods, reason = "runs on the developer's host, not on a machine")]
 fn targets(root: &Path) -> Result<Vec<Target>> {
     let output = Command::new("git")
         .args(["grep", "--untracked", "--name-only", "--fixed-strings", MARK, "--", "*.rs", ":!xtask"])
@@ -134,7 +133,6 @@ fn package_name(manifest: &Path) -> Result<String> {
 }
 
 /// Full names of a program's tests.
-#[expect(clippy::disallowed_methods, reason = "runs on the developer's host, not on a machine")]
 fn list(program: &Path) -> Result<Vec<String>> {
     let output = Command::new(program)
         .args(["--list", "--format", "terse"])
@@ -160,7 +158,6 @@ fn find<'a>(target: &Target, programs: &'a Programs) -> Result<(&'a Path, &'a st
 }
 
 /// Runs a fuzz test: how many inputs it took, or what it said when it failed.
-#[expect(clippy::disallowed_methods, reason = "runs on the developer's host, not on a machine")]
 fn fuzz(folder: &Path, program: &Path, test: &str, share: Duration) -> Result<Result<u64, String>> {
     let output = Command::new(program)
         .args(["--exact", test, "--nocapture"])

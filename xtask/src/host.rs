@@ -27,7 +27,6 @@ pub fn missing_commands() -> Vec<String> {
 ///
 /// # Errors
 /// When they cannot be installed.
-#[expect(clippy::disallowed_methods, reason = "runs on the developer's host, not on a machine")]
 pub fn ensure_packages(wanted: &[&str]) -> Result<()> {
     let Ok(query) = Command::new("dpkg-query").args(["-W", "-f=${Package} ${Status}\n"]).output() else {
         eprintln!(

@@ -214,7 +214,6 @@ fn build_own(wanted: &Wanted) -> Result<()> {
 }
 
 /// Compiles without shared libraries: the root's C library is not the building host's.
-#[expect(clippy::disallowed_methods, reason = "cargo runs on the developer's host, not on a machine")]
 fn build_programs(packages: &[&str]) -> Result<()> {
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(kit::repository())

@@ -1,5 +1,10 @@
 //! `cargo xtask`: the one front door for developers.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "runs on the developer's host, in real time, and starts programs there"
+)]
+
 mod bench;
 mod build;
 mod check;

@@ -115,7 +115,6 @@ fn sizes(repository: &Path, figures: &mut Map<String, Value>, misses: &mut Vec<S
 }
 
 /// Compiles the node's programs in a folder that is empty before and gone afterwards.
-#[expect(clippy::disallowed_methods, reason = "cargo runs on the developer's host, and its time is real")]
 fn build_time(repository: &Path, figures: &mut Map<String, Value>, misses: &mut Vec<String>) -> Result<()> {
     let folder = repository.join("target/spec-build");
     if folder.exists() {
@@ -148,7 +147,6 @@ fn build_time(repository: &Path, figures: &mut Map<String, Value>, misses: &mut 
 }
 
 /// A Ready machine that nobody asks anything.
-#[expect(clippy::disallowed_methods, reason = "a machine on this host runs in real time")]
 fn machine(wanted: &Wanted, figures: &mut Map<String, Value>, misses: &mut Vec<String>) -> Result<()> {
     let mut cx = Cx::new(wanted.options.clone(), "spec")?;
     let node = Node::tell(&mut cx)?;

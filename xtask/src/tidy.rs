@@ -81,7 +81,6 @@ impl House {
 }
 
 /// Files of the repository, also those that are not committed yet.
-#[expect(clippy::disallowed_methods, reason = "runs on the developer's host, not on a machine")]
 fn tracked(root: &Path) -> Result<Vec<String>> {
     let output =
         Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root).output()?;

@@ -76,8 +76,10 @@ impl Parts {
         let platform = Platform::Container;
         let events = Events::new(clock.clone(), &rng);
         let (init, init_events, _) = corten_supervisor::Client::new(paths::INIT_SOCKET);
-        let backends =
-            Backends::new(Processes::new(init, init_events), Containers::new().expect("containers"));
+        let backends = Backends::new(
+            Processes::new(init, init_events),
+            Containers::new(Clock::system()).expect("containers"),
+        );
         let generations = Generations::below("/nonexistent".as_ref());
         Self {
             configuration: Configuration::new(state.clone(), generations, platform),

@@ -79,7 +79,7 @@ async fn run() -> anyhow::Result<()> {
     let _init = spawn("init connection", driver);
     let processes = Processes::new(init.clone(), init_events);
     let notices = processes.subscribe();
-    let backends = Backends::new(processes, Containers::new()?);
+    let backends = Backends::new(processes, Containers::new(clock.clone())?);
     let services = Services::new(state.clone(), events.clone(), backends, clock.clone(), rng.clone());
     let configuration =
         Configuration::new(state.clone(), Generations::below(Path::new(paths::STATE)), platform);

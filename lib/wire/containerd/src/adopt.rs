@@ -31,13 +31,19 @@ const LEASE: Duration = Duration::from_secs(600);
 
 impl Namespace {
     /// Makes an image known that lies unpacked on this machine. The layers are made known in the namespace of the
-    /// layers; elsewhere only the name and what it points at are recorded.
+    /// layers; elsewhere only the name and what it points at are recorded. What an adoption leaves that is interrupted
+    /// goes some minutes after `now`.
     ///
     /// # Errors
     /// When containerd fails or is away, or a layer cannot be linked.
-    pub async fn adopt(&self, image: &UnpackedImage, labels: &BTreeMap<String, String>) -> Result<(), Error> {
+    pub async fn adopt(
+        &self,
+        image: &UnpackedImage,
+        labels: &BTreeMap<String, String>,
+        now: SystemTime,
+    ) -> Result<(), Error> {
         let lease = self.unique("adopt");
-        let expiry = prost_types::Timestamp::from(SystemTime::now() + LEASE).to_string();
+        let expiry = prost_types::Timestamp::from(now + LEASE).to_string();
         let request = leases::CreateRequest {
             id: lease.clone(),
             labels: BTreeMap::from([("containerd.io/gc.expire".to_owned(), expiry)]),
@@ -195,7 +201,7 @@ mod tests {
         let lowest = mount("bind", "/s/1/fs", &["rw", "rbind"]);
         let higher =
             mount("overlay", "overlay", &["workdir=/s/2/work", "upperdir=/s/2/fs", "lowerdir=/s/1/fs"]);
-        assert_eq!(upper(&[lowest.clone()]), Some("/s/1/fs".into()));
+        assert_eq!(upper(std::slice::from_ref(&lowest)), Some("/s/1/fs".into()));
         assert_eq!(upper(&[higher]), Some("/s/2/fs".into()));
         assert_eq!(upper(&[mount("overlay", "overlay", &[])]), None);
         assert_eq!(upper(&[lowest.clone(), lowest]), None);

@@ -16,7 +16,7 @@ mod fixture;
 mod registry;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use corten_containerd::spec::Mount;
 use corten_containerd::{
@@ -94,7 +94,7 @@ async fn an_image_that_lies_unpacked_is_used_where_it_lies() {
     let labels =
         BTreeMap::from([IMAGE_MANAGED, IMAGE_PINNED].map(|(key, value)| (key.to_owned(), value.to_owned())));
     for namespace in [&layers, &namespace, &layers] {
-        namespace.adopt(&images[0], &labels).await.unwrap();
+        namespace.adopt(&images[0], &labels, SystemTime::now()).await.unwrap();
         assert_eq!(namespace.image(IMAGE).await.unwrap().labels, labels);
     }
     // Another image goes with all that only it refers to; what was adopted stays.
@@ -120,7 +120,7 @@ async fn an_image_that_lies_unpacked_is_used_where_it_lies() {
     assert!(layers.image_config(IMAGE).await.is_err());
     assert!(folder.join("hello").is_file(), "the files are not containerd's to remove");
     // And once more from nothing.
-    layers.adopt(&images[0], &labels).await.unwrap();
+    layers.adopt(&images[0], &labels, SystemTime::now()).await.unwrap();
     assert_eq!(layers.image_config(IMAGE).await.unwrap().diff_ids.len(), 1);
 }
 

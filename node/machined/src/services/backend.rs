@@ -49,9 +49,7 @@ impl Backends {
     pub(super) fn of(&self, runner: Runner) -> Backend {
         match (&self.0, runner) {
             (Kinds::Both(processes, _), Runner::Process) => Backend::Process(processes.clone()),
-            (Kinds::Both(_, containers), Runner::Container) => {
-                Backend::Container(containers.as_ref().clone())
-            }
+            (Kinds::Both(_, containers), Runner::Container) => Backend::Container(containers.clone()),
             #[cfg(test)]
             (Kinds::Fake(fake), _) => Backend::Fake(fake.clone()),
         }
@@ -61,7 +59,7 @@ impl Backends {
 /// One backend.
 pub(super) enum Backend {
     Process(Processes),
-    Container(Containers),
+    Container(Box<Containers>),
     #[cfg(test)]
     Fake(fake::Fake),
 }

@@ -16,9 +16,12 @@ const GOVERNOR: &str = "sys.devices.system.cpu.cpu0.cpufreq.scaling_governor";
 const OWNER: &str = "runtime.KernelParam";
 const CONTROLLER: &str = KernelParamsApply::<Fake>::NAME;
 
+/// What was written, in order, and what is there.
+type Written = (Vec<String>, BTreeMap<String, String>);
+
 /// Writes one by one, and values by name; a value with a `!` in front takes no other.
 #[derive(Clone, Default)]
-struct Fake(Arc<Mutex<(Vec<String>, BTreeMap<String, String>)>>);
+struct Fake(Arc<Mutex<Written>>);
 
 impl Fake {
     fn with(values: &[(&str, &str)]) -> Self {

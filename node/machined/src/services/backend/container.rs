@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use corten_base::{blocking, paths};
+use corten_base::{Clock, blocking, paths};
 use corten_containerd::spec::Mount;
 use corten_containerd::{
     Client, IMAGE_MANAGED, IMAGE_PINNED, KUBERNETES, Namespace, NewContainer, Output, PullOptions, Rootfs,
@@ -39,6 +39,7 @@ const REGISTRY_HOSTS: &str = "/etc/cri/conf.d/hosts";
 pub struct Containers {
     namespace: Namespace,
     client: Client,
+    clock: Clock,
     missing_capabilities: Arc<[&'static str]>,
 }
 
@@ -47,10 +48,10 @@ impl Containers {
     ///
     /// # Errors
     /// Never in practice: the namespace's name is a constant.
-    pub fn new() -> anyhow::Result<Self> {
+    pub fn new(clock: Clock) -> anyhow::Result<Self> {
         let client = Client::lazy(paths::CRI_SOCKET);
         let namespace = client.namespace(SYSTEM)?.with_layers_of(&client.namespace(KUBERNETES)?);
-        Ok(Self { namespace, client, missing_capabilities: missing_capabilities().into() })
+        Ok(Self { namespace, client, clock, missing_capabilities: missing_capabilities().into() })
     }
 
     pub(super) async fn ensure(
@@ -162,7 +163,7 @@ impl Containers {
             let is_known = |image: &UnpackedImage| known.iter().any(|known| known.name == image.name);
             for image in cached.iter().filter(|image| only.is_none_or(|only| only == image.name)) {
                 if !is_known(image) {
-                    namespace.adopt(image, &labels()).await?;
+                    namespace.adopt(image, &labels(), self.clock.now()).await?;
                 }
             }
         }
