@@ -219,11 +219,12 @@ fn filled(folder: &Path, root: &Path) -> Result<u64> {
     }
     let device = fs::metadata(folder).with_context(|| format!("cannot look at {}", folder.display()))?.dev();
     let mut bytes = 0;
-    let Ok(entries) = fs::read_dir(folder) else { return Ok(0) };
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
     for path in entries.flatten().map(|entry| entry.path()) {
         // It may be gone by now.
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
         match metadata.is_dir() {
+            // A folder may go while it is looked at, too.
             true if metadata.dev() == device => bytes += filled(&path, root).unwrap_or_default(),
             true => {}
             false => bytes += metadata.blocks() * 512,

@@ -10,7 +10,6 @@ use corten_harness::qemu::{Program, find_uefi};
 use corten_harness::{
     Bind, ContainerMachine, ContainerSpec, Forward, LabSpec, Lifetime, Phase, QemuMachine, QemuSpec,
 };
-
 use rustix::fs::{SeekFrom as Place, seek};
 
 /// Port of the machine API.

@@ -231,9 +231,11 @@ impl ContainerMachine {
     /// The logs that tell what happened, for a failed test.
     pub fn evidence(&self) -> String {
         let mut text = tail(&self.spec.folder.join("launcher.log"), 20) + &tail(&self.console(), 40);
-        let running = self.root().map(|root| ["run/log", "var/log"].map(|folder| root.join(folder)));
-        let folders =
-            running.unwrap_or_else(|_| ["run", "var/log"].map(|folder| self.spec.folder.join(folder)));
+        // Of a machine that has ended only the folders of this host are left.
+        let folders = self.root().map_or_else(
+            |_| vec![self.spec.folder.join("var/log")],
+            |root| vec![root.join("run/log"), root.join("var/log")],
+        );
         for folder in folders {
             for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
                 if path.extension().is_some_and(|extension| extension == "log") {

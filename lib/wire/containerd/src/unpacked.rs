@@ -176,6 +176,15 @@ mod tests {
     }
 
     #[test]
+    fn no_index_makes_the_parser_panic_and_no_digest_leaves_the_layout() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            for entry in parse::<Index>(bytes).into_iter().flat_map(|index| index.manifests) {
+                assert!(hex_of(&entry.digest).is_none_or(|hex| !hex.contains(['/', '.'])));
+            }
+        });
+    }
+
+    #[test]
     fn a_digest_that_is_a_path_is_refused() {
         let folder = layout(true);
         let evil = r#"{"manifests":[{"mediaType":"m","digest":"sha256:../../../etc/passwd","annotations":{"io.containerd.image.name":"a"}}]}"#;
