@@ -1,17 +1,29 @@
-//! `cargo xtask bench [NAME]`: measures side by side with something comparable. Without a name it lists what there is.
+//! `cargo xtask bench`: measures side by side with something comparable, in the same run.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use clap::Parser;
-use corten_bench::{BENCHES, boot};
+use clap::{Parser, Subcommand};
+use corten_bench::boot;
 use corten_e2e::Mode;
 use corten_harness::cleanup::Cleanup;
 use corten_harness::preflight;
 
 use crate::progress::Steps;
 use crate::{build, host, kit};
+
+/// Measure side by side with a peer, in the same run.
+#[derive(Debug, Parser)]
+pub struct Bench {
+    #[command(subcommand)]
+    name: Name,
+}
+
+#[derive(Debug, Subcommand)]
+enum Name {
+    Boot(Boot),
+}
 
 /// Boot our image and the floor alternately and compare the seconds from the kernel's first line to a Ready node.
 ///
@@ -21,8 +33,6 @@ use crate::{build, host, kit};
 /// Time in which our machine waits for nothing but the client that bootstraps it is printed and left out.
 #[derive(Debug, Parser)]
 #[command(
-    name = "cargo xtask bench boot",
-    bin_name = "cargo xtask bench boot",
     after_help = "Budgets (SPECIFICATION.md): container 1.5; QEMU 1.25 at the first boot, 1.1 later.\n\n\
                   Examples:\n  cargo xtask bench boot --container --rounds 1 --history\n  cargo xtask bench boot --json"
 )]
@@ -53,22 +63,11 @@ struct Boot {
 /// Runs the command.
 ///
 /// # Errors
-/// When there is no such benchmark, a part is missing or a budget is not held.
-pub fn run(args: &[String]) -> Result<()> {
-    let Some((name, rest)) = args.split_first() else { return list() };
-    match corten_bench::find(name)?.name {
-        "boot" => boot(&Boot::parse_from(std::iter::once("boot".to_owned()).chain(rest.iter().cloned()))),
-        other => bail!("the benchmark `{other}` has no command"),
+/// When a part is missing or a budget is not held.
+pub fn run(bench: &Bench) -> Result<()> {
+    match &bench.name {
+        Name::Boot(wanted) => boot(wanted),
     }
-}
-
-fn list() -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "cargo xtask bench NAME, with --help for more; there are:")?;
-    for bench in BENCHES {
-        writeln!(out, "  {:<8} {}", bench.name, bench.about)?;
-    }
-    Ok(())
 }
 
 fn boot(wanted: &Boot) -> Result<()> {
@@ -119,11 +118,5 @@ mod tests {
         for wrong in ["boot --container --qemu", "boot --rounds 0", "boot --slow"] {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn an_unknown_benchmark_is_refused_by_name() {
-        let told = run(&["roof".to_owned()]).expect_err("refused").to_string();
-        assert!(told.contains("`roof`") && told.contains("boot"), "{told}");
     }
 }

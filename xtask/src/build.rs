@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use corten_image_builder::Flavour;
 use sha2::{Digest, Sha256};
 
 use crate::progress::Steps;
@@ -22,15 +23,14 @@ pub fn image(flavour: &str, kubernetes_version: &str, steps: &mut Steps) -> Resu
     steps.run("programs of the machine", image::programs)?;
     let folder = kit::repository().join("target/image").join(flavour);
     let (key, stamp) = (key(flavour, kubernetes_version)?, folder.join(image::STAMP));
-    let mut args = vec![flavour.to_owned()];
-    if kubernetes_version != corten_config::defaults::KUBERNETES_VERSION {
-        args.extend(["--kubernetes".to_owned(), kubernetes_version.to_owned()]);
-    }
+    let mut more = vec![kubernetes_version.to_owned()];
+    more.retain(|version| version != corten_config::defaults::KUBERNETES_VERSION);
+    let known = Flavour::from_name(flavour).with_context(|| format!("there is no flavour `{flavour}`"))?;
     steps.run(&format!("image {flavour}"), || {
         if fs::read_to_string(&stamp).is_ok_and(|built| built == key) {
             return Ok(());
         }
-        image::run(&args)?;
+        image::run(&image::Image::usual(known, more))?;
         fs::write(&stamp, &key).with_context(|| format!("cannot write {}", stamp.display()))
     })?;
     Ok(folder)

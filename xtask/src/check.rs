@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use clap::Parser;
 
 use crate::build::{cargo, cargo_command};
 use crate::progress::Steps;
@@ -16,16 +17,23 @@ use crate::{kit, tidy};
 /// Files of the root that every crate depends on.
 const COMMON: [&str; 4] = ["Cargo.toml", "Cargo.lock", "clippy.toml", "rust-toolchain.toml"];
 
+/// The fast loop: format, tidy, and clippy and tests of the crates that were touched.
+#[derive(Debug, Parser)]
+pub struct Check {
+    /// Crates to check instead of those that were touched.
+    crates: Vec<String>,
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// When anything is not as it should be.
-pub fn run(args: &[String]) -> Result<()> {
+pub fn run(check: &Check) -> Result<()> {
     let mut steps = Steps::default();
     steps.run("format", || cargo(&["fmt", "--all", "--check"]))?;
-    steps.run("tidy", || tidy::run(&[]))?;
+    steps.run("tidy", || tidy::run(&tidy::Tidy::default()))?;
     let packages = packages()?;
-    let (names, why) = match args {
+    let (names, why) = match check.crates.as_slice() {
         [] => touched(&packages)?,
         named => (named.to_vec(), "as named".to_owned()),
     };

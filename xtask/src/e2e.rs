@@ -1,13 +1,11 @@
-//! `cargo xtask e2e NAME`: tells a scenario (see `--list`).
-//!
-//! Options: `--container` or `--qemu` (the scenario's first kind otherwise), `--client talosctl|corten`, `--image FOLDER`, `--seed N`,
-//! `--rounds N`, `--port FIRST` (ports of the loopback from there on), `--json` (the last line of standard output is
-//! one object), `--all` (every scenario on every kind of machine), `--list`.
+//! `cargo xtask e2e`: tells scenarios with real machines and stock clients.
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
+use clap::{Parser, ValueEnum};
 use corten_e2e::{Client, Mode, Options, SCENARIOS, Scenario};
 use corten_harness::cleanup::Cleanup;
 use serde_json::json;
@@ -15,22 +13,86 @@ use serde_json::json;
 use crate::progress::Steps;
 use crate::{build, host, kit};
 
-/// What is asked for.
-struct Wanted {
+/// Tell scenarios with real machines and stock clients.
+#[derive(Debug, Parser)]
+pub struct E2e {
+    /// Scenarios to tell; `--list` names them.
+    #[arg(required_unless_present_any = ["all", "list"])]
     names: Vec<String>,
+    /// Every scenario, on every kind of machine that it can be told with.
+    #[arg(long, conflicts_with = "names")]
     all: bool,
+    /// Name the scenarios, the kinds of machines of each and what each shows.
+    #[arg(long)]
     list: bool,
+    /// Container machines (else the first kind that the scenario has).
+    #[arg(long, conflicts_with_all = ["qemu", "all"])]
+    container: bool,
+    /// QEMU machines.
+    #[arg(long, conflicts_with = "all")]
+    qemu: bool,
+    /// Which program drives the machine API.
+    #[arg(long, value_enum, default_value = "talosctl")]
+    client: Driver,
+    /// Take the image in this folder instead of building what has changed.
+    #[arg(long)]
+    image: Option<PathBuf>,
+    /// Seed of everything that is random in a scenario; the kernel's choice, printed, if absent.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How often a scenario repeats what it repeats.
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// First of the ports of the loopback that machines use.
+    #[arg(long, default_value_t = 52_000)]
+    port: u16,
+    /// The last line of standard output is one JSON object.
+    #[arg(long)]
     json: bool,
-    mode: Option<Mode>,
-    options: Options,
+}
+
+/// Programs that drive the machine API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Driver {
+    /// The unmodified client of Talos.
+    Talosctl,
+    /// Our own.
+    Corten,
+}
+
+impl E2e {
+    /// What every scenario is told; the kind of machine is each one's own.
+    fn options(&self) -> Options {
+        let seed = || u64::from_le_bytes(corten_base::Rng::kernel().bytes::<8>()) >> 32;
+        Options {
+            repository: kit::repository(),
+            mode: Mode::Container,
+            image: self.image.clone(),
+            client: match self.client {
+                Driver::Talosctl => Client::Talosctl,
+                Driver::Corten => Client::Corten,
+            },
+            first_port: self.port,
+            seed: self.seed.unwrap_or_else(seed),
+            rounds: self.rounds,
+        }
+    }
+
+    /// The kind of machine that is asked for.
+    const fn mode(&self) -> Option<Mode> {
+        match (self.container, self.qemu) {
+            (true, _) => Some(Mode::Container),
+            (_, true) => Some(Mode::Qemu),
+            _ => None,
+        }
+    }
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When an argument is unknown or a scenario fails.
-pub fn run(args: &[String]) -> Result<()> {
-    let wanted = parse(args)?;
+/// When there is no such scenario, or one fails.
+pub fn run(wanted: &E2e) -> Result<()> {
     let mut out = std::io::stdout().lock();
     if wanted.list {
         for scenario in SCENARIOS {
@@ -39,13 +101,13 @@ pub fn run(args: &[String]) -> Result<()> {
         }
         return Ok(());
     }
-    let chosen = chosen(&wanted)?;
-    build_missing(&wanted, &chosen)?;
+    let chosen = chosen(wanted)?;
+    build_missing(wanted, &chosen)?;
     Cleanup::handle_interrupts()?;
     let mut reports = Vec::new();
+    let options = wanted.options();
     for (scenario, mode) in chosen {
-        let options = Options { mode, ..wanted.options.clone() };
-        reports.push(corten_e2e::run(scenario, options)?);
+        reports.push(corten_e2e::run(scenario, Options { mode, ..options.clone() })?);
     }
     let ok = reports.iter().all(|report| report.ok);
     if wanted.json {
@@ -63,7 +125,7 @@ pub fn run(args: &[String]) -> Result<()> {
 }
 
 /// Builds what the scenarios need and what is not there yet.
-fn build_missing(wanted: &Wanted, chosen: &[(&'static Scenario, Mode)]) -> Result<()> {
+fn build_missing(wanted: &E2e, chosen: &[(&'static Scenario, Mode)]) -> Result<()> {
     let mut steps = Steps::default();
     steps.run("packages of the host", || host::ensure_packages(host::BUILD))?;
     let mut parts = vec!["kubernetes", "clients/talosctl"];
@@ -71,10 +133,10 @@ fn build_missing(wanted: &Wanted, chosen: &[(&'static Scenario, Mode)]) -> Resul
         parts.push("debian/qemu");
     }
     steps.run("parts that run on the host", || kit::open()?.make(&parts))?;
-    if wanted.options.client == Client::Corten {
+    if wanted.client == Driver::Corten {
         build::corten(&mut steps)?;
     }
-    if wanted.options.image.is_none() {
+    if wanted.image.is_none() {
         let flavours: BTreeSet<_> =
             chosen.iter().flat_map(|(scenario, mode)| scenario.flavours(*mode)).collect();
         for flavour in flavours {
@@ -85,58 +147,15 @@ fn build_missing(wanted: &Wanted, chosen: &[(&'static Scenario, Mode)]) -> Resul
 }
 
 /// The scenarios with the kinds of machines to tell them with.
-fn chosen(wanted: &Wanted) -> Result<Vec<(&'static Scenario, Mode)>> {
+fn chosen(wanted: &E2e) -> Result<Vec<(&'static Scenario, Mode)>> {
     if wanted.all {
         let pairs = |scenario: &'static Scenario| scenario.modes.iter().map(move |mode| (scenario, *mode));
         return Ok(SCENARIOS.iter().flat_map(pairs).collect());
     }
-    ensure!(!wanted.names.is_empty(), "which scenario? `cargo xtask e2e --list` names them");
     let choose = |name: &String| {
         let scenario = corten_e2e::find(name)?;
         let first = scenario.modes.first().copied().unwrap_or(Mode::Container);
-        Ok((scenario, wanted.mode.unwrap_or(first)))
+        Ok((scenario, wanted.mode().unwrap_or(first)))
     };
     wanted.names.iter().map(choose).collect()
-}
-
-fn parse(args: &[String]) -> Result<Wanted> {
-    let seed = corten_base::Rng::kernel().bytes::<8>();
-    let options = Options {
-        repository: kit::repository(),
-        mode: Mode::Container,
-        image: None,
-        client: Client::Talosctl,
-        first_port: 52_000,
-        seed: u64::from_le_bytes(seed) >> 32,
-        rounds: None,
-    };
-    let mut wanted = Wanted { names: Vec::new(), all: false, list: false, json: false, mode: None, options };
-    let mut rest = args.iter();
-    while let Some(option) = rest.next() {
-        let mut value = || rest.next().with_context(|| format!("`{option}` needs a value"));
-        let options = &mut wanted.options;
-        match option.as_str() {
-            "--all" => wanted.all = true,
-            "--list" => wanted.list = true,
-            "--json" => wanted.json = true,
-            "--container" => wanted.mode = Some(Mode::Container),
-            "--qemu" => wanted.mode = Some(Mode::Qemu),
-            "--image" => options.image = Some(value()?.into()),
-            "--client" => options.client = client(value()?)?,
-            "--seed" => options.seed = value()?.parse().context("the seed is not a number")?,
-            "--rounds" => options.rounds = Some(value()?.parse().context("the rounds are not a number")?),
-            "--port" => options.first_port = value()?.parse().context("the port is not one")?,
-            other if other.starts_with('-') => bail!("`{other}` is not an option"),
-            name => wanted.names.push(name.to_owned()),
-        }
-    }
-    Ok(wanted)
-}
-
-fn client(name: &str) -> Result<Client> {
-    match name {
-        "talosctl" => Ok(Client::Talosctl),
-        "corten" => Ok(Client::Corten),
-        other => bail!("`{other}` is no client; there are talosctl and corten"),
-    }
 }

@@ -12,6 +12,7 @@ mod scenarios;
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
+use clap::Parser;
 
 use crate::kit;
 
@@ -33,17 +34,20 @@ const PAGES: &[Page] = &[
 /// Stands above every page.
 const NOTICE: &str = "<!-- Written by `cargo xtask gen` from the code; change the code instead. -->\n\n";
 
+/// Write the pages of the handbook that come from code.
+#[derive(Debug, Parser)]
+pub struct Gen {
+    /// Write nothing, and name the pages that are not as the code has them.
+    #[arg(long)]
+    check: bool,
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// When a page cannot be made, or with `--check` when one is not as the code has it.
-pub fn run(args: &[String]) -> Result<()> {
-    let check = match args {
-        [] => false,
-        [option] if option == "--check" => true,
-        _ => anyhow::bail!("usage: cargo xtask gen [--check]"),
-    };
-    if check {
+pub fn run(wanted: &Gen) -> Result<()> {
+    if wanted.check {
         let stale = stale()?;
         ensure!(stale.is_empty(), "{}", stale.join("\n"));
         return Ok(());

@@ -9,17 +9,14 @@
 //! disk.raw           disk with EFI, META and, unless refused, IMAGECACHE
 //! sbom.spdx.json     bill of materials
 //! ```
-//!
-//! Options: `--init PATH` and `--machined PATH` (else both are built, static), `--platform NAME`,
-//! `--argument KERNEL-ARGUMENT` (repeat), `--kubernetes VERSION` (repeat: more versions in the image
-//! cache), `--no-image-cache`, `--only rootfs|images|boot` (boot takes the images that are there), `--quick` (compress less).
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, ValueEnum};
 use corten_base::{Arch, version};
 use corten_image_builder::disk::{self, Partition};
 use corten_image_builder::images::{self, Programs};
@@ -41,15 +38,85 @@ const ROOT: &[&str] = &["containerd", "runc", "cni", "debian/base", "debian/buil
 /// Components whose programs are in OCI images.
 const IMAGES: &[&str] = &["kubernetes", "etcd", "coredns", "flannel", "pause", "hello", "debian/node-tools"];
 
-/// What the command line asks for.
-struct Wanted {
-    profile: Profile,
+/// Build a root, OCI images, UKI and disk of one flavour into target/image/FLAVOUR.
+#[derive(Debug, Parser)]
+pub struct Image {
+    /// What the image is for: container (namespaces of a host), cloud (virtual machines) or metal.
+    #[arg(value_parser = flavour)]
+    flavour: Flavour,
+    /// Program for PID 1, instead of building it.
+    #[arg(long)]
     init: Option<PathBuf>,
+    /// Program with machined, apid, trustd and dataplane, instead of building it.
+    #[arg(long)]
     machined: Option<PathBuf>,
-    more_kubernetes: Vec<String>,
-    image_cache: bool,
-    only: Option<String>,
-    effort: Effort,
+    /// Platform that the kernel's command line names.
+    #[arg(long)]
+    platform: Option<String>,
+    /// One more argument for the kernel; can be repeated.
+    #[arg(long)]
+    argument: Vec<String>,
+    /// One more version of Kubernetes for the image cache; can be repeated.
+    #[arg(long, value_name = "VERSION")]
+    kubernetes: Vec<String>,
+    /// Leave the volume with the image cache away.
+    #[arg(long)]
+    no_image_cache: bool,
+    /// Build only a part; `boot` takes the images that are there.
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+    /// Compress less, for one who waits.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// A part of what is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The root as a folder.
+    Rootfs,
+    /// The OCI images.
+    Images,
+    /// Root, UKI and disk.
+    Boot,
+}
+
+fn flavour(name: &str) -> Result<Flavour, String> {
+    Flavour::from_name(name).ok_or_else(|| "there are container, cloud and metal".to_owned())
+}
+
+impl Image {
+    /// What is built of a flavour unless one asks for something else.
+    pub fn usual(flavour: Flavour, more_kubernetes: Vec<String>) -> Self {
+        Self {
+            flavour,
+            init: None,
+            machined: None,
+            platform: None,
+            argument: Vec::new(),
+            kubernetes: more_kubernetes,
+            no_image_cache: false,
+            only: None,
+            quick: false,
+        }
+    }
+
+    fn profile(&self) -> Profile {
+        let mut profile = Profile::new(self.flavour, Arch::current());
+        if let Some(platform) = &self.platform {
+            profile.platform.clone_from(platform);
+        }
+        profile.extra_arguments.extend(self.argument.iter().cloned());
+        profile
+    }
+
+    fn wants(&self, parts: &[Part]) -> bool {
+        self.only.is_none_or(|only| parts.contains(&only))
+    }
+
+    const fn effort(&self) -> Effort {
+        if self.quick { Effort::Quick } else { Effort::Small }
+    }
 }
 
 /// File beside an image that tells which inputs it was made from.
@@ -61,82 +128,43 @@ type Components = std::collections::BTreeMap<String, Made>;
 /// Runs the command.
 ///
 /// # Errors
-/// When an argument is unknown, a part is missing or an image breaks a rule.
-pub fn run(args: &[String]) -> Result<()> {
-    let wanted = parse(args)?;
-    let out = kit::repository().join("target/image").join(wanted.profile.flavour.name());
+/// When a part is missing or an image breaks a rule.
+pub fn run(wanted: &Image) -> Result<()> {
+    let profile = wanted.profile();
+    let out = kit::repository().join("target/image").join(wanted.flavour.name());
     fs::create_dir_all(&out)?;
     // What others know about the image that was here holds no more.
     if out.join(STAMP).exists() {
         fs::remove_file(out.join(STAMP))?;
     }
-    let components = kit::open()?.make(&needed(&wanted)?)?;
-    let part = |names: &[&str]| wanted.only.as_deref().is_none_or(|only| names.contains(&only));
-    if part(&["images"]) {
+    let components = kit::open()?.make(&needed(wanted)?)?;
+    if wanted.wants(&[Part::Images]) {
         say("writing the OCI images");
-        write_images(&wanted, &components, &out)?;
+        write_images(wanted, &components, &out)?;
     }
-    if part(&["rootfs", "boot"]) {
-        build_own(&wanted)?;
+    if wanted.wants(&[Part::Rootfs, Part::Boot]) {
+        build_own(wanted)?;
         say("writing the root");
         let scratch = fresh(&out.join("scratch"))?;
-        let mut planned = root::plan(&wanted.profile, &parts(&wanted, &components)?, &scratch)?;
-        let bill = root_bill(&wanted, &components, &planned.taken)?;
+        let mut planned = root::plan(&profile, &parts(wanted, &components)?, &scratch)?;
+        let bill = root_bill(wanted, &components, &planned.taken)?;
         planned.tree.file("usr/share/spdx/corten.spdx.json", 0o444, bill.clone());
         fs::write(out.join("sbom.spdx.json"), bill)?;
         check(&planned)?;
         planned.tree.write_folder(&fresh(&out.join("rootfs"))?)?;
-        if part(&["boot"]) && wanted.profile.flavour != Flavour::Container {
-            boot_images(&wanted, &components, &planned, &out)?;
+        if wanted.wants(&[Part::Boot]) && wanted.flavour != Flavour::Container {
+            boot_images(wanted, &components, &planned, &out)?;
         }
         fs::remove_dir_all(scratch)?;
     }
     sizes(&out)
 }
 
-fn parse(args: &[String]) -> Result<Wanted> {
-    let mut rest = args.iter();
-    let flavour = rest
-        .next()
-        .and_then(|name| Flavour::from_name(name))
-        .context("which flavour: container, cloud or metal?")?;
-    let mut wanted = Wanted {
-        profile: Profile::new(flavour, Arch::current()),
-        init: None,
-        machined: None,
-        more_kubernetes: Vec::new(),
-        image_cache: true,
-        only: None,
-        effort: Effort::Small,
-    };
-    while let Some(option) = rest.next() {
-        let mut value = || rest.next().cloned().with_context(|| format!("`{option}` needs a value"));
-        match option.as_str() {
-            "--init" => wanted.init = Some(value()?.into()),
-            "--machined" => wanted.machined = Some(value()?.into()),
-            "--platform" => wanted.profile.platform = value()?,
-            "--argument" => wanted.profile.extra_arguments.push(value()?),
-            "--kubernetes" => wanted.more_kubernetes.push(value()?),
-            "--only" => wanted.only = Some(one_of(value()?, &["rootfs", "images", "boot"])?),
-            "--no-image-cache" => wanted.image_cache = false,
-            "--quick" => wanted.effort = Effort::Quick,
-            other => bail!("`{other}` is not an option"),
-        }
-    }
-    Ok(wanted)
-}
-
-/// Refuses words that are not known.
-fn one_of(word: String, known: &[&str]) -> Result<String> {
-    ensure!(known.contains(&word.as_str()), "`{word}` is none of {}", known.join(", "));
-    Ok(word)
-}
-
 /// Names of the components to make.
-fn needed(wanted: &Wanted) -> Result<Vec<&'static str>> {
+fn needed(wanted: &Image) -> Result<Vec<&'static str>> {
     let mut names: BTreeSet<&str> = ROOT.iter().chain(IMAGES).copied().collect();
-    names.extend(boot_components(wanted.profile.flavour));
-    for version in &wanted.more_kubernetes {
+    names.extend(boot_components(wanted.flavour));
+    for version in &wanted.kubernetes {
         names.insert(kubernetes(version)?);
     }
     Ok(names.into_iter().collect())
@@ -159,8 +187,8 @@ fn kubernetes(version: &str) -> Result<&'static str> {
     Ok(component.with_context(|| format!("the kit has no Kubernetes {version}"))?.name)
 }
 
-fn parts(wanted: &Wanted, components: &Components) -> Result<Parts> {
-    let kernel = match wanted.profile.flavour {
+fn parts(wanted: &Image, components: &Components) -> Result<Parts> {
+    let kernel = match wanted.flavour {
         Flavour::Container => None,
         Flavour::Cloud => Some(get(components, "debian/kernel-cloud")?.tree()),
         Flavour::Metal => Some(get(components, "debian/kernel-metal")?.tree()),
@@ -202,7 +230,7 @@ pub fn programs() -> Result<()> {
 }
 
 /// Builds those of our programs that were not named.
-fn build_own(wanted: &Wanted) -> Result<()> {
+fn build_own(wanted: &Image) -> Result<()> {
     let mut packages = Vec::new();
     if wanted.init.is_none() {
         packages.extend(["--package", "corten-init"]);
@@ -229,12 +257,12 @@ fn get<'a>(components: &'a Components, name: &str) -> Result<&'a Made> {
     components.get(name).with_context(|| format!("`{name}` was not made"))
 }
 
-fn write_images(wanted: &Wanted, components: &Components, out: &Path) -> Result<()> {
+fn write_images(wanted: &Image, components: &Components, out: &Path) -> Result<()> {
     let versioned = |name: &str, program: &str| -> Result<(String, PathBuf)> {
         let made = get(components, name)?;
         Ok((made.manifest.version.clone(), made.program(program)))
     };
-    let more = wanted.more_kubernetes.iter().map(|version| versioned(kubernetes(version)?, "kubernetes"));
+    let more = wanted.kubernetes.iter().map(|version| versioned(kubernetes(version)?, "kubernetes"));
     let programs = Programs {
         kubernetes: versioned("kubernetes", "kubernetes")?,
         more_kubernetes: more.collect::<Result<_>>()?,
@@ -246,23 +274,22 @@ fn write_images(wanted: &Wanted, components: &Components, out: &Path) -> Result<
         tools: get(components, "debian/node-tools")?.tree(),
     };
     let layout = fresh(&out.join("images"))?;
-    let taken = images::write(&layout, wanted.profile.arch, &programs)?;
+    let taken = images::write(&layout, Arch::current(), &programs)?;
     let tar = fs::File::create(out.join("images.oci.tar"))?;
     archive::tar(&oci::tree(&layout)?, std::io::BufWriter::with_capacity(1 << 20, tar))?;
-    let more =
-        wanted.more_kubernetes.iter().map(|version| kubernetes(version)).collect::<Result<Vec<_>>>()?;
+    let more = wanted.kubernetes.iter().map(|version| kubernetes(version)).collect::<Result<Vec<_>>>()?;
     let bill = sbom::document("corten-images", rows_of(components, &[IMAGES, &more].concat(), &taken)?)?;
     Ok(fs::write(out.join("images.spdx.json"), bill)?)
 }
 
 /// Everything that boots: kernel, initramfs, unified image, disk.
-fn boot_images(wanted: &Wanted, components: &Components, planned: &Root, out: &Path) -> Result<()> {
-    let profile = &wanted.profile;
+fn boot_images(wanted: &Image, components: &Components, planned: &Root, out: &Path) -> Result<()> {
+    let profile = &wanted.profile();
     let kernel = planned.kernel.as_ref().context("a root that boots has a kernel")?;
     let tools = get(components, "debian/build-tools")?.tree();
     let image = out.join("root.sqsh");
     say("compressing the root");
-    squashfs::write(&planned.tree, &tools, wanted.effort, &image)?;
+    squashfs::write(&planned.tree, &tools, wanted.effort(), &image)?;
     let early = initramfs::plan(&own(&wanted.init, "init")?, &image, kernel, &planned.tree)?;
     let mut archived = Vec::new();
     archive::cpio(&early, &mut archived)?;
@@ -283,8 +310,8 @@ fn boot_images(wanted: &Wanted, components: &Components, planned: &Root, out: &P
         uname: kernel.release.clone(),
     })?;
     fs::write(out.join("corten.efi"), &unified)?;
-    budget("root.sqsh", fs::metadata(&image)?.len(), profile.flavour.root_max(), wanted.effort)?;
-    budget("corten.efi", unified.len() as u64, profile.flavour.uki_max(), wanted.effort)?;
+    budget("root.sqsh", fs::metadata(&image)?.len(), profile.flavour.root_max(), wanted.effort())?;
+    budget("corten.efi", unified.len() as u64, profile.flavour.uki_max(), wanted.effort())?;
     write_disk(wanted, &tools, &fs::read(efi.join(boot))?, &unified, out)
 }
 
@@ -294,9 +321,9 @@ fn budget(name: &str, size: u64, max: u64, effort: Effort) -> Result<()> {
     Ok(())
 }
 
-fn write_disk(wanted: &Wanted, tools: &Path, boot: &[u8], unified: &[u8], out: &Path) -> Result<()> {
+fn write_disk(wanted: &Image, tools: &Path, boot: &[u8], unified: &[u8], out: &Path) -> Result<()> {
     say("writing the disk");
-    let profile = &wanted.profile;
+    let profile = &wanted.profile();
     let hash = Sha256::digest(unified);
     let volume_id = u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]);
     let system = out.join("esp.img");
@@ -311,7 +338,7 @@ fn write_disk(wanted: &Wanted, tools: &Path, boot: &[u8], unified: &[u8], out: &
         },
         Partition { label: "META", kind: disk::LINUX_DATA, size: disk::META_SIZE, contents: None },
     ];
-    if wanted.image_cache {
+    if !wanted.no_image_cache {
         let cache = out.join("imagecache.sqsh");
         squashfs::write(&oci::cache(&out.join("images"))?, tools, Effort::Quick, &cache)?;
         let size = fs::metadata(&cache)?.len();
@@ -334,7 +361,7 @@ fn check(planned: &Root) -> Result<()> {
 }
 
 /// The bill of materials of a root: our programs, what they are linked from, and its components.
-fn root_bill(wanted: &Wanted, components: &Components, taken: &BTreeSet<String>) -> Result<Vec<u8>> {
+fn root_bill(wanted: &Image, components: &Components, taken: &BTreeSet<String>) -> Result<Vec<u8>> {
     let mut rows = vec![Row {
         name: "corten".to_owned(),
         version: version::CORTEN.to_owned(),
@@ -344,10 +371,10 @@ fn root_bill(wanted: &Wanted, components: &Components, taken: &BTreeSet<String>)
     }];
     rows.extend(crates()?);
     rows.extend(rows_of(components, ROOT, taken)?);
-    for name in boot_components(wanted.profile.flavour) {
+    for name in boot_components(wanted.flavour) {
         rows.extend(debian_rows(&get(components, name)?.manifest, None));
     }
-    sbom::document(&format!("corten-{}-{}", wanted.profile.flavour.name(), wanted.profile.arch), rows)
+    sbom::document(&format!("corten-{}-{}", wanted.flavour.name(), Arch::current()), rows)
 }
 
 /// Rows of components; of Debian sets, the packages of which something was taken.
@@ -452,17 +479,19 @@ fn sizes(out: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn parsed(args: &str) -> Result<Wanted> {
-        parse(&args.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    fn parsed(args: &str) -> Result<Image, clap::Error> {
+        Image::try_parse_from(std::iter::once("image").chain(args.split_whitespace()))
     }
 
     #[test]
     fn options_are_read_and_unknown_ones_refused() {
         let wanted = parsed("cloud --only boot --argument a=b --platform nocloud --no-image-cache")
             .expect("arguments");
-        assert_eq!((wanted.profile.flavour, wanted.image_cache), (Flavour::Cloud, false));
-        assert!(wanted.profile.cmdline().starts_with("talos.platform=nocloud "));
-        assert!(wanted.profile.cmdline().ends_with(" a=b"));
+        let profile = wanted.profile();
+        assert_eq!((profile.flavour, wanted.no_image_cache), (Flavour::Cloud, true));
+        assert!(!wanted.wants(&[Part::Images]) && wanted.wants(&[Part::Rootfs, Part::Boot]));
+        assert!(profile.cmdline().starts_with("talos.platform=nocloud "));
+        assert!(profile.cmdline().ends_with(" a=b"));
         for wrong in
             ["", "vax", "cloud --only half", "cloud --frobnicate", "cloud --init", "cloud --kubernetes"]
         {

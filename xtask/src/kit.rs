@@ -1,12 +1,10 @@
-//! `cargo xtask kit [NAME…]`: makes third-party components that are not in the cache yet.
-//!
-//! Without names it makes all that images need; with `--list` it tells what there is. Names and
-//! folders go to stdout, so that a script can use them.
+//! `cargo xtask kit`: makes third-party components that are not in the cache yet.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use clap::Parser;
 use corten_base::Arch;
 use corten_image_kit::{Kit, all, recipes};
 
@@ -16,20 +14,33 @@ use crate::host;
 const ON_REQUEST: &[&str] =
     &["kubernetes-1.35", "debian/kernel-metal", "debian/qemu", "debian/busybox", "clients/ctr"];
 
+/// Make third-party components that are not in the cache yet.
+///
+/// Each is pinned, built or fetched once, and kept in the cache by what it is made of. Names and folders go to standard
+/// output, so that a script can use them.
+#[derive(Debug, Parser)]
+pub struct Make {
+    /// Components to make instead of all that images need.
+    components: Vec<String>,
+    /// Name the components and their versions, and make none.
+    #[arg(long)]
+    list: bool,
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// When a component cannot be made.
-pub fn run(args: &[String]) -> Result<()> {
+pub fn run(make: &Make) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    if args.iter().any(|arg| arg == "--list") {
+    if make.list {
         for component in all() {
             writeln!(out, "{:<22} {}", component.name, component.version)?;
         }
         return Ok(());
     }
     host::ensure_packages(host::BUILD)?;
-    let mut names: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut names: Vec<&str> = make.components.iter().map(String::as_str).collect();
     if names.is_empty() {
         names =
             all().iter().map(|component| component.name).filter(|name| !ON_REQUEST.contains(name)).collect();

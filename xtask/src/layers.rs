@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use clap::builder::PossibleValue;
 
 use crate::build::cargo;
+use crate::e2e::{self, E2e};
 use crate::progress::Steps;
-use crate::{e2e, fuzz, host, kit, skips, tidy};
+use crate::{fuzz, host, kit, skips, tidy};
 
 /// One layer of tests.
 pub struct Layer {
@@ -45,20 +48,24 @@ const TOOLS: [(&str, &[&str]); 6] = [
     ("runc", &["runc"]),
 ];
 
+/// What CI runs: all layers of tests, or those that are named.
+#[derive(Debug, Parser)]
+pub struct Test {
+    /// Layers to run instead of all.
+    #[arg(value_parser = LAYERS.iter().map(|layer| PossibleValue::new(layer.name).help(layer.about)).collect::<Vec<_>>())]
+    layers: Vec<String>,
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// When a layer fails.
-pub fn run(args: &[String]) -> Result<()> {
-    if let Some(unknown) = args.iter().find(|name| !LAYERS.iter().any(|layer| layer.name == **name)) {
-        let known: Vec<String> =
-            LAYERS.iter().map(|layer| format!("{} ({})", layer.name, layer.about)).collect();
-        bail!("there is no layer `{unknown}`; layers: {}", known.join(", "));
-    }
+pub fn run(test: &Test) -> Result<()> {
     let began = Instant::now();
     host::ensure_packages(&[host::BUILD, host::TEST].concat())?;
     let (mut passed, mut failed) = (0, Vec::new());
-    let is_wanted = |layer: &&Layer| args.is_empty() || args.iter().any(|name| name == layer.name);
+    let named = &test.layers;
+    let is_wanted = |layer: &&Layer| named.is_empty() || named.iter().any(|name| name == layer.name);
     for layer in LAYERS.iter().filter(is_wanted) {
         eprintln!("== {}: {}", layer.name, layer.about);
         let began = Instant::now();
@@ -79,7 +86,7 @@ pub fn run(args: &[String]) -> Result<()> {
 
 fn house() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
-    tidy::run(&[])
+    tidy::run(&tidy::Tidy::default())
 }
 
 fn unit() -> Result<()> {
@@ -121,9 +128,9 @@ fn programs() -> Result<PathBuf> {
 }
 
 fn container() -> Result<()> {
-    e2e::run(&["node", "--container", "--json"].map(str::to_owned))
+    e2e::run(&E2e::parse_from(["e2e", "node", "--container", "--json"]))
 }
 
 fn qemu() -> Result<()> {
-    e2e::run(&["ready", "--qemu", "--json"].map(str::to_owned))
+    e2e::run(&E2e::parse_from(["e2e", "ready", "--qemu", "--json"]))
 }

@@ -23,47 +23,54 @@ mod up;
 
 use std::process::ExitCode;
 
-/// A command: its name, what it is for, and what runs it.
-struct Command {
-    name: &'static str,
-    about: &'static str,
-    run: fn(&[String]) -> anyhow::Result<()>,
+use clap::{Parser, Subcommand};
+
+/// The one front door for developers.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Xtask {
+    #[command(subcommand)]
+    command: Command,
 }
 
-const COMMANDS: &[Command] = &[
-    Command { name: "up", about: "start a machine that becomes a Kubernetes node", run: up::run },
-    Command { name: "down", about: "take the machines away", run: up::down },
-    Command {
-        name: "check",
-        about: "the fast loop: format, tidy, clippy and tests of the touched (or named) crates",
-        run: check::run,
-    },
-    Command { name: "test", about: "what CI runs: all layers, or those that are named", run: layers::run },
-    Command { name: "tidy", about: "rules of the house that no compiler knows", run: tidy::run },
-    Command {
-        name: "gen",
-        about: "write the pages that come from code; --check compares",
-        run: generate::run,
-    },
-    Command { name: "kit", about: "make third-party parts that are not in the cache yet", run: kit::run },
-    Command {
-        name: "image",
-        about: "build a root, OCI images, UKI and disk of one flavour",
-        run: image::run,
-    },
-    Command { name: "e2e", about: "tell a scenario with real machines and stock clients", run: e2e::run },
-    Command { name: "bench", about: "measure side by side with a peer, in the same run", run: bench::run },
-    Command { name: "spec", about: "measure what SPECIFICATION.md promises", run: spec::run },
-];
+#[derive(Debug, Subcommand)]
+enum Command {
+    Up(up::Up),
+    Down(up::Down),
+    Check(check::Check),
+    Test(layers::Test),
+    Tidy(tidy::Tidy),
+    Gen(generate::Gen),
+    Kit(kit::Make),
+    Image(image::Image),
+    E2e(e2e::E2e),
+    Bench(bench::Bench),
+    Spec(spec::Spec),
+}
+
+impl Command {
+    fn run(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Up(up) => up::run(up),
+            Self::Down(_) => up::down(),
+            Self::Check(check) => check::run(check),
+            Self::Test(test) => layers::run(test),
+            Self::Tidy(tidy) => tidy::run(tidy),
+            Self::Gen(wanted) => generate::run(wanted),
+            Self::Kit(make) => kit::run(make),
+            Self::Image(image) => image::run(image),
+            Self::E2e(e2e) => e2e::run(e2e),
+            Self::Bench(bench) => bench::run(bench),
+            Self::Spec(spec) => spec::run(spec),
+        }
+    }
+}
 
 fn main() -> ExitCode {
     if let Some(code) = corten_harness::dispatch(std::env::args_os()) {
         return code;
     }
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let Some((name, rest)) = arguments.split_first() else { return usage() };
-    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else { return usage() };
-    match (command.run)(rest) {
+    match Xtask::parse().command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report(&error);
@@ -80,10 +87,21 @@ fn report(error: &anyhow::Error) {
     }
 }
 
-fn usage() -> ExitCode {
-    eprintln!("usage: cargo xtask COMMAND [--help]\n");
-    for command in COMMANDS {
-        eprintln!("  {:<8} {}", command.name, command.about);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_help_that_says_what_it_is_for() {
+        use clap::CommandFactory;
+        let mut xtask = Xtask::command();
+        xtask.build();
+        for command in xtask.get_subcommands().filter(|command| command.get_name() != "help") {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for option in command.get_arguments() {
+                assert!(option.get_help().is_some(), "{} {}", command.get_name(), option.get_id());
+            }
+        }
+        xtask.debug_assert();
     }
-    ExitCode::from(2)
 }

@@ -1,19 +1,16 @@
 //! `cargo xtask spec`: measures what SPECIFICATION.md promises.
 //!
-//! The story of `e2e node` is told on a container machine up to its reboot, by stock clients; then the Ready control
-//! plane is left alone for `--minutes N` (10 unless said) while the memory of our programs is taken every few seconds:
-//! PSS of init, machined, apid, trustd and dataplane, and the tmpfs that they fill, which is all but the state of
-//! containerd, its shims and runc. Image sizes come from `target/image`.
-//! `--build-time` also compiles the node's programs from nothing, in a folder of its own. `--json` prints one object as
-//! the last line.
+//! Memory is PSS of init, machined, apid, trustd and dataplane, and the tmpfs that they fill, which is all but the state
+//! of containerd, its shims and runc.
 
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
 use corten_e2e::cx::say;
 use corten_e2e::inside::{self, Process};
 use corten_e2e::scenarios::node::Node;
@@ -23,7 +20,8 @@ use corten_harness::cleanup::Cleanup;
 use corten_sys::procfs;
 use serde_json::{Map, Value, json};
 
-use crate::kit;
+use crate::progress::Steps;
+use crate::{build, host, kit};
 
 /// Programs of ours that run all the time.
 const OURS: [&str; 5] = ["init", "machined", "apid", "trustd", "dataplane"];
@@ -39,28 +37,40 @@ const SIZES: [(&str, u64); 2] = [("corten.efi", 90_000_000), ("root.sqsh", 75_00
 /// Between two looks.
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// What is asked for.
-struct Wanted {
+/// Measure what SPECIFICATION.md promises.
+///
+/// The story of `e2e node` is told on a container machine up to its reboot, by stock clients; then the Ready control
+/// plane is left alone while the memory and CPU of our programs are taken. Sizes come from `target/image/cloud`.
+#[derive(Debug, Parser)]
+pub struct Spec {
+    /// How long to look.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     minutes: u64,
-    json: bool,
+    /// Also compile the node's programs from nothing, in a folder of their own.
+    #[arg(long)]
     build_time: bool,
-    options: Options,
+    /// Take the image in this folder instead of target/image/container.
+    #[arg(long)]
+    image: Option<PathBuf>,
+    /// The last line of standard output is one JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When an argument is unknown, the machine does not become Ready, or a budget is exceeded.
-pub fn run(args: &[String]) -> Result<()> {
-    let wanted = parse(args)?;
+/// When the machine does not become Ready, or a budget is exceeded.
+pub fn run(wanted: &Spec) -> Result<()> {
     Cleanup::handle_interrupts()?;
     let mut figures = Map::new();
     let mut misses = Vec::new();
+    build_missing(wanted)?;
     sizes(&kit::repository(), &mut figures, &mut misses)?;
     if wanted.build_time {
         build_time(&kit::repository(), &mut figures, &mut misses)?;
     }
-    machine(&wanted, &mut figures, &mut misses)?;
+    machine(wanted, &mut figures, &mut misses)?;
     figures.insert("ok".to_owned(), json!(misses.is_empty()));
     figures.insert("misses".to_owned(), json!(misses));
     for (name, value) in &figures {
@@ -73,30 +83,17 @@ pub fn run(args: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn parse(args: &[String]) -> Result<Wanted> {
-    let options = Options {
-        repository: kit::repository(),
-        mode: Mode::Container,
-        image: None,
-        client: Client::Talosctl,
-        first_port: 52_800,
-        seed: 0,
-        rounds: None,
-    };
-    let mut wanted = Wanted { minutes: 10, json: false, build_time: false, options };
-    let mut rest = args.iter();
-    while let Some(option) = rest.next() {
-        let mut value = || rest.next().with_context(|| format!("`{option}` needs a value"));
-        match option.as_str() {
-            "--minutes" => wanted.minutes = value()?.parse().context("the minutes are not a number")?,
-            "--image" => wanted.options.image = Some(value()?.into()),
-            "--json" => wanted.json = true,
-            "--build-time" => wanted.build_time = true,
-            other => bail!("`{other}` is not an option"),
-        }
+/// Builds what is measured and is not there yet.
+fn build_missing(wanted: &Spec) -> Result<()> {
+    let mut steps = Steps::default();
+    steps.run("packages of the host", || host::ensure_packages(host::BUILD))?;
+    steps.run("parts that run on the host", || kit::open()?.make(&["kubernetes", "clients/talosctl"]))?;
+    let mut flavours = vec!["cloud"];
+    flavours.extend(wanted.image.is_none().then_some("container"));
+    for flavour in flavours {
+        build::image(flavour, corten_config::defaults::KUBERNETES_VERSION, &mut steps)?;
     }
-    ensure!(wanted.minutes > 0, "a measurement takes at least a minute");
-    Ok(wanted)
+    Ok(())
 }
 
 /// Sizes of what `cargo xtask image cloud` wrote.
@@ -147,8 +144,17 @@ fn build_time(repository: &Path, figures: &mut Map<String, Value>, misses: &mut 
 }
 
 /// A Ready machine that nobody asks anything.
-fn machine(wanted: &Wanted, figures: &mut Map<String, Value>, misses: &mut Vec<String>) -> Result<()> {
-    let mut cx = Cx::new(wanted.options.clone(), "spec")?;
+fn machine(wanted: &Spec, figures: &mut Map<String, Value>, misses: &mut Vec<String>) -> Result<()> {
+    let options = Options {
+        repository: kit::repository(),
+        mode: Mode::Container,
+        image: wanted.image.clone(),
+        client: Client::Talosctl,
+        first_port: 52_800,
+        seed: 0,
+        rounds: None,
+    };
+    let mut cx = Cx::new(options, "spec")?;
     let node = Node::tell(&mut cx)?;
     let grace = node.cluster(&cx)?.limit(60);
     let container = node.machine.container()?;

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
+use clap::Parser;
 
 use crate::build::cargo_command;
 use crate::{generate, kit};
@@ -29,16 +30,22 @@ struct House {
     files: Vec<(String, String)>,
 }
 
+/// Hold the rules of the house that no compiler knows.
+#[derive(Debug, Default, Parser)]
+pub struct Tidy {
+    /// Lower the ratchet of sizes to what is there, instead of checking.
+    #[arg(long)]
+    tighten: bool,
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// When a rule is broken.
-pub fn run(args: &[String]) -> Result<()> {
+pub fn run(tidy: &Tidy) -> Result<()> {
     let house = House::open()?;
-    match args {
-        [] => {}
-        [option] if option == "--tighten" => return sizes::tighten(&house),
-        _ => bail!("usage: cargo xtask tidy [--tighten]"),
+    if tidy.tighten {
+        return sizes::tighten(&house);
     }
     let mut findings = tiers::check(&house.metadata);
     for (name, text) in &house.files {

@@ -31,9 +31,11 @@ const DOWN_TIMEOUT: Duration = Duration::from_secs(60);
 type Figures = Vec<(&'static str, f64)>;
 
 /// Start a machine that becomes a Kubernetes node.
+///
+/// Builds what is missing, boots the machine, and ends when a pod of it serves a page through a service. The folder with
+/// its talosconfig and kubeconfig is printed together with the commands to try next.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask up", bin_name = "cargo xtask up")]
-struct Up {
+pub struct Up {
     /// A machine in namespaces of this kernel instead of one in QEMU.
     #[arg(long)]
     container: bool,
@@ -68,11 +70,10 @@ enum Kvm {
 ///
 /// # Errors
 /// When the host lacks something, or a step does not succeed in time.
-pub fn run(args: &[String]) -> Result<()> {
-    let up = Up::parse_from(std::iter::once("up".to_owned()).chain(args.iter().cloned()));
+pub fn run(up: &Up) -> Result<()> {
     let began = Instant::now();
     let mut steps = Steps::default();
-    let result = ready(&up, &mut steps);
+    let result = ready(up, &mut steps);
     if up.json {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", report(&result, &steps, began.elapsed()))?;
@@ -113,7 +114,7 @@ fn ready(up: &Up, steps: &mut Steps) -> Result<Figures> {
     let qemu = parts.remove("debian/qemu").map(|made| made.tree());
     let options = machine_options(up, mode, image, qemu, steps)?;
     Cleanup::handle_interrupts()?;
-    let away = Cleanup::register(|| drop(down(&[])));
+    let away = Cleanup::register(|| drop(down()));
     let figures = bring_up(up, &options, &corten, &kubernetes)?;
     std::mem::forget(away);
     tell(&options, &corten, &kubernetes)?;
@@ -225,11 +226,15 @@ fn registry() -> Registry {
     Registry::new(registry_folder())
 }
 
+/// Take every machine of `up` away, with its files.
+#[derive(Debug, Parser)]
+pub struct Down {}
+
 /// `cargo xtask down`: takes every machine of `up` away, with its files.
 ///
 /// # Errors
 /// When one does not go.
-pub fn down(_: &[String]) -> Result<()> {
+pub fn down() -> Result<()> {
     let registry = registry();
     for entry in registry.list()? {
         registry.down(&entry.name, DOWN_TIMEOUT)?;
