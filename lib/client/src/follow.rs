@@ -121,7 +121,7 @@ fn decode<S: Spec>(bytes: &[u8]) -> Result<S, DecodeError> {
 #[cfg(test)]
 mod tests {
     use corten_api::cosi::resource::{Metadata, Resource, Spec as WireSpec};
-    use corten_resource::Record;
+    use corten_resource::{Record, yaml};
 
     use super::*;
 
@@ -136,8 +136,10 @@ mod tests {
 
     fn event(kind: EventType, id: &str, value: &str) -> Event {
         let sample = Sample { value: value.to_owned() };
-        let spec =
-            WireSpec { proto_spec: proto::encode(&sample as &dyn Record).into(), yaml_spec: String::new() };
+        let spec = WireSpec {
+            proto_spec: proto::encode(&sample as &dyn Record, yaml::Style::Mapping).into(),
+            yaml_spec: String::new(),
+        };
         let metadata = Metadata { id: id.to_owned(), ..Metadata::default() };
         let resource = Some(Resource { metadata: Some(metadata), spec: Some(spec) });
         Event { resource, event_type: kind.into(), ..Event::default() }

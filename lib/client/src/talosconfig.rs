@@ -143,7 +143,7 @@ impl TalosConfig {
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         if !text.trim().is_empty() {
-            yaml::read(text, &mut config, false).map_err(ConfigError::Syntax)?;
+            yaml::read(text, &mut config, yaml::Style::Mapping).map_err(ConfigError::Syntax)?;
         }
         Ok(config)
     }
@@ -163,7 +163,7 @@ impl TalosConfig {
     /// The text of the file.
     #[must_use]
     pub fn to_yaml(&self) -> String {
-        yaml::write(self, false)
+        yaml::write(self, yaml::Style::Mapping)
     }
 
     /// Replaces a file, readable by its owner only.

@@ -32,7 +32,11 @@ impl Parse for Attribute {
                 "inline" => attribute.inline = true,
                 "base64" => attribute.form = quote!(::corten_resource::Form::Base64),
                 "url" => attribute.form = quote!(::corten_resource::Form::Url),
-                _ => return Err(Error::new(flag.span(), "expected omitempty, inline, base64 or url")),
+                "number_keys" => attribute.form = quote!(::corten_resource::Form::NumberKeys),
+                _ => {
+                    let expected = "expected omitempty, inline, base64, url or number_keys";
+                    return Err(Error::new(flag.span(), expected));
+                }
             }
         }
         Ok(attribute)

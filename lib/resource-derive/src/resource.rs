@@ -14,7 +14,7 @@ struct Attribute {
     flags: Vec<Ident>,
 }
 
-const FLAGS: [&str; 4] = ["sensitive", "scalar", "yaml_string", "internal"];
+const FLAGS: [&str; 5] = ["sensitive", "scalar", "yaml_string", "message", "internal"];
 
 fn attribute(input: &DeriveInput) -> Result<Attribute> {
     let mut parsed = Attribute::default();

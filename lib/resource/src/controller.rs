@@ -71,6 +71,9 @@
 mod declare;
 mod driver;
 mod graph;
+mod index;
+mod item_runner;
+mod keyed;
 mod outputs;
 mod plan;
 mod reasons;
@@ -84,6 +87,7 @@ mod wake;
 pub use declare::{Declared, Input, Output, Reads, Sharing, Strength, Writes};
 pub use driver::{Driver, Transform};
 pub use graph::{Edge, EdgeKind, Graph, RegistrationError, RegistrationErrors};
+pub use keyed::{Concern, Keyed, Map};
 pub use plan::{Never, Outcome, Plan};
 pub use runtime::{RunningRuntime, Runtime};
 pub use source::{Source, Trigger};

@@ -1,5 +1,7 @@
 //! What a type declares about itself, and the names it can be asked for by.
 
+use crate::yaml::Style;
+
 /// Constant description of a resource type; `#[derive(Resource)]` makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Definition {
@@ -17,6 +19,8 @@ pub struct Definition {
     pub scalar: bool,
     /// Whether the YAML form is a string that holds a YAML document.
     pub yaml_string: bool,
+    /// Whether the YAML form is that of a protobuf message in Go, as the types of the manager have it.
+    pub message: bool,
     /// Whether the type is our own and not served over the API.
     pub internal: bool,
 }
@@ -33,7 +37,20 @@ impl Definition {
             sensitive: false,
             scalar: false,
             yaml_string: false,
+            message: false,
             internal: false,
+        }
+    }
+
+    /// Which YAML form it has.
+    #[must_use]
+    pub const fn style(&self) -> Style {
+        if self.scalar || self.yaml_string {
+            Style::Scalar
+        } else if self.message {
+            Style::Message
+        } else {
+            Style::Mapping
         }
     }
 

@@ -8,6 +8,7 @@ use crate::metadata::{InvalidMetadata, Metadata, parse_version, version_text};
 use crate::proto::{self, DecodeError};
 use crate::registry::Registry;
 use crate::resource::AnyResource;
+use crate::yaml::Style;
 
 #[derive(Clone, Debug, Default, PartialEq, Record)]
 struct WireMetadata {
@@ -66,7 +67,7 @@ pub enum EnvelopeError {
 #[must_use]
 pub fn encode(resource: &AnyResource) -> Vec<u8> {
     let metadata = resource.metadata().clone();
-    proto::encode(&WireResource {
+    let wire = WireResource {
         metadata: WireMetadata {
             namespace: metadata.namespace,
             kind: metadata.kind,
@@ -84,7 +85,8 @@ pub fn encode(resource: &AnyResource) -> Vec<u8> {
             proto_spec: resource.to_proto(),
             yaml_spec: if resource.needs_yaml() { resource.to_yaml() } else { String::new() },
         },
-    })
+    };
+    proto::encode(&wire, Style::Message)
 }
 
 /// The resource in a message.

@@ -1,11 +1,15 @@
-//! The store in memory, with an optional journal that survives a restart of the program within one boot.
+//! The store in memory: alone, with a journal that survives a restart of the program within one boot, or in front of a
+//! [`Backing`] that keeps what it decides.
 //!
 //! Invariants: a resource changes only under the one lock, which is never held across an await; an event
 //! is in the history before the lock is released; a watcher has no queue of its own but a position in
-//! the history, so that a slow one costs nothing and ends with an error.
+//! the history, so that a slow one costs nothing and ends with an error. With a backing nobody sees or is told of a change
+//! before it is kept.
 
 mod collection;
 mod journal;
+mod keeper;
+mod pending;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -23,6 +27,8 @@ use crate::resource::AnyResource;
 use crate::store::{Answer, Change, Start, StateError, Store, UpdateOptions, Watch, WatchOptions};
 use collection::Collection;
 use journal::Journal;
+pub use keeper::Keeper;
+use pending::{Pending, Ticket};
 
 /// What a store needs besides its types.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +64,7 @@ struct Inner {
     /// By type, then by namespace. Most types have one, and each map has room for eleven: boxes are smaller.
     collections: BTreeMap<String, BTreeMap<String, Box<Collection>>>,
     journal: Option<Journal>,
+    pending: Option<Pending>,
 }
 
 impl Inner {
@@ -75,9 +82,43 @@ impl Inner {
         found.ok_or_else(|| StateError::NotFound(pointer.clone()))
     }
 
+    /// The newest decided state of a resource, which the next change is based on.
+    fn head(&self, pointer: &Pointer) -> Result<&AnyResource, StateError> {
+        match self.pending.as_ref().and_then(|pending| pending.head(pointer)) {
+            Some(head) => head.ok_or_else(|| StateError::NotFound(pointer.clone())),
+            None => self.existing(pointer),
+        }
+    }
+
+    /// The newest decided states of all resources of a type, sorted by id.
+    fn heads(&self, kind: &Pointer) -> Vec<AnyResource> {
+        let items = self.collection(kind).into_iter().flat_map(|collection| &collection.items);
+        let mut all: BTreeMap<&str, &AnyResource> =
+            items.map(|(id, resource)| (id.as_str(), resource)).collect();
+        for (id, head) in self.pending.iter().flat_map(|pending| pending.heads(kind)) {
+            match head {
+                Some(resource) => drop(all.insert(id, resource)),
+                None => drop(all.remove(id)),
+            }
+        }
+        all.into_values().cloned().collect()
+    }
+
+    /// Carries out a decided change: at once, or through the backing that is to keep it first.
+    fn decide(&mut self, change: Change) -> Option<Ticket> {
+        let namespace = change.resource().map(|resource| resource.metadata().namespace.clone())?;
+        match &mut self.pending {
+            Some(pending) if pending.keeps(&namespace) => pending.push(change),
+            _ => {
+                self.carry_out(change);
+                None
+            }
+        }
+    }
+
     /// Writes the journal anew with what exists.
     fn compact(&mut self) {
-        let Self { collections, journal } = self;
+        let Self { collections, journal, .. } = self;
         if let Some(journal) = journal {
             let all = collections
                 .values()
@@ -87,13 +128,22 @@ impl Inner {
         }
     }
 
-    fn put(&mut self, resource: AnyResource, change: Change) {
-        if let Some(journal) = &mut self.journal {
-            journal.put(&resource);
-        }
+    /// Makes a change visible.
+    fn carry_out(&mut self, change: Change) {
+        let Some(resource) = change.resource().cloned() else { return };
         let pointer = resource.pointer();
+        let is_gone = matches!(change, Change::Destroyed(_));
+        match &mut self.journal {
+            Some(journal) if is_gone => journal.destroy(&pointer),
+            Some(journal) => journal.put(&resource),
+            None => {}
+        }
         let collection = self.collection_mut(&pointer);
-        collection.items.insert(pointer.id, resource);
+        if is_gone {
+            collection.items.remove(&pointer.id);
+        } else {
+            collection.items.insert(pointer.id, resource);
+        }
         collection.publish(change);
         if self.journal.as_ref().is_some_and(Journal::is_due) {
             self.compact();
@@ -120,12 +170,16 @@ impl MemoryStore {
             inner.journal = Some(journal);
             inner.compact();
         }
-        let cookie = options.rng.bytes();
+        Self::with(inner, registry, options.clock, &options.rng).map_err(io::Error::other)
+    }
+
+    /// A store of `inner` in which the types describe themselves.
+    fn with(inner: Inner, registry: Registry, clock: Clock, rng: &Rng) -> Result<Self, StateError> {
         let descriptions = registry.describe().expect("registered types have valid names");
-        let shared = Shared { inner: Mutex::new(inner), registry, clock: options.clock, cookie };
+        let shared = Shared { inner: Mutex::new(inner), registry, clock, cookie: rng.bytes() };
         let store = Self(Arc::new(shared));
         for resource in descriptions {
-            store.replace(resource).map_err(io::Error::other)?;
+            store.replace(resource)?;
         }
         Ok(store)
     }
@@ -164,10 +218,24 @@ impl MemoryStore {
         kinds.iter().map(all).collect()
     }
 
+    /// The newest decided state of a resource; what others see of it may be older.
+    pub(crate) fn head_now(&self, pointer: &Pointer) -> Result<AnyResource, StateError> {
+        self.0.inner.lock().head(pointer).cloned()
+    }
+
+    /// The newest decided states of all resources of a type, sorted by id.
+    pub(crate) fn heads_now(&self, kind: &Pointer) -> Vec<AnyResource> {
+        self.0.inner.lock().heads(kind)
+    }
+
     pub(crate) fn create_now(&self, resource: AnyResource, owner: &str) -> Result<AnyResource, StateError> {
+        self.create_with_ticket(resource, owner).map(|(created, _)| created)
+    }
+
+    fn create_with_ticket(&self, resource: AnyResource, owner: &str) -> Result<Decided, StateError> {
         let pointer = resource.pointer();
         let mut inner = self.0.inner.lock();
-        if inner.existing(&pointer).is_ok() {
+        if inner.head(&pointer).is_ok() {
             return Err(StateError::AlreadyExists(pointer));
         }
         let now = self.0.clock.now();
@@ -177,8 +245,8 @@ impl MemoryStore {
             metadata.created = now;
             metadata.updated = now;
         });
-        inner.put(created.clone(), Change::Created(created.clone()));
-        Ok(created)
+        let ticket = inner.decide(Change::Created(created.clone()));
+        Ok((created, ticket))
     }
 
     pub(crate) fn update_now(
@@ -186,9 +254,17 @@ impl MemoryStore {
         resource: AnyResource,
         options: &UpdateOptions,
     ) -> Result<AnyResource, StateError> {
+        self.update_with_ticket(resource, options).map(|(updated, _)| updated)
+    }
+
+    fn update_with_ticket(
+        &self,
+        resource: AnyResource,
+        options: &UpdateOptions,
+    ) -> Result<Decided, StateError> {
         let pointer = resource.pointer();
         let mut inner = self.0.inner.lock();
-        let old = inner.existing(&pointer)?.clone();
+        let old = inner.head(&pointer)?.clone();
         let Some(conflict) = conflict(&old, resource.metadata().version, options) else {
             let now = self.0.clock.now();
             let new = resource.inherit_unknown(&old).edit(|metadata| {
@@ -197,15 +273,20 @@ impl MemoryStore {
                 metadata.created = old.metadata().created;
                 metadata.updated = now;
             });
-            inner.put(new.clone(), Change::Updated { new: new.clone(), old });
-            return Ok(new);
+            let ticket = inner.decide(Change::Updated { new: new.clone(), old });
+            return Ok((new, ticket));
         };
         Err(conflict)
     }
 
     pub(crate) fn destroy_now(&self, pointer: &Pointer, owner: &str) -> Result<(), StateError> {
+        self.destroy_with_ticket(pointer, owner).map(drop)
+    }
+
+    fn destroy_with_ticket(&self, pointer: &Pointer, owner: &str) -> Result<Option<Ticket>, StateError> {
         let mut inner = self.0.inner.lock();
-        let metadata = inner.existing(pointer)?.metadata();
+        let head = inner.head(pointer)?.clone();
+        let metadata = head.metadata();
         if metadata.owner != owner {
             return Err(StateError::Owner { pointer: pointer.clone(), owner: metadata.owner.clone() });
         }
@@ -213,14 +294,30 @@ impl MemoryStore {
             let finalizers = metadata.finalizers.clone();
             return Err(StateError::Finalizers { pointer: pointer.clone(), finalizers });
         }
-        if let Some(journal) = &mut inner.journal {
-            journal.destroy(pointer);
+        Ok(inner.decide(Change::Destroyed(head)))
+    }
+
+    /// Waits until everything that was decided so far is kept, or refused.
+    pub async fn settled(&self) {
+        let progress = self.0.inner.lock().pending.as_ref().map(Pending::progress);
+        if let Some((decided, mut settled)) = progress {
+            // The sender lives as long as the store.
+            let _ = settled.wait_for(|settled| *settled >= decided).await;
         }
-        let collection = inner.collection_mut(pointer);
-        if let Some(resource) = collection.items.remove(&pointer.id) {
-            collection.publish(Change::Destroyed(resource));
+    }
+
+    /// Waits until one more change may be decided.
+    async fn room(&self) {
+        loop {
+            let waiting = match &self.0.inner.lock().pending {
+                Some(pending) if pending.len() >= pending::QUEUE_MAX => pending.progress().1,
+                _ => return,
+            };
+            let mut waiting = waiting;
+            waiting.mark_unchanged();
+            // The sender lives as long as the store.
+            let _ = waiting.changed().await;
         }
-        Ok(())
     }
 
     /// Stores a resource that nobody owns, if it differs from what is there.
@@ -234,6 +331,16 @@ impl MemoryStore {
             }
             Err(_) => self.create_now(resource, "").map(drop),
         }
+    }
+
+    /// As [`MemoryStore::listen`], and tells the listener first of everything that is there, as if it was created now.
+    pub(crate) fn listen_from_now(&self, kind: &Pointer, listener: &Arc<dyn Listener>) {
+        let mut inner = self.0.inner.lock();
+        let collection = inner.collection_mut(kind);
+        for resource in collection.items.values() {
+            listener.changed(&Change::Created(resource.clone()));
+        }
+        collection.listen(Arc::downgrade(listener));
     }
 
     /// Has `listener` told about changes of a type for as long as it lives.
@@ -267,6 +374,20 @@ fn answer<'a, T: Send + 'a>(result: Result<T, StateError>) -> Answer<'a, T> {
     Box::pin(std::future::ready(result))
 }
 
+/// A resource as it was decided, and who tells when it is kept.
+type Decided = (AnyResource, Option<Ticket>);
+
+/// Waits for the backing, if there is one.
+async fn kept(ticket: Option<Ticket>) -> Result<(), StateError> {
+    match ticket {
+        None => Ok(()),
+        Some(ticket) => {
+            let stopped = |_| Err(StateError::Unavailable("the store is being closed".to_owned()));
+            ticket.await.unwrap_or_else(stopped)
+        }
+    }
+}
+
 impl Store for MemoryStore {
     fn get<'a>(&'a self, pointer: &'a Pointer) -> Answer<'a, AnyResource> {
         answer(self.get_now(pointer))
@@ -275,13 +396,27 @@ impl Store for MemoryStore {
         answer(Ok(self.list_now(kind, query)))
     }
     fn create<'a>(&'a self, resource: AnyResource, owner: &'a str) -> Answer<'a, AnyResource> {
-        answer(self.create_now(resource, owner))
+        Box::pin(async move {
+            self.room().await;
+            let (created, ticket) = self.create_with_ticket(resource, owner)?;
+            kept(ticket).await.map(|()| created)
+        })
     }
     fn update<'a>(&'a self, resource: AnyResource, options: &'a UpdateOptions) -> Answer<'a, AnyResource> {
-        answer(self.update_now(resource, options))
+        Box::pin(async move {
+            self.room().await;
+            let (updated, ticket) = self.update_with_ticket(resource, options)?;
+            kept(ticket).await.map(|()| updated)
+        })
     }
     fn destroy<'a>(&'a self, pointer: &'a Pointer, owner: &'a str) -> Answer<'a, ()> {
-        answer(self.destroy_now(pointer, owner))
+        Box::pin(async move {
+            self.room().await;
+            kept(self.destroy_with_ticket(pointer, owner)?).await
+        })
+    }
+    fn newest<'a>(&'a self, pointer: &'a Pointer) -> Answer<'a, AnyResource> {
+        answer(self.head_now(pointer))
     }
     fn watch<'a>(&'a self, pointer: &'a Pointer, start: Start) -> Answer<'a, Watch> {
         answer(self.watch_now(pointer, start))

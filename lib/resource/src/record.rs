@@ -12,6 +12,8 @@ pub enum Form {
     Base64,
     /// Text that travels as `common.URL`.
     Url,
+    /// A map whose keys are numbers on the wire and in YAML.
+    NumberKeys,
 }
 
 /// One row of a record's table.
@@ -19,7 +21,7 @@ pub enum Form {
 pub struct FieldDef {
     /// Number in protobuf; 0 when it has no protobuf form.
     pub number: u32,
-    /// Key in YAML.
+    /// Key in YAML; empty when it has no YAML form.
     pub key: &'static str,
     /// Whether YAML leaves it out when empty.
     pub omit_empty: bool,

@@ -193,7 +193,7 @@ impl AnyResource {
     /// When the text is not the YAML form of `S`.
     pub fn from_yaml<S: Spec>(metadata: Metadata, text: &str) -> Result<Self, yaml::YamlError> {
         let mut spec = S::default();
-        yaml::read(text, &mut spec, S::DEFINITION.scalar || S::DEFINITION.yaml_string)?;
+        yaml::read(text, &mut spec, S::DEFINITION.style())?;
         Ok(Resource { metadata, spec }.into())
     }
 
@@ -246,8 +246,8 @@ impl AnyResource {
     #[must_use]
     pub fn to_proto(&self) -> Vec<u8> {
         match self.0.content() {
-            Content::Typed { record, unknown, .. } => {
-                let mut bytes = proto::encode(record);
+            Content::Typed { record, definition, unknown } => {
+                let mut bytes = proto::encode(record, definition.style());
                 bytes.extend_from_slice(unknown);
                 bytes
             }
@@ -260,9 +260,7 @@ impl AnyResource {
     #[must_use]
     pub fn to_yaml(&self) -> String {
         match self.0.content() {
-            Content::Typed { record, definition, .. } => {
-                yaml::write(record, definition.scalar || definition.yaml_string)
-            }
+            Content::Typed { record, definition, .. } => yaml::write(record, definition.style()),
             Content::Opaque { yaml, .. } => yaml.to_owned(),
             Content::Tombstone => String::new(),
         }

@@ -53,6 +53,12 @@ impl State {
         MemoryStore::open(registry, options).map(Self)
     }
 
+    /// The typed handle over a store.
+    #[must_use]
+    pub const fn over(store: MemoryStore) -> Self {
+        Self(store)
+    }
+
     /// The store below, with the whole of the COSI operations.
     #[must_use]
     pub const fn store(&self) -> &MemoryStore {
@@ -122,7 +128,7 @@ impl State {
         spec: S,
     ) -> Result<Resource<S>, StateError> {
         let mut wanted = Resource::new_in(namespace, id, spec);
-        if let Some(current) = self.get_any(&wanted.metadata.pointer()) {
+        if let Ok(current) = self.0.head_now(&wanted.metadata.pointer()) {
             wanted.metadata.labels.clone_from(&current.metadata().labels);
             wanted.metadata.annotations.clone_from(&current.metadata().annotations);
         }
@@ -137,7 +143,7 @@ impl State {
     /// When it has another owner or is being torn down.
     pub fn put_any(&self, owner: &str, wanted: AnyResource) -> Result<AnyResource, StateError> {
         let pointer = wanted.pointer();
-        let Some(current) = self.get_any(&pointer) else {
+        let Ok(current) = self.0.head_now(&pointer) else {
             return self.0.create_now(wanted, owner);
         };
         let metadata = current.metadata();
@@ -173,7 +179,7 @@ impl State {
     /// # Errors
     /// When it has another owner.
     pub fn remove_any(&self, owner: &str, pointer: &Pointer) -> Result<bool, StateError> {
-        let Some(current) = self.get_any(pointer) else { return Ok(true) };
+        let Ok(current) = self.0.head_now(pointer) else { return Ok(true) };
         if !current.metadata().finalizers.is_empty() {
             if !current.metadata().is_tearing_down() {
                 let torn = current.edit(|metadata| metadata.phase = Phase::TearingDown);
@@ -210,7 +216,7 @@ impl State {
         change: impl Fn(&mut Metadata) -> bool,
     ) -> Result<(), StateError> {
         loop {
-            let current = self.0.get_now(pointer)?;
+            let current = self.0.head_now(pointer)?;
             let options = UpdateOptions { owner: current.metadata().owner.clone(), expected_phase };
             let mut is_changed = false;
             let next = current.edit(|metadata| is_changed = change(metadata));

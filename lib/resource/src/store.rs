@@ -197,16 +197,24 @@ pub struct Event {
     pub bookmark: Option<Bookmark>,
 }
 
+impl Change {
+    /// The resource that it is about.
+    #[must_use]
+    pub const fn resource(&self) -> Option<&AnyResource> {
+        match self {
+            Self::Created(resource) | Self::Updated { new: resource, .. } | Self::Destroyed(resource) => {
+                Some(resource)
+            }
+            Self::Bootstrapped | Self::Errored(_) | Self::Noop => None,
+        }
+    }
+}
+
 impl Event {
     /// The resource that it is about.
     #[must_use]
     pub const fn resource(&self) -> Option<&AnyResource> {
-        match &self.change {
-            Change::Created(resource)
-            | Change::Updated { new: resource, .. }
-            | Change::Destroyed(resource) => Some(resource),
-            Change::Bootstrapped | Change::Errored(_) | Change::Noop => None,
-        }
+        self.change.resource()
     }
 }
 
@@ -274,6 +282,12 @@ pub trait Store: Send + Sync + 'static {
     /// Watches all resources of a type; the id of `kind` is ignored.
     fn watch_all<'a>(&'a self, kind: &'a Pointer, options: WatchOptions) -> Answer<'a, Watch>;
 
+    /// One resource as the next change of it is based on; what [`Store::get`] gives may be older by changes that are
+    /// not kept yet.
+    fn newest<'a>(&'a self, pointer: &'a Pointer) -> Answer<'a, AnyResource> {
+        self.get(pointer)
+    }
+
     /// Applies `change` to the metadata, again when somebody else was faster.
     fn modify<'a>(
         &'a self,
@@ -283,7 +297,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Answer<'a, AnyResource> {
         Box::pin(async move {
             loop {
-                let current = self.get(pointer).await?;
+                let current = self.newest(pointer).await?;
                 let changed = current.clone().edit(change);
                 if changed.metadata() == current.metadata() {
                     return Ok(current);
@@ -299,7 +313,7 @@ pub trait Store: Send + Sync + 'static {
     /// Moves a resource to teardown; true when nobody holds it and it may be destroyed.
     fn teardown<'a>(&'a self, pointer: &'a Pointer, owner: &'a str) -> Answer<'a, bool> {
         Box::pin(async move {
-            let current = self.get(pointer).await?;
+            let current = self.newest(pointer).await?;
             if current.metadata().owner != owner {
                 let owner = current.metadata().owner.clone();
                 return Err(StateError::Owner { pointer: pointer.clone(), owner });
@@ -314,7 +328,7 @@ pub trait Store: Send + Sync + 'static {
     /// Holds a running resource, whoever owns it.
     fn add_finalizer<'a>(&'a self, pointer: &'a Pointer, name: &'a str) -> Answer<'a, ()> {
         Box::pin(async move {
-            let owner = self.get(pointer).await?.metadata().owner.clone();
+            let owner = self.newest(pointer).await?.metadata().owner.clone();
             let change = |metadata: &mut Metadata| {
                 metadata.add_finalizer(name);
             };
@@ -325,7 +339,7 @@ pub trait Store: Send + Sync + 'static {
     /// Lets go of a resource, in whatever phase it is; nothing happens when it is gone.
     fn remove_finalizer<'a>(&'a self, pointer: &'a Pointer, name: &'a str) -> Answer<'a, ()> {
         Box::pin(async move {
-            let owner = match self.get(pointer).await {
+            let owner = match self.newest(pointer).await {
                 Ok(current) => current.metadata().owner.clone(),
                 Err(StateError::NotFound(_)) => return Ok(()),
                 Err(error) => return Err(error),

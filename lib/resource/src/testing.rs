@@ -1,5 +1,6 @@
 //! Helpers for tests of controllers: resources before, run until quiet on virtual time, resources after.
 
+pub mod contract;
 mod sample;
 
 use std::time::Duration;

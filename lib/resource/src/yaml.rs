@@ -12,6 +12,19 @@ pub use read::read;
 pub use text::{duration, time};
 pub use write::write;
 
+/// Which of the YAML forms a type has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    /// A mapping in which enumerations, durations and times are texts.
+    #[default]
+    Mapping,
+    /// The bare value of the only field.
+    Scalar,
+    /// A mapping as Go's library writes the struct of a protobuf message: enumerations are numbers, durations and times
+    /// mappings of seconds and nanoseconds, and what is absent is `null`.
+    Message,
+}
+
 /// Deepest nesting that is read.
 const DEPTH_MAX: usize = 64;
 

@@ -169,13 +169,13 @@ phases: []
 named: {}
 next: null
 "#;
-    assert_eq!(yaml::write(&specimen(), false), expected);
+    assert_eq!(yaml::write(&specimen(), yaml::Style::Mapping), expected);
     assert_eq!(from_yaml::<Specimen>(expected), specimen());
 }
 
 #[test]
 fn absent_values_read_like_zero_values_of_go() {
-    let text = yaml::write(&Specimen::default(), false);
+    let text = yaml::write(&Specimen::default(), yaml::Style::Mapping);
     for line in
         ["subnet: \"\"", "since: 0001-01-01T00:00:00Z", "next: null", "hardwareAddr: \"\"", "addresses: []"]
     {
@@ -190,11 +190,19 @@ fn absent_values_read_like_zero_values_of_go() {
 #[test]
 fn protobuf_bytes_are_those_of_the_wire_contract() {
     let hop = NextHop { gateway: "10.0.0.1".parse().ok(), out_link_name: "e".to_owned() };
-    assert_eq!(proto::encode(&hop), [10, 6, 10, 4, 10, 0, 0, 1, 18, 1, b'e']);
-    assert_eq!(proto::encode(&NextHop::default()), [18, 0], "zero values are written, absent ones are not");
-    assert_eq!(proto::encode(&Slave { master_name: String::new(), slave_index: -1 })[2..].len(), 11);
+    assert_eq!(proto::encode(&hop, yaml::Style::Mapping), [10, 6, 10, 4, 10, 0, 0, 1, 18, 1, b'e']);
+    assert_eq!(
+        proto::encode(&NextHop::default(), yaml::Style::Mapping),
+        [18, 0],
+        "zero values are written, absent ones are not"
+    );
+    assert_eq!(
+        proto::encode(&Slave { master_name: String::new(), slave_index: -1 }, yaml::Style::Mapping)[2..]
+            .len(),
+        11
+    );
     let field = |number: u32, bytes: &[u8]| {
-        let whole = proto::encode(&specimen());
+        let whole = proto::encode(&specimen(), yaml::Style::Mapping);
         let tag = if number < 16 {
             vec![(number << 3 | 2) as u8]
         } else {
@@ -213,25 +221,25 @@ fn protobuf_bytes_are_those_of_the_wire_contract() {
 
 #[test]
 fn scalar_string_and_empty_forms() {
-    assert_eq!(yaml::write(&Scalar { phase: Phase::Failed }, true), "failed\n");
+    assert_eq!(yaml::write(&Scalar { phase: Phase::Failed }, yaml::Style::Scalar), "failed\n");
     assert_eq!(from_yaml::<Scalar>("failed").phase, Phase::Failed);
     let document = Document { bytes: b"version: v1alpha1\n# comment\n---\nkind: \"X\"\n".to_vec() };
     let resource: AnyResource = Resource::new("v1alpha1", document.clone()).into();
     assert_eq!(resource.to_yaml(), "\"version: v1alpha1\\n# comment\\n---\\nkind: \\\"X\\\"\\n\"\n");
     assert_eq!(resource.metadata().annotations.get("talos.dev/yaml-spec").map(String::as_str), Some("1"));
     assert_eq!(from_yaml::<Document>(&resource.to_yaml()), document);
-    assert_eq!(yaml::write(&Empty {}, false), "{}\n");
-    assert_eq!(proto::encode(&Empty {}), b"");
+    assert_eq!(yaml::write(&Empty {}, yaml::Style::Mapping), "{}\n");
+    assert_eq!(proto::encode(&Empty {}, yaml::Style::Mapping), b"");
 }
 
 #[test]
 fn unknown_fields_travel_in_the_envelope() {
-    let mut bytes = proto::encode(&NextHop::default());
+    let mut bytes = proto::encode(&NextHop::default(), yaml::Style::Mapping);
     bytes.extend_from_slice(&[0x82, 0x7d, 2, b'h', b'i', 0x80, 0x7d, 5]);
     let mut hop = NextHop::default();
     let unknown = proto::decode(&bytes, &mut hop).expect("decodes");
     assert_eq!(unknown, [0x82, 0x7d, 2, b'h', b'i', 0x80, 0x7d, 5]);
-    let mut bytes = proto::encode(&Scalar::default());
+    let mut bytes = proto::encode(&Scalar::default(), yaml::Style::Mapping);
     bytes.extend_from_slice(&unknown);
     let metadata = Metadata::new("network", Scalar::DEFINITION.kind, "x");
     let resource = AnyResource::from_proto::<Scalar>(metadata, &bytes).expect("decodes");
@@ -325,16 +333,16 @@ proptest! {
     #[test]
     fn protobuf_round_trips(spec in specimens()) {
         let mut back = Specimen::default();
-        let unknown = proto::decode(&proto::encode(&spec), &mut back).expect("decodes");
+        let unknown = proto::decode(&proto::encode(&spec, yaml::Style::Mapping), &mut back).expect("decodes");
         prop_assert!(unknown.is_empty());
         prop_assert_eq!(back, spec);
     }
 
     #[test]
     fn yaml_round_trips(spec in specimens()) {
-        let text = yaml::write(&spec, false);
+        let text = yaml::write(&spec, yaml::Style::Mapping);
         let mut back = Specimen::default();
-        yaml::read(&text, &mut back, false).unwrap_or_else(|error| panic!("{error} in\n{text}"));
+        yaml::read(&text, &mut back, yaml::Style::Mapping).unwrap_or_else(|error| panic!("{error} in\n{text}"));
         prop_assert_eq!(back, spec, "{}", text);
     }
 }
@@ -344,7 +352,7 @@ fn arbitrary_bytes_never_panic_and_what_decodes_encodes_to_the_same() {
     bolero::check!().with_iterations(20_000).for_each(|bytes: &[u8]| {
         let mut spec = Specimen::default();
         if let Ok(unknown) = proto::decode(bytes, &mut spec) {
-            let mut again = proto::encode(&spec);
+            let mut again = proto::encode(&spec, yaml::Style::Mapping);
             again.extend_from_slice(&unknown);
             let mut back = Specimen::default();
             assert_eq!(proto::decode(&again, &mut back), Ok(unknown));
@@ -358,7 +366,7 @@ fn arbitrary_bytes_never_panic_and_what_decodes_encodes_to_the_same() {
 fn arbitrary_text_never_panics() {
     bolero::check!().with_iterations(20_000).for_each(|bytes: &[u8]| {
         if let Ok(text) = str::from_utf8(bytes) {
-            let _ = yaml::read(text, &mut Specimen::default(), false);
+            let _ = yaml::read(text, &mut Specimen::default(), yaml::Style::Mapping);
         }
     });
 }

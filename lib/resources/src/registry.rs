@@ -21,7 +21,8 @@ macro_rules! types {
 
         /// What tests know of every type.
         #[cfg(test)]
-        pub(crate) const TYPES: &[crate::contract::Type] = &[$(crate::contract::Type::of::<$module::$name>(),)*];
+        pub(crate) const TYPES: &[corten_resource::testing::contract::Type] =
+            &[$(corten_resource::testing::contract::Type::of::<$module::$name>(),)*];
     };
 }
 

@@ -36,9 +36,24 @@ impl Publisher {
         self.owner
     }
 
+    pub const fn outputs(&self) -> &'static [Output] {
+        self.outputs
+    }
+
     /// Makes the outputs exist and removes the rest. What it waits for comes out: a wanted output that still is in
     /// teardown is put when its holders have let go.
     pub fn publish(&mut self, changes: &Changes) -> anyhow::Result<Reasons> {
+        let all = self.outputs.iter().flat_map(|output| {
+            let kind = Pointer::to_kind(output.namespace, output.definition.kind);
+            self.state.store().heads_now(&kind)
+        });
+        let owned = all.filter(|resource| resource.metadata().owner == self.owner);
+        let owned: Vec<Pointer> = owned.map(|resource| resource.pointer()).collect();
+        self.publish_among(changes, &owned)
+    }
+
+    /// As [`Publisher::publish`], where `owned` is all that the plan may remove.
+    pub fn publish_among(&mut self, changes: &Changes, owned: &[Pointer]) -> anyhow::Result<Reasons> {
         let mut waiting = Reasons::default();
         let mut errors = Vec::new();
         let wanted = self.wanted(&changes.puts);
@@ -49,8 +64,11 @@ impl Publisher {
                 Err(error) => errors.push(error),
             }
         }
-        for output in self.outputs.iter().filter(|output| !changes.kept.contains(&output.definition.kind)) {
-            errors.extend(self.sweep(output, &wanted).err());
+        let is_left = |pointer: &&Pointer| {
+            !wanted.contains_key(*pointer) && !changes.kept.contains(&pointer.kind.as_str())
+        };
+        for pointer in owned.iter().filter(is_left) {
+            errors.extend(self.state.remove_any(self.owner, pointer).err().map(anyhow::Error::from));
         }
         match errors.into_iter().collect::<Reasons>().into_error() {
             Some(error) => Err(error),
@@ -105,16 +123,6 @@ impl Publisher {
             }
             Err(error) => Err(error.into()),
         }
-    }
-
-    fn sweep(&self, output: &Output, wanted: &BTreeMap<Pointer, &AnyResource>) -> anyhow::Result<()> {
-        for resource in self.state.list_any(output.namespace, output.definition.kind) {
-            let pointer = resource.pointer();
-            if resource.metadata().owner == self.owner && !wanted.contains_key(&pointer) {
-                self.state.remove_any(self.owner, &pointer)?;
-            }
-        }
-        Ok(())
     }
 
     /// Holds inputs and says whether all are held; one that is gone or going is not, and the next view shows it.

@@ -29,13 +29,13 @@ use super::wake::{Alarm, Wake};
 use crate::state::State;
 
 /// Rounds of observe, plan and apply in which a plan must come to have no operation.
-const ROUNDS_MAX: usize = 8;
+pub const ROUNDS_MAX: usize = 8;
 /// Delay after the first failure, and the longest.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// What a failed controller sleeps at least, whatever changes.
 const SETTLE: Duration = Duration::from_millis(100);
 /// Owner of the statuses.
-const OWNER: &str = "controller-runtime";
+pub const OWNER: &str = "controller-runtime";
 
 /// One controller and all it needs to run.
 pub struct Runner {
@@ -116,6 +116,8 @@ impl Runner {
                 continue;
             }
             if ops > 0 && failure.is_none() && round <= ROUNDS_MAX {
+                // What it holds is kept before the world changes, so that a loss of power cannot make it forget.
+                self.publisher.state().store().settled().await;
                 failure = self.cycle.apply().await.into_iter().collect::<Reasons>().into_error();
                 continue;
             }
@@ -158,7 +160,7 @@ async fn sleep(wake: &Wake, delay: Option<Duration>) {
 }
 
 /// Publishes a status; only a store without room refuses that, and then there is nobody to tell.
-fn report(state: &State, controller: &str, status: ControllerStatus) {
+pub fn report(state: &State, controller: &str, status: ControllerStatus) {
     if let Err(error) = state.put(OWNER, controller, status) {
         tracing::warn!(
             controller,
@@ -171,14 +173,15 @@ fn report(state: &State, controller: &str, status: ControllerStatus) {
 /// Removes the statuses of controllers that an earlier program had and this one has not.
 pub fn forget_others(state: &State, graph: &Graph) {
     for status in state.list::<ControllerStatus>() {
-        if !graph.has(status.id()) {
+        let controller = status.id().split('/').next().unwrap_or_default();
+        if !graph.has(controller) {
             // It stays as a leftover if somebody holds it, which nobody does.
             let _ = state.remove::<ControllerStatus>(OWNER, status.id());
         }
     }
 }
 
-fn message(panic: &(dyn Any + Send)) -> &str {
+pub fn message(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()

@@ -1,18 +1,24 @@
 //! Registration of controllers, and the runtime that runs them.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use corten_base::{Clock, Rng, Task};
+use parking_lot::Mutex;
 
-use super::declare::{Declared, Strength};
+use super::declare::{Declared, Reads, Strength};
 use super::driver::{Cycle, Driver, Driving, Transform, Transforming};
 use super::graph::{Graph, RegistrationError, RegistrationErrors};
+use super::index::{Feed, Index};
+use super::item_runner::ItemRunner;
+use super::keyed::{Concern, ItemCycle, Keyed, Keying, Map, Mapping};
 use super::outputs::Publisher;
 use super::runner::{Runner, forget_others};
 use super::wake::{Activity, Alarm, Interest, Wake};
 use crate::memory::Listener;
 use crate::metadata::Pointer;
+use crate::resource::AnyResource;
 use crate::state::State;
 
 /// Controllers over a state. Register all, then start.
@@ -22,9 +28,16 @@ pub struct Runtime {
     rng: Rng,
     graph: Graph,
     errors: Vec<RegistrationError>,
-    runners: Vec<Runner>,
+    runners: Vec<Prepared>,
     activity: Arc<Activity>,
     stopping: Arc<AtomicBool>,
+}
+
+/// A controller that is ready to run.
+struct Prepared {
+    name: &'static str,
+    wake: Arc<Wake>,
+    run: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -72,7 +85,18 @@ impl Runtime {
         self.add::<T>(Box::new(Transforming(transform)))
     }
 
-    fn add<C: Declared>(&mut self, cycle: Box<dyn Cycle>) -> &mut Self {
+    /// Registers a controller with effects over items. Conflicts come out at the start.
+    pub fn register_keyed<K: Keyed + Reads<K::Item>>(&mut self, keyed: K) -> &mut Self {
+        self.add_items::<K>(Box::new(Keying(keyed)), K::concern)
+    }
+
+    /// Registers a controller without effects over items. Conflicts come out at the start.
+    pub fn register_map<M: Map + Reads<M::Item>>(&mut self, map: M) -> &mut Self {
+        self.add_items::<M>(Box::new(Mapping(map)), M::concern)
+    }
+
+    /// Notes what a controller declares, and what it must be woken for.
+    fn declare<C: Declared>(&mut self) -> Vec<(Pointer, Interest)> {
         self.errors.extend(self.graph.add(C::NAME, C::INPUTS, C::OUTPUTS));
         let inputs = C::INPUTS.iter().map(|input| input.definition.kind);
         for resource_type in inputs.chain(C::OUTPUTS.iter().map(|output| output.definition.kind)) {
@@ -80,32 +104,64 @@ impl Runtime {
                 self.errors.push(RegistrationError::Unknown { controller: C::NAME, resource_type });
             }
         }
+        let inputs = C::INPUTS.iter().map(|input| {
+            let is_end = input.strength == Strength::DestroyReady;
+            let interest = if is_end { Interest::DestroyReady } else { Interest::Any };
+            (Pointer::to_kind(input.namespace, input.definition.kind), interest)
+        });
+        let outputs = C::OUTPUTS.iter().map(|output| {
+            (Pointer::to_kind(output.namespace, output.definition.kind), Interest::Own(C::NAME))
+        });
+        inputs.chain(outputs).collect()
+    }
+
+    fn add<C: Declared>(&mut self, cycle: Box<dyn Cycle>) -> &mut Self {
         let wake = Arc::new(Wake::new(Arc::clone(&self.activity)));
-        let alarms = C::INPUTS
-            .iter()
-            .map(|input| {
-                let interest = if input.strength == Strength::DestroyReady {
-                    Interest::DestroyReady
-                } else {
-                    Interest::Any
-                };
-                (Pointer::to_kind(input.namespace, input.definition.kind), interest)
-            })
-            .chain(C::OUTPUTS.iter().map(|output| {
-                (Pointer::to_kind(output.namespace, output.definition.kind), Interest::Own(C::NAME))
-            }))
-            .map(|(kind, interest)| self.alarm(&kind, interest, &wake))
-            .collect();
-        self.runners.push(Runner {
+        let interests = self.declare::<C>();
+        let alarms =
+            interests.into_iter().map(|(kind, interest)| self.alarm(&kind, interest, &wake)).collect();
+        let runner = Runner {
             cycle,
             inputs: C::INPUTS,
             publisher: Publisher::new(self.state.clone(), C::NAME, C::OUTPUTS),
-            wake,
+            wake: Arc::clone(&wake),
             _alarms: alarms,
             clock: self.clock.clone(),
             rng: self.rng.clone(),
             stopping: Arc::clone(&self.stopping),
-        });
+        };
+        self.runners.push(Prepared { name: C::NAME, wake, run: Box::pin(runner.run()) });
+        self
+    }
+
+    fn add_items<C: Declared>(
+        &mut self,
+        cycle: Box<dyn ItemCycle>,
+        concern: fn(&AnyResource) -> Concern,
+    ) -> &mut Self {
+        let wake = Arc::new(Wake::new(Arc::clone(&self.activity)));
+        let index = Arc::new(Mutex::new(Index::new()));
+        let interests = self.declare::<C>();
+        let feed = |(kind, interest): (Pointer, Interest)| {
+            let (index, wake) = (Arc::clone(&index), Arc::clone(&wake));
+            let feed: Arc<dyn Listener> =
+                Arc::new(Feed { index, wake, kind: kind.clone(), interest, concern });
+            self.state.store().listen_from_now(&kind, &feed);
+            feed
+        };
+        let feeds = interests.into_iter().map(feed).collect();
+        let runner = ItemRunner {
+            cycle,
+            inputs: C::INPUTS,
+            publisher: Mutex::new(Publisher::new(self.state.clone(), C::NAME, C::OUTPUTS)),
+            index,
+            wake: Arc::clone(&wake),
+            _feeds: feeds,
+            clock: self.clock.clone(),
+            rng: self.rng.clone(),
+            stopping: Arc::clone(&self.stopping),
+        };
+        self.runners.push(Prepared { name: C::NAME, wake, run: Box::pin(runner.run()) });
         self
     }
 
@@ -141,11 +197,8 @@ impl Runtime {
         for wake in &wakes {
             wake.fire();
         }
-        let tasks = self
-            .runners
-            .into_iter()
-            .map(|runner| corten_base::spawn(runner.publisher.owner(), runner.run()))
-            .collect();
+        let tasks =
+            self.runners.into_iter().map(|runner| corten_base::spawn(runner.name, runner.run)).collect();
         Ok(RunningRuntime {
             tasks,
             wakes,

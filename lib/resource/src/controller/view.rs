@@ -25,6 +25,19 @@ impl Snapshot {
         Self { rows: kinds.into_iter().zip(contents).collect(), now }
     }
 
+    /// What is there of the resources that concern one item.
+    pub fn of_item(rows: Vec<(Pointer, Vec<String>)>, state: &State, now: SystemTime) -> Self {
+        let found = |kind: &Pointer, ids: Vec<String>| {
+            let at = |id: String| Pointer::new(&kind.namespace, &kind.kind, id);
+            ids.into_iter().filter_map(|id| state.get_any(&at(id))).collect()
+        };
+        let rows = rows.into_iter().map(|(kind, ids)| {
+            let resources = found(&kind, ids);
+            (kind, resources)
+        });
+        Self { rows: rows.collect(), now }
+    }
+
     fn all(&self, namespace: &str, kind: &str) -> Option<&[AnyResource]> {
         let row = self.rows.iter().find(|(row, _)| row.namespace == namespace && row.kind == kind);
         row.map(|(_, resources)| resources.as_slice())

@@ -102,18 +102,34 @@ pub struct Alarm {
     pub interest: Interest,
 }
 
-impl Listener for Alarm {
-    fn changed(&self, change: &Change) {
-        let matches = match (self.interest, change) {
-            (Interest::Any, Change::Updated { new, old }) => !is_hold(new, old),
-            (Interest::Any, _) | (Interest::DestroyReady, Change::Destroyed(_)) => true,
-            (Interest::DestroyReady, Change::Updated { new, .. }) => new.metadata().is_destroy_ready(),
-            (Interest::Own(owner), Change::Updated { new, .. }) => {
-                new.metadata().owner == owner && new.metadata().is_destroy_ready()
+impl Interest {
+    /// Whether a change is to wake the controller.
+    pub fn matches(self, change: &Change) -> bool {
+        match (self, change) {
+            // What was decided could not be kept: everybody looks again.
+            (_, Change::Errored(_)) => true,
+            (Self::Any, Change::Updated { new, old }) => !is_hold(new, old),
+            (Self::Any, _) | (Self::DestroyReady, Change::Destroyed(_)) => true,
+            (Self::DestroyReady, Change::Updated { new, .. }) => new.metadata().is_destroy_ready(),
+            (Self::Own(_), Change::Updated { new, .. }) => {
+                self.covers(new) && new.metadata().is_destroy_ready()
             }
             _ => false,
-        };
-        if matches {
+        }
+    }
+
+    /// Whether it is about such a resource at all.
+    pub fn covers(self, resource: &AnyResource) -> bool {
+        match self {
+            Self::Own(owner) => resource.metadata().owner == owner,
+            _ => true,
+        }
+    }
+}
+
+impl Listener for Alarm {
+    fn changed(&self, change: &Change) {
+        if self.interest.matches(change) {
             self.wake.fire();
         }
     }

@@ -59,6 +59,13 @@ impl Collection {
         }
     }
 
+    /// Tells the listeners, and nobody else, that a decided change could not be kept.
+    pub fn tell_refused(&self, why: &str) {
+        for listener in self.listeners.iter().filter_map(Weak::upgrade) {
+            listener.changed(&Change::Errored(why.to_owned()));
+        }
+    }
+
     fn trim(&mut self) {
         let slowest = self.watchers.values().map(|watcher| watcher.position).min().unwrap_or(self.next);
         let wanted = usize::try_from(self.next.saturating_sub(slowest)).unwrap_or(KEPT_MAX);

@@ -16,6 +16,7 @@ use crate::metadata::Pointer;
 use crate::proto;
 use crate::registry::Registry;
 use crate::resource::AnyResource;
+use crate::yaml::Style;
 
 const PUT: u8 = 1;
 const DESTROY: u8 = 2;
@@ -64,7 +65,7 @@ impl Journal {
 
     pub fn destroy(&mut self, pointer: &Pointer) {
         let Pointer { namespace, kind, id } = pointer.clone();
-        self.append(&frame(DESTROY, &proto::encode(&Gone { namespace, kind, id })));
+        self.append(&frame(DESTROY, &proto::encode(&Gone { namespace, kind, id }, Style::Message)));
     }
 
     /// Whether it has grown so much that it should be compacted.

@@ -114,14 +114,20 @@ fn put_packed(field: &mut dyn Field, item: Kind, bytes: &[u8]) -> Result<(), Fau
 }
 
 fn put_entry(field: &mut dyn Field, form: Form, bytes: &[u8], depth: usize) -> Result<(), Fault> {
-    let mut key = "";
+    let mut key = Cow::Borrowed(if form == Form::NumberKeys { "0" } else { "" });
     let mut reader = Reader::new(bytes);
     while let Some((number, wire, _)) = reader.next()? {
-        if let (1, Wire::Bytes(bytes)) = (number, wire) {
-            key = str::from_utf8(bytes).map_err(|_| DecodeError::Malformed)?;
+        match (number, wire) {
+            (1, Wire::Varint(number)) if form == Form::NumberKeys => {
+                key = (number as i64).to_string().into();
+            }
+            (1, Wire::Bytes(bytes)) => {
+                key = str::from_utf8(bytes).map_err(|_| DecodeError::Malformed)?.into();
+            }
+            _ => {}
         }
     }
-    let value = field.entry(key).ok_or(FieldError::Mismatch)?;
+    let value = field.entry(&key).ok_or(FieldError::Mismatch)?;
     value.clear();
     let mut reader = Reader::new(bytes);
     while let Some((number, wire, _)) = reader.next()? {

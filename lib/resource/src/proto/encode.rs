@@ -7,24 +7,28 @@ use super::object;
 use super::wire::{put_bytes, put_nonzero, put_tag, put_varint};
 use crate::field::{Field, Items, Kind, Node};
 use crate::record::{Form, Record};
+use crate::yaml::Style;
 
-/// The encoding of `record`.
+/// The encoding of `record` in the style of its type: a message leaves out what is zero, as protobuf has it; the others
+/// write every scalar.
 #[must_use]
-pub fn encode(record: &dyn Record) -> Vec<u8> {
+pub fn encode(record: &dyn Record, style: Style) -> Vec<u8> {
     let mut out = Vec::new();
-    put_record(&mut out, record);
+    put_record(&mut out, record, style);
     out
 }
 
-fn put_record(out: &mut Vec<u8>, record: &dyn Record) {
+fn put_record(out: &mut Vec<u8>, record: &dyn Record, style: Style) {
     for (index, def) in record.fields().iter().enumerate().filter(|(_, def)| def.number != 0) {
-        if let Some(field) = record.field(index) {
-            put_field(out, def.number, def.form, field);
+        if let Some(field) = record.field(index)
+            && !(style == Style::Message && field.is_zero())
+        {
+            put_field(out, def.number, def.form, field, style);
         }
     }
 }
 
-fn put_field(out: &mut Vec<u8>, number: u32, form: Form, field: &dyn Field) {
+fn put_field(out: &mut Vec<u8>, number: u32, form: Form, field: &dyn Field, style: Style) {
     match field.read() {
         Node::Null => {}
         Node::Text(text) if form == Form::Url => {
@@ -44,12 +48,18 @@ fn put_field(out: &mut Vec<u8>, number: u32, form: Form, field: &dyn Field) {
             put_tag(out, number, 1);
             out.extend_from_slice(&value.to_le_bytes());
         }
-        Node::Record(record) => put_bytes(out, number, &encode(record)),
-        Node::List(items) => put_list(out, number, form, items, field.kind()),
+        Node::Record(record) => put_bytes(out, number, &encode(record, style)),
+        Node::List(items) => put_list(out, number, form, items, field.kind(), style),
         Node::Map(entries) => entries.each(&mut |key, value| {
             let mut entry = Vec::new();
-            put_bytes(&mut entry, 1, key.as_bytes());
-            put_field(&mut entry, 2, form, value);
+            match key.parse::<i64>() {
+                Ok(key) if form == Form::NumberKeys => {
+                    put_tag(&mut entry, 1, 0);
+                    put_varint(&mut entry, key as u64);
+                }
+                _ => put_bytes(&mut entry, 1, key.as_bytes()),
+            }
+            put_field(&mut entry, 2, form, value, style);
             put_bytes(out, number, &entry);
         }),
         node => match varint(&node) {
@@ -72,12 +82,12 @@ fn varint(node: &Node<'_>) -> Option<u64> {
     }
 }
 
-fn put_list(out: &mut Vec<u8>, number: u32, form: Form, items: &dyn Items, kind: Kind) {
+fn put_list(out: &mut Vec<u8>, number: u32, form: Form, items: &dyn Items, kind: Kind, style: Style) {
     let packed =
         matches!(kind, Kind::List(&(Kind::Bool | Kind::Int | Kind::Uint | Kind::Enumeration | Kind::Float)));
     if !packed {
         for index in 0..items.count() {
-            put_item(out, number, form, items.item(index));
+            put_item(out, number, form, items.item(index), style);
         }
     } else if items.count() > 0 {
         let mut bytes = Vec::new();
@@ -92,11 +102,11 @@ fn put_list(out: &mut Vec<u8>, number: u32, form: Form, items: &dyn Items, kind:
 }
 
 /// An item is written even where a lone field would be left out, so that none is lost.
-fn put_item(out: &mut Vec<u8>, number: u32, form: Form, item: &dyn Field) {
+fn put_item(out: &mut Vec<u8>, number: u32, form: Form, item: &dyn Field, style: Style) {
     match item.read() {
         Node::Null => put_bytes(out, number, &[]),
         Node::Bytes(bytes) => put_bytes(out, number, &bytes),
-        _ => put_field(out, number, form, item),
+        _ => put_field(out, number, form, item, style),
     }
 }
 

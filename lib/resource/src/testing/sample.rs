@@ -71,7 +71,9 @@ impl Filler {
             }
             Kind::Map(_) => {
                 for _ in 0..ITEMS {
-                    let key = format!("key-{}", self.next());
+                    let number = self.next();
+                    let is_number = def.form == Form::NumberKeys;
+                    let key = if is_number { number.to_string() } else { format!("key-{number}") };
                     if let Some(value) = field.entry(&key) {
                         self.field(value, def, depth);
                     }

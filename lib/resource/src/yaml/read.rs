@@ -1,24 +1,25 @@
 //! YAML to records.
 
 use std::borrow::Cow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Number, Value};
 
-use super::YamlError;
 use super::parse::{Tree, parse};
-use super::text::{NEVER, parse_duration, parse_time};
+use super::text::{NEVER, SECOND, parse_duration, parse_time};
+use super::{Style, YamlError};
 use crate::field::{Field, FieldError, Kind, Node, Object};
 use crate::record::{Form, Record};
 
-/// Fills `record`, which is blank, from its YAML form; `scalar` when that is the bare value of its only field.
+/// Fills `record`, which is blank, from its YAML form. A mapping is understood in either of its styles.
 ///
 /// # Errors
 /// When the text is not YAML or a value does not fit its field.
-pub fn read(text: &str, record: &mut dyn Record, scalar: bool) -> Result<(), YamlError> {
+pub fn read(text: &str, record: &mut dyn Record, style: Style) -> Result<(), YamlError> {
     let tree = parse(text)?;
-    if !scalar {
+    if style != Style::Scalar {
         return fill(&tree, record);
     }
     let form = record.fields().first().map_or(Form::Plain, |def| def.form);
@@ -50,7 +51,7 @@ fn fill(tree: &Tree, record: &mut dyn Record) -> Result<(), YamlError> {
                 let written = field.write(&Node::Object(Cow::Owned(rest)));
                 written.map_err(|_| YamlError::Value("mapping".to_owned()))?;
             }
-        } else if let Some((key, value)) = entries.iter().find(|(key, _)| key == def.key) {
+        } else if let Some((key, value)) = entries.iter().find(|(key, _)| key == def.key && !key.is_empty()) {
             put(field, def.form, value).map_err(|error| match error {
                 Fault::Nested(error) => error,
                 Fault::Value => YamlError::Value(key.clone()),
@@ -91,13 +92,38 @@ fn put(field: &mut dyn Field, form: Form, tree: &Tree) -> Result<(), Fault> {
         (Kind::Object, Tree::Mapping(entries)) => {
             Ok(field.write(&Node::Object(Cow::Owned(object(entries))))?)
         }
+        (Kind::Duration, Tree::Mapping(entries)) => {
+            Ok(field.write(&Node::Duration(i64::try_from(moment(entries)?).map_err(|_| Fault::Value)?))?)
+        }
+        (Kind::Time, Tree::Mapping(entries)) => {
+            let time = after_epoch(moment(entries)?).ok_or(Fault::Value)?;
+            Ok(field.write(&Node::Time(time))?)
+        }
         (Kind::Bytes, Tree::Sequence(items)) => Ok(field.write(&Node::Bytes(Cow::Owned(bytes(items)?)))?),
+        (Kind::Enumeration, Tree::Scalar(text, true)) if let Ok(number) = text.parse() => {
+            Ok(field.write(&Node::Int(number))?)
+        }
         (kind, Tree::Scalar(text, _)) => match scalar(kind, form, text)? {
             Some(node) => Ok(field.write(&node)?),
             None => Ok(()),
         },
         _ => Err(Fault::Value),
     }
+}
+
+/// Nanoseconds of a mapping with `seconds` and `nanos`.
+fn moment(entries: &[(String, Tree)]) -> Result<i128, FieldError> {
+    let part = |name: &str| match entries.iter().find(|(key, _)| key == name) {
+        Some((_, Tree::Scalar(text, true))) => text.parse::<i64>().map_err(|_| FieldError::Range),
+        Some(_) => Err(FieldError::Mismatch),
+        None => Ok(0),
+    };
+    Ok(i128::from(part("seconds")?) * SECOND + i128::from(part("nanos")?))
+}
+
+fn after_epoch(nanos: i128) -> Option<SystemTime> {
+    let distance = Duration::from_nanos(u64::try_from(nanos.unsigned_abs()).ok()?);
+    if nanos < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) }
 }
 
 fn bytes(items: &[Tree]) -> Result<Vec<u8>, FieldError> {

@@ -4,6 +4,9 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 
+/// Nanoseconds of a second.
+pub const SECOND: i128 = 1_000_000_000;
+
 const UNITS: [(&str, i128); 7] = [
     ("ns", 1),
     ("us", 1_000),
@@ -11,7 +14,7 @@ const UNITS: [(&str, i128); 7] = [
     ("ms", 1_000_000),
     ("h", 3_600_000_000_000),
     ("m", 60_000_000_000),
-    ("s", 1_000_000_000),
+    ("s", SECOND),
 ];
 
 /// A duration in nanoseconds as `1h30m0.5s`; below a second in the largest unit that is not below one.

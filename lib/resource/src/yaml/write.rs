@@ -1,27 +1,30 @@
 //! Records to YAML.
 
 use std::fmt::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::text::{NEVER, duration, time};
+use super::Style;
+use super::text::{NEVER, SECOND, duration, time};
 use crate::field::{Entries, Field, HardwareAddr, Items, Kind, Node, Object};
 use crate::record::{Form, Record};
 
-/// The YAML form of `record`; `scalar` when that is the bare value of its only field.
+/// The YAML form of `record` in the style of its type.
 #[must_use]
-pub fn write(record: &dyn Record, scalar: bool) -> String {
-    let mut out = String::new();
-    match record.field(0).filter(|_| scalar) {
+pub fn write(record: &dyn Record, style: Style) -> String {
+    let mut out = Writer { out: String::new(), is_message: style == Style::Message };
+    match record.field(0).filter(|_| style == Style::Scalar) {
         Some(field) => match field.read() {
-            Node::Bytes(bytes) => quoted(&mut out, &String::from_utf8_lossy(&bytes)),
-            _ => value(&mut out, field, Form::Plain, Place { indent: 0, dash: false }),
+            Node::Bytes(bytes) => quoted(&mut out.out, &String::from_utf8_lossy(&bytes)),
+            _ => out.value(field, Form::Plain, Place { indent: 0, dash: false }),
         },
-        None if is_bare(record) => out.push_str("{}"),
-        None => mapping(&mut out, record, 0, true),
+        None if is_bare(record) => out.out.push_str("{}"),
+        None => out.mapping(record, 0, true),
     }
+    let mut out = out.out;
     out.truncate(out.trim_end_matches('\n').len());
     out.push('\n');
     out
@@ -36,7 +39,8 @@ struct Place {
 
 fn is_written(record: &dyn Record, index: usize) -> bool {
     let def = &record.fields()[index];
-    record.field(index).is_some_and(|field| !(def.omit_empty && field.is_zero()))
+    let is_left_out = |field: &dyn Field| def.key.is_empty() || (def.omit_empty && field.is_zero());
+    record.field(index).is_some_and(|field| !is_left_out(field))
 }
 
 /// Whether nothing of it is written, so that it stands as `{}`.
@@ -53,34 +57,137 @@ fn pad(out: &mut String, indent: usize) {
     out.extend(std::iter::repeat_n(' ', indent));
 }
 
-/// Lines of a mapping; the first one is not indented when it follows a dash or starts the text.
-fn mapping(out: &mut String, record: &dyn Record, indent: usize, mut first: bool) {
-    for (index, def) in record.fields().iter().enumerate() {
-        let Some(field) = record.field(index) else { continue };
-        if def.inline {
-            match field.read() {
-                Node::Record(inner) if !is_bare(inner) => mapping(out, inner, indent, first),
-                Node::Object(inner) if !inner.is_empty() => object_entries(out, &inner, indent, first),
-                _ => continue,
+struct Writer {
+    out: String,
+    /// Whether values stand as in Go's struct of a protobuf message.
+    is_message: bool,
+}
+
+impl Writer {
+    /// Lines of a mapping; the first one is not indented when it follows a dash or starts the text.
+    fn mapping(&mut self, record: &dyn Record, indent: usize, mut first: bool) {
+        for (index, def) in record.fields().iter().enumerate() {
+            let Some(field) = record.field(index) else { continue };
+            if def.inline {
+                match field.read() {
+                    Node::Record(inner) if !is_bare(inner) => self.mapping(inner, indent, first),
+                    Node::Object(inner) if !inner.is_empty() => {
+                        object_entries(&mut self.out, &inner, indent, first);
+                    }
+                    _ => continue,
+                }
+                first = false;
+                continue;
+            }
+            if !is_written(record, index) {
+                continue;
+            }
+            if !first {
+                pad(&mut self.out, indent);
             }
             first = false;
-            continue;
+            self.entry(def.key, field, def.form, indent);
         }
-        if !is_written(record, index) {
-            continue;
+    }
+
+    fn entry(&mut self, key: &str, field: &dyn Field, form: Form, indent: usize) {
+        text(&mut self.out, key);
+        self.out.push(':');
+        self.value(field, form, Place { indent: indent + 4, dash: false });
+    }
+
+    /// A value after `key:` or `-`, with the line break that ends it.
+    fn value(&mut self, field: &dyn Field, form: Form, place: Place) {
+        match field.read() {
+            Node::Record(record) if is_bare(record) => self.out.push_str(" {}\n"),
+            Node::Record(record) => {
+                open(&mut self.out, place);
+                self.mapping(record, place.indent, true);
+            }
+            Node::List(items) if items.count() == 0 => self.out.push_str(" []\n"),
+            Node::List(items) => self.list(items, form, place),
+            Node::Map(entries) if entries.is_empty() => self.out.push_str(" {}\n"),
+            Node::Map(entries) => self.map(entries, form, place),
+            Node::Object(content) => object(&mut self.out, &content, place),
+            Node::Duration(nanos) if self.is_message => self.moment(nanos.into(), place),
+            Node::Time(time) if self.is_message => self.moment(since_epoch(time), place),
+            node => {
+                if place.indent > 0 {
+                    self.out.push(' ');
+                }
+                self.scalar(&node, field.kind(), form);
+                self.out.push('\n');
+            }
         }
-        if !first {
-            pad(out, indent);
+    }
+
+    /// Nanoseconds as the mapping that stands for protobuf's own durations and times.
+    fn moment(&mut self, nanos: i128, place: Place) {
+        open(&mut self.out, place);
+        let _ = writeln!(self.out, "seconds: {}", nanos.div_euclid(SECOND));
+        pad(&mut self.out, place.indent);
+        let _ = writeln!(self.out, "nanos: {}", nanos.rem_euclid(SECOND));
+    }
+
+    fn list(&mut self, items: &dyn Items, form: Form, place: Place) {
+        open(&mut self.out, place);
+        for index in 0..items.count() {
+            if index > 0 {
+                pad(&mut self.out, place.indent);
+            }
+            self.out.push('-');
+            self.value(items.item(index), form, Place { indent: place.indent + 2, dash: true });
         }
-        first = false;
-        entry(out, def.key, field, def.form, indent);
+    }
+
+    fn map(&mut self, entries: &dyn Entries, form: Form, place: Place) {
+        open(&mut self.out, place);
+        let mut first = true;
+        entries.each(&mut |key, item| {
+            if !first {
+                pad(&mut self.out, place.indent);
+            }
+            first = false;
+            if form == Form::NumberKeys {
+                self.out.push_str(key);
+                self.out.push(':');
+                self.value(item, form, Place { indent: place.indent + 4, dash: false });
+            } else {
+                self.entry(key, item, form, place.indent);
+            }
+        });
+    }
+
+    fn scalar(&mut self, node: &Node<'_>, kind: Kind, form: Form) {
+        let is_message = self.is_message;
+        let out = &mut self.out;
+        match node {
+            Node::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Node::Int(value) => out.push_str(&value.to_string()),
+            Node::Uint(value) => out.push_str(&value.to_string()),
+            Node::Float(value) => float(out, *value),
+            Node::Enumeration(number, _) if is_message => out.push_str(&number.to_string()),
+            Node::Text(value) | Node::Enumeration(_, value) => text(out, value),
+            Node::Bytes(value) => bytes(out, value, kind, form),
+            Node::Address(address) => text(out, &address.to_string()),
+            Node::Prefix(prefix) => text(out, &prefix.to_string()),
+            Node::Endpoint(endpoint) => text(out, &endpoint.to_string()),
+            Node::Duration(nanos) => out.push_str(&duration(*nanos)),
+            Node::Time(moment) => out.push_str(&time(*moment)),
+            Node::Null | Node::Object(_) | Node::Record(_) | Node::List(_) | Node::Map(_) => {
+                out.push_str(if is_message { "null" } else { absent(kind) });
+            }
+        }
     }
 }
 
-fn entry(out: &mut String, key: &str, field: &dyn Field, form: Form, indent: usize) {
-    text(out, key);
-    out.push(':');
-    value(out, field, form, Place { indent: indent + 4, dash: false });
+/// Nanoseconds from the epoch to `time`.
+fn since_epoch(time: SystemTime) -> i128 {
+    let nanos = |duration: Duration| i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX);
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => nanos(after),
+        Err(before) => -nanos(before.duration()),
+    }
 }
 
 /// What stands between `key:` or `-` and the first line of a block.
@@ -90,71 +197,6 @@ fn open(out: &mut String, place: Place) {
     } else {
         out.push('\n');
         pad(out, place.indent);
-    }
-}
-
-/// A value after `key:` or `-`, with the line break that ends it.
-fn value(out: &mut String, field: &dyn Field, form: Form, place: Place) {
-    match field.read() {
-        Node::Record(record) if is_bare(record) => out.push_str(" {}\n"),
-        Node::Record(record) => {
-            open(out, place);
-            mapping(out, record, place.indent, true);
-        }
-        Node::List(items) if items.count() == 0 => out.push_str(" []\n"),
-        Node::List(items) => list(out, items, form, place),
-        Node::Map(entries) if entries.is_empty() => out.push_str(" {}\n"),
-        Node::Map(entries) => map(out, entries, form, place),
-        Node::Object(content) => object(out, &content, place),
-        node => {
-            if place.indent > 0 {
-                out.push(' ');
-            }
-            scalar(out, &node, field.kind(), form);
-            out.push('\n');
-        }
-    }
-}
-
-fn list(out: &mut String, items: &dyn Items, form: Form, place: Place) {
-    open(out, place);
-    for index in 0..items.count() {
-        if index > 0 {
-            pad(out, place.indent);
-        }
-        out.push('-');
-        value(out, items.item(index), form, Place { indent: place.indent + 2, dash: true });
-    }
-}
-
-fn map(out: &mut String, entries: &dyn Entries, form: Form, place: Place) {
-    open(out, place);
-    let mut first = true;
-    entries.each(&mut |key, item| {
-        if !first {
-            pad(out, place.indent);
-        }
-        first = false;
-        entry(out, key, item, form, place.indent);
-    });
-}
-
-fn scalar(out: &mut String, node: &Node<'_>, kind: Kind, form: Form) {
-    match node {
-        Node::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-        Node::Int(value) => out.push_str(&value.to_string()),
-        Node::Uint(value) => out.push_str(&value.to_string()),
-        Node::Float(value) => float(out, *value),
-        Node::Text(value) | Node::Enumeration(_, value) => text(out, value),
-        Node::Bytes(value) => bytes(out, value, kind, form),
-        Node::Address(address) => text(out, &address.to_string()),
-        Node::Prefix(prefix) => text(out, &prefix.to_string()),
-        Node::Endpoint(endpoint) => text(out, &endpoint.to_string()),
-        Node::Duration(nanos) => out.push_str(&duration(*nanos)),
-        Node::Time(moment) => out.push_str(&time(*moment)),
-        Node::Null | Node::Object(_) | Node::Record(_) | Node::List(_) | Node::Map(_) => {
-            out.push_str(absent(kind))
-        }
     }
 }
 

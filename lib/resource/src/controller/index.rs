@@ -1,0 +1,165 @@
+//! Which resources concern which item, and which items are to be looked at again.
+//!
+//! Filled by the store under its lock, change by change; read by the runner of the controller.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::keyed::Concern;
+use super::wake::{Interest, Wake};
+use crate::memory::Listener;
+use crate::metadata::Pointer;
+use crate::resource::AnyResource;
+use crate::store::Change;
+
+/// Resources of one input or output by the items that they concern.
+#[derive(Debug, Default)]
+struct Row {
+    by_item: BTreeMap<String, BTreeSet<String>>,
+    everywhere: BTreeSet<String>,
+}
+
+impl Row {
+    fn add(&mut self, concern: Concern, id: &str) {
+        match concern {
+            Concern::Nobody => {}
+            Concern::Item(item) => drop(self.by_item.entry(item).or_default().insert(id.to_owned())),
+            Concern::Items(items) => {
+                for item in items {
+                    self.by_item.entry(item).or_default().insert(id.to_owned());
+                }
+            }
+            Concern::Everybody => drop(self.everywhere.insert(id.to_owned())),
+        }
+    }
+
+    fn remove(&mut self, concern: Concern, id: &str) {
+        let mut leave = |item: &String| {
+            if let Some(ids) = self.by_item.get_mut(item) {
+                ids.remove(id);
+                if ids.is_empty() {
+                    self.by_item.remove(item);
+                }
+            }
+        };
+        match concern {
+            Concern::Nobody => {}
+            Concern::Item(item) => leave(&item),
+            Concern::Items(items) => items.iter().for_each(leave),
+            Concern::Everybody => drop(self.everywhere.remove(id)),
+        }
+    }
+}
+
+/// The index of one controller.
+#[derive(Debug, Default)]
+pub struct Index {
+    rows: BTreeMap<Pointer, Row>,
+    dirty: BTreeSet<String>,
+    is_all_dirty: bool,
+}
+
+impl Index {
+    /// An empty index that has every item looked at once.
+    pub fn new() -> Self {
+        Self { is_all_dirty: true, ..Self::default() }
+    }
+
+    /// Resources of a type that concern an item, by id.
+    pub fn ids(&self, kind: &Pointer, item: &str) -> Vec<String> {
+        let Some(row) = self.rows.get(kind) else { return Vec::new() };
+        let own = row.by_item.get(item).into_iter().flatten();
+        let mut ids: Vec<String> = own.chain(&row.everywhere).cloned().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Items to look at again; nothing is left of them here.
+    pub fn take_dirty(&mut self) -> BTreeSet<String> {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        if std::mem::take(&mut self.is_all_dirty) {
+            dirty.extend(self.rows.values().flat_map(|row| row.by_item.keys().cloned()));
+        }
+        dirty
+    }
+
+    fn mark(&mut self, concern: Concern) {
+        match concern {
+            Concern::Nobody => {}
+            Concern::Item(item) => drop(self.dirty.insert(item)),
+            Concern::Items(items) => self.dirty.extend(items),
+            Concern::Everybody => self.is_all_dirty = true,
+        }
+    }
+}
+
+/// The store's end of one row.
+pub struct Feed {
+    pub index: Arc<Mutex<Index>>,
+    pub wake: Arc<Wake>,
+    pub kind: Pointer,
+    pub interest: Interest,
+    pub concern: fn(&AnyResource) -> Concern,
+}
+
+impl Listener for Feed {
+    fn changed(&self, change: &Change) {
+        let mut index = self.index.lock();
+        let row = index.rows.entry(self.kind.clone()).or_default();
+        let concern = self.concern;
+        match change {
+            Change::Created(new) if self.interest.covers(new) => row.add(concern(new), new.id()),
+            Change::Updated { new, old } if self.interest.covers(new) => {
+                let (is, was) = (concern(new), concern(old));
+                if is != was {
+                    row.remove(was.clone(), old.id());
+                    row.add(is, new.id());
+                    if self.interest.matches(change) {
+                        index.mark(was);
+                    }
+                }
+            }
+            Change::Destroyed(old) if self.interest.covers(old) => row.remove(concern(old), old.id()),
+            _ => {}
+        }
+        if !self.interest.matches(change) {
+            return;
+        }
+        match change.resource() {
+            Some(resource) if self.interest.covers(resource) => index.mark(concern(resource)),
+            Some(_) => return,
+            None => index.mark(Concern::Everybody),
+        }
+        drop(index);
+        self.wake.fire();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_that_names_another_item_leaves_the_first() {
+        let mut row = Row::default();
+        row.add(Concern::Items(vec!["a".to_owned(), "b".to_owned()]), "x");
+        row.remove(Concern::Item("a".to_owned()), "x");
+        assert_eq!(row.by_item.keys().collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn a_setting_makes_every_item_dirty_once() {
+        let mut index = Index::default();
+        let kind = Pointer::to_kind("default", "Things.corten.dev");
+        let row = index.rows.entry(kind.clone()).or_default();
+        row.add(Concern::Item("a".to_owned()), "a");
+        row.add(Concern::Everybody, "setting");
+        index.mark(Concern::Everybody);
+        assert_eq!(index.take_dirty().into_iter().collect::<Vec<_>>(), ["a"]);
+        assert!(index.take_dirty().is_empty());
+        assert_eq!(index.ids(&kind, "a"), ["a", "setting"]);
+    }
+}
