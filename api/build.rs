@@ -1,12 +1,13 @@
 //! Compiles the wire contracts in `proto/` with protox (no protoc needed) into Rust types, clients and servers,
-//! and keeps the descriptor set for everything that is derived from it.
+//! and keeps the descriptor sets, one of the machine and one of the manager, for everything that is derived from them.
 
 use std::error::Error;
 use std::path::PathBuf;
 
 use prost::Message as _;
 
-const FILES: &[&str] = &[
+/// The machine's own API, and trustd's.
+const MACHINE: &[&str] = &[
     "cluster/cluster.proto",
     "common/common.proto",
     "cosi/resource.proto",
@@ -25,6 +26,19 @@ const FILES: &[&str] = &[
     "time/time.proto",
 ];
 
+/// What machines and the manager speak with each other: joining, tunnel, keys of disks, events, discovery.
+const LINK: &[&str] = &[
+    "events/events.proto",
+    "sidero/discovery/client.proto",
+    "sidero/discovery/server.proto",
+    "sidero/kms/kms.proto",
+    "sidero/link/provision.proto",
+];
+
+/// What people and their tools speak with the manager.
+const FLEET: &[&str] =
+    &["auth/auth.proto", "management/management.proto", "oidc/oidc.proto", "omni/resources.proto"];
+
 /// Fields that carry bulk data: they share the receive buffer instead of copying it.
 const BULK: &[&str] = &[
     ".common.Data.bytes",
@@ -32,21 +46,30 @@ const BULK: &[&str] = &[
     ".machine.ApplyConfigurationRequest.data",
     ".machine.DebugContainerRunRequest.stdin_data",
     ".machine.DebugContainerRunResponse.stdout_data",
+    ".management.GetSupportBundleResponse.bundle_data",
+    ".sidero.link.PeerPacket.data",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let descriptors = protox::compile(FILES, ["proto"])?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    std::fs::write(out.join("methods.rs"), methods(&descriptors))?;
-    std::fs::write(out.join("envelopes.rs"), envelopes(&descriptors))?;
+    let machine = protox::compile(MACHINE, ["proto"])?;
+    std::fs::write(out.join("descriptors.bin"), machine.encode_to_vec())?;
+    std::fs::write(out.join("methods.rs"), methods(&machine, MACHINE))?;
+    std::fs::write(out.join("envelopes.rs"), envelopes(&machine))?;
+    let manager_files: Vec<&str> = [LINK, FLEET].concat();
+    let manager = protox::compile(&manager_files, ["proto"])?;
+    std::fs::write(out.join("fleet-descriptors.bin"), manager.encode_to_vec())?;
+    std::fs::write(out.join("fleet-methods.rs"), methods(&manager, &manager_files))?;
+    // Packages that both sides share would be written twice, so the code comes from one set of all files.
+    let all_files: Vec<&str> = [MACHINE, LINK, FLEET].concat();
+    let all = protox::compile(&all_files, ["proto"])?;
     let mut config = tonic_prost_build::Config::new();
     config.bytes(BULK.iter().copied());
     tonic_prost_build::configure()
         .build_client(true)
         .build_server(true)
-        .compile_fds_with_config(descriptors, config)?;
+        .compile_fds_with_config(all, config)?;
     Ok(())
 }
 
@@ -79,10 +102,11 @@ fn rust_path(message: &str) -> String {
     path
 }
 
-/// Rust source of a sorted slice with the path and streaming kind of every method.
-fn methods(descriptors: &prost_types::FileDescriptorSet) -> String {
+/// Rust source of a sorted slice with the path and streaming kind of every method in `files`; a set has their imports
+/// as well.
+fn methods(descriptors: &prost_types::FileDescriptorSet, files: &[&str]) -> String {
     let mut rows = Vec::new();
-    for file in &descriptors.file {
+    for file in descriptors.file.iter().filter(|file| files.contains(&file.name())) {
         for service in &file.service {
             for method in &service.method {
                 let kind = match (method.client_streaming(), method.server_streaming()) {

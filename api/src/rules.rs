@@ -95,6 +95,11 @@ const ONE_TO_MANY: &[&str] = &[
 /// Every method with its kind, sorted by path; written by the build script.
 pub const METHODS: &[(&str, Kind)] = include!(concat!(env!("OUT_DIR"), "/methods.rs"));
 
+/// Every method that only the manager serves, with its kind, sorted by path; written by the build script.
+///
+/// Who may call what there is the table in [`crate::fleet`].
+pub const FLEET_METHODS: &[(&str, Kind)] = include!(concat!(env!("OUT_DIR"), "/fleet-methods.rs"));
+
 const A: Roles = Roles::ADMIN;
 const AM: Roles = A.union(Roles::META_WRITER);
 const AO: Roles = A.union(Roles::OPERATOR);
