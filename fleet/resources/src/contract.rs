@@ -1,0 +1,29 @@
+//! The wire of every type of the manager, held by tests.
+
+use std::path::Path;
+
+use corten_resource::testing::contract;
+
+use crate::registry::{TYPES, registry};
+
+/// Fields that only sound secret, each with its reason.
+const PUBLIC: &[(&str, &str)] = &[
+    ("FeaturesConfigs.omni.sidero.dev userpilotsettings.apptoken", "every visitor's browser gets it"),
+    ("FeaturesConfigs.omni.sidero.dev posthogsettings.apikey", "every visitor's browser gets it"),
+    ("ServiceAccountStatuses.omni.sidero.dev publickeys", "the public halves only"),
+];
+
+#[test]
+fn every_field_of_every_type_survives_both_encodings() {
+    contract::survives_both_encodings(&registry(), TYPES);
+}
+
+#[test]
+fn what_looks_like_a_secret_is_sensitive() {
+    contract::secrets_are_sensitive(TYPES, PUBLIC);
+}
+
+#[test]
+fn the_wire_is_that_of_the_golden_file() {
+    contract::is_golden(TYPES, &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/contract.txt"));
+}
