@@ -16,10 +16,7 @@ pub trait Backing: Send + Sync + 'static {
     /// Everything that is kept.
     fn load(&self) -> Answer<'_, Vec<AnyResource>>;
 
-    /// Keeps changes in this order. `Ok` means that a loss of power does not undo the change.
-    ///
-    /// Each change was decided on the version before it (that of `old`, or none); a place that others write to as well
-    /// refuses one that is based on another version with [`StateError::Version`]. After a refusal later changes of the
-    /// same resource in the list are refused too.
+    /// Keeps changes in this order. `Ok` means that a loss of power does not undo the change. After a refusal later
+    /// changes of the same resource in the list are refused too. Nobody else writes to the place.
     fn commit(&self, changes: Vec<Change>) -> Kept<'_>;
 }

@@ -45,6 +45,8 @@ pub struct StateOptions {
 pub(crate) trait Listener: Send + Sync {
     /// A resource changed.
     fn changed(&self, change: &Change);
+    /// A decided change could not be kept; whoever decided or relied on it looks again.
+    fn refused(&self, change: &Change);
 }
 
 /// Resources in memory. Clones share them.
@@ -105,13 +107,15 @@ impl Inner {
     }
 
     /// Carries out a decided change: at once, or through the backing that is to keep it first.
-    fn decide(&mut self, change: Change) -> Option<Ticket> {
-        let namespace = change.resource().map(|resource| resource.metadata().namespace.clone())?;
+    fn decide(&mut self, change: Change) -> Result<Option<Ticket>, StateError> {
+        let namespace = change.resource().map(|resource| resource.metadata().namespace.clone());
         match &mut self.pending {
-            Some(pending) if pending.keeps(&namespace) => pending.push(change),
+            Some(pending) if namespace.is_some_and(|namespace| pending.keeps(&namespace)) => {
+                pending.push(change).map(Some)
+            }
             _ => {
                 self.carry_out(change);
-                None
+                Ok(None)
             }
         }
     }
@@ -228,6 +232,21 @@ impl MemoryStore {
         self.0.inner.lock().heads(kind)
     }
 
+    /// Resources of some types at one moment: those with the ids that `rows` names, which is asked under the lock.
+    pub(crate) fn snapshot_of(
+        &self,
+        rows: impl FnOnce() -> Vec<(Pointer, Vec<String>)>,
+    ) -> Vec<(Pointer, Vec<AnyResource>)> {
+        let inner = self.0.inner.lock();
+        let found = |(kind, ids): (Pointer, Vec<String>)| {
+            let collection = inner.collection(&kind);
+            let get = |id: &String| collection.and_then(|collection| collection.items.get(id)).cloned();
+            let resources = ids.iter().filter_map(get).collect();
+            (kind, resources)
+        };
+        rows().into_iter().map(found).collect()
+    }
+
     pub(crate) fn create_now(&self, resource: AnyResource, owner: &str) -> Result<AnyResource, StateError> {
         self.create_with_ticket(resource, owner).map(|(created, _)| created)
     }
@@ -245,7 +264,7 @@ impl MemoryStore {
             metadata.created = now;
             metadata.updated = now;
         });
-        let ticket = inner.decide(Change::Created(created.clone()));
+        let ticket = inner.decide(Change::Created(created.clone()))?;
         Ok((created, ticket))
     }
 
@@ -273,7 +292,7 @@ impl MemoryStore {
                 metadata.created = old.metadata().created;
                 metadata.updated = now;
             });
-            let ticket = inner.decide(Change::Updated { new: new.clone(), old });
+            let ticket = inner.decide(Change::Updated { new: new.clone(), old })?;
             return Ok((new, ticket));
         };
         Err(conflict)
@@ -294,7 +313,7 @@ impl MemoryStore {
             let finalizers = metadata.finalizers.clone();
             return Err(StateError::Finalizers { pointer: pointer.clone(), finalizers });
         }
-        Ok(inner.decide(Change::Destroyed(head)))
+        inner.decide(Change::Destroyed(head))
     }
 
     /// Waits until everything that was decided so far is kept, or refused.
@@ -309,14 +328,13 @@ impl MemoryStore {
     /// Waits until one more change may be decided.
     async fn room(&self) {
         loop {
-            let waiting = match &self.0.inner.lock().pending {
+            // Subscribed under the lock: a batch that is settled from now on is seen.
+            let mut settled = match &self.0.inner.lock().pending {
                 Some(pending) if pending.len() >= pending::QUEUE_MAX => pending.progress().1,
                 _ => return,
             };
-            let mut waiting = waiting;
-            waiting.mark_unchanged();
             // The sender lives as long as the store.
-            let _ = waiting.changed().await;
+            let _ = settled.changed().await;
         }
     }
 
@@ -382,7 +400,7 @@ async fn kept(ticket: Option<Ticket>) -> Result<(), StateError> {
     match ticket {
         None => Ok(()),
         Some(ticket) => {
-            let stopped = |_| Err(StateError::Unavailable("the store is being closed".to_owned()));
+            let stopped = |_| Err(StateError::Unavailable(pending::CLOSED.to_owned()));
             ticket.await.unwrap_or_else(stopped)
         }
     }

@@ -142,6 +142,16 @@ impl State {
     /// # Errors
     /// When it has another owner or is being torn down.
     pub fn put_any(&self, owner: &str, wanted: AnyResource) -> Result<AnyResource, StateError> {
+        loop {
+            match self.put_once(owner, wanted.clone()) {
+                // Somebody was faster.
+                Err(StateError::Version { .. } | StateError::AlreadyExists(_)) => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn put_once(&self, owner: &str, wanted: AnyResource) -> Result<AnyResource, StateError> {
         let pointer = wanted.pointer();
         let Ok(current) = self.0.head_now(&pointer) else {
             return self.0.create_now(wanted, owner);
@@ -278,4 +288,5 @@ impl Listener for Changed {
     fn changed(&self, _: &Change) {
         self.0.notify_one();
     }
+    fn refused(&self, _: &Change) {}
 }

@@ -1,13 +1,15 @@
 //! Which resources concern which item, and which items are to be looked at again.
 //!
-//! Filled by the store under its lock, change by change; read by the runner of the controller.
+//! Filled by the store under its lock, change by change; read by the runner of the controller, which takes the store's
+//! lock first where it needs both.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::keyed::Concern;
+use super::item::Concern;
 use super::wake::{Interest, Wake};
 use crate::memory::Listener;
 use crate::metadata::Pointer;
@@ -56,7 +58,9 @@ impl Row {
 /// The index of one controller.
 #[derive(Debug, Default)]
 pub struct Index {
-    rows: BTreeMap<Pointer, Row>,
+    /// Inputs, and outputs of the controller itself, apart, since a type may be both.
+    inputs: BTreeMap<Pointer, Row>,
+    outputs: BTreeMap<Pointer, Row>,
     dirty: BTreeSet<String>,
     is_all_dirty: bool,
 }
@@ -67,9 +71,9 @@ impl Index {
         Self { is_all_dirty: true, ..Self::default() }
     }
 
-    /// Resources of a type that concern an item, by id.
-    pub fn ids(&self, kind: &Pointer, item: &str) -> Vec<String> {
-        let Some(row) = self.rows.get(kind) else { return Vec::new() };
+    /// Inputs of a type that concern an item, by id.
+    pub fn inputs(&self, kind: &Pointer, item: &str) -> Vec<String> {
+        let Some(row) = self.inputs.get(kind) else { return Vec::new() };
         let own = row.by_item.get(item).into_iter().flatten();
         let mut ids: Vec<String> = own.chain(&row.everywhere).cloned().collect();
         ids.sort_unstable();
@@ -77,16 +81,24 @@ impl Index {
         ids
     }
 
+    /// Outputs of a type that were put for an item.
+    pub fn outputs(&self, kind: &Pointer, item: &str) -> Vec<Pointer> {
+        let ids = self.outputs.get(kind).and_then(|row| row.by_item.get(item)).into_iter().flatten();
+        ids.map(|id| Pointer::new(&kind.namespace, &kind.kind, id)).collect()
+    }
+
     /// Items to look at again; nothing is left of them here.
     pub fn take_dirty(&mut self) -> BTreeSet<String> {
         let mut dirty = std::mem::take(&mut self.dirty);
         if std::mem::take(&mut self.is_all_dirty) {
-            dirty.extend(self.rows.values().flat_map(|row| row.by_item.keys().cloned()));
+            let rows = self.inputs.values().chain(self.outputs.values());
+            dirty.extend(rows.flat_map(|row| row.by_item.keys().cloned()));
         }
         dirty
     }
 
-    fn mark(&mut self, concern: Concern) {
+    /// Has an item looked at again.
+    pub fn mark(&mut self, concern: Concern) {
         match concern {
             Concern::Nobody => {}
             Concern::Item(item) => drop(self.dirty.insert(item)),
@@ -105,36 +117,54 @@ pub struct Feed {
     pub concern: fn(&AnyResource) -> Concern,
 }
 
+impl Feed {
+    /// Which items a resource concerns. This is asked under the store's lock, so a panic must not get out.
+    fn concern(&self, resource: &AnyResource) -> Concern {
+        catch_unwind(AssertUnwindSafe(|| (self.concern)(resource))).unwrap_or(Concern::Everybody)
+    }
+
+    fn row<'a>(&self, index: &'a mut Index) -> &'a mut Row {
+        let rows = match self.interest {
+            Interest::Own(_) => &mut index.outputs,
+            Interest::Any | Interest::DestroyReady => &mut index.inputs,
+        };
+        rows.entry(self.kind.clone()).or_default()
+    }
+}
+
 impl Listener for Feed {
     fn changed(&self, change: &Change) {
+        let Some(resource) = change.resource().filter(|resource| self.interest.covers(resource)) else {
+            return;
+        };
+        let concern = self.concern(resource);
         let mut index = self.index.lock();
-        let row = index.rows.entry(self.kind.clone()).or_default();
-        let concern = self.concern;
         match change {
-            Change::Created(new) if self.interest.covers(new) => row.add(concern(new), new.id()),
-            Change::Updated { new, old } if self.interest.covers(new) => {
-                let (is, was) = (concern(new), concern(old));
-                if is != was {
+            Change::Created(new) => self.row(&mut index).add(concern.clone(), new.id()),
+            Change::Updated { new, old } => {
+                let was = self.concern(old);
+                if was != concern {
+                    let row = self.row(&mut index);
                     row.remove(was.clone(), old.id());
-                    row.add(is, new.id());
-                    if self.interest.matches(change) {
-                        index.mark(was);
-                    }
+                    row.add(concern.clone(), new.id());
+                    index.mark(was);
                 }
             }
-            Change::Destroyed(old) if self.interest.covers(old) => row.remove(concern(old), old.id()),
-            _ => {}
+            Change::Destroyed(old) => self.row(&mut index).remove(concern.clone(), old.id()),
+            Change::Bootstrapped | Change::Errored(_) | Change::Noop => {}
         }
-        if !self.interest.matches(change) {
-            return;
+        if self.interest.matches(change) {
+            index.mark(concern);
+            drop(index);
+            self.wake.fire();
         }
-        match change.resource() {
-            Some(resource) if self.interest.covers(resource) => index.mark(concern(resource)),
-            Some(_) => return,
-            None => index.mark(Concern::Everybody),
+    }
+
+    fn refused(&self, change: &Change) {
+        if let Some(resource) = change.resource() {
+            self.index.lock().mark(self.concern(resource));
+            self.wake.fire();
         }
-        drop(index);
-        self.wake.fire();
     }
 }
 
@@ -154,12 +184,12 @@ mod tests {
     fn a_setting_makes_every_item_dirty_once() {
         let mut index = Index::default();
         let kind = Pointer::to_kind("default", "Things.corten.dev");
-        let row = index.rows.entry(kind.clone()).or_default();
+        let row = index.inputs.entry(kind.clone()).or_default();
         row.add(Concern::Item("a".to_owned()), "a");
         row.add(Concern::Everybody, "setting");
         index.mark(Concern::Everybody);
         assert_eq!(index.take_dirty().into_iter().collect::<Vec<_>>(), ["a"]);
         assert!(index.take_dirty().is_empty());
-        assert_eq!(index.ids(&kind, "a"), ["a", "setting"]);
+        assert_eq!(index.inputs(&kind, "a"), ["a", "setting"]);
     }
 }

@@ -1,12 +1,14 @@
 //! The loop of a controller over items.
 //!
 //! ```text
-//! dirty items ──a few at a time──▶ observe, plan, apply …, publish, kept ──▶ asleep until a change or its time
+//! dirty items ──a few at a time──▶ hold, observe, plan, apply …, publish, release ──▶ asleep until a change or its time
 //! ```
 //!
-//! An item that fails or waits stands in a status of its own (`CONTROLLER/ITEM`) and holds no other item back.
+//! An item that fails or waits stands in a status of its own (`CONTROLLER/ITEM`) and holds no other item back. Nothing is
+//! done to the world before what the item holds is durable, and nothing is let go of while an operation or an output that
+//! is not wanted any more is left.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,23 +22,31 @@ use futures::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::declare::Input;
+use super::declare::{Input, Strength};
 use super::index::Index;
-use super::keyed::ItemCycle;
-use super::outputs::Publisher;
-use super::plan::Outcome;
+use super::item::{Concern, ItemCycle};
+use super::outputs::{Published, Publisher};
+use super::plan::{Changes, Outcome};
 use super::reasons::Reasons;
-use super::runner::{BACKOFF, OWNER, ROUNDS_MAX, message, report};
+use super::runner::{BACKOFF, OWNER, ROUNDS_MAX, SETTLE, message, report};
 use super::status::{ControllerState, ControllerStatus};
 use super::view::Snapshot;
 use super::wake::Wake;
 use crate::memory::Listener;
 use crate::metadata::Pointer;
+use crate::resource::AnyResource;
+use crate::state::State;
+use crate::store::StateError;
+
+/// Longest time until an item is looked at again by itself; the clock may have been set meanwhile.
+const AGAIN_MAX: Duration = Duration::from_secs(3600);
 
 /// A controller over items and all it needs to run.
 pub struct ItemRunner {
     pub cycle: Box<dyn ItemCycle>,
+    pub concern: fn(&AnyResource) -> Concern,
     pub inputs: &'static [Input],
+    pub state: State,
     pub publisher: Mutex<Publisher>,
     pub index: Arc<Mutex<Index>>,
     pub wake: Arc<Wake>,
@@ -47,159 +57,271 @@ pub struct ItemRunner {
     pub stopping: Arc<AtomicBool>,
 }
 
+/// How a cycle ended: its outcome, and when the item is looked at again by itself.
+type Settled = (Outcome, Option<Duration>);
+
 /// How the cycle of an item ended.
 struct Ended {
     item: String,
-    result: anyhow::Result<(Outcome, Option<Duration>)>,
+    result: anyhow::Result<Settled>,
 }
 
 type Running<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Ended> + Send + 'a>>>;
 
-/// Items between two cycles.
+/// Items between two cycles. Who became dirty first is first.
 #[derive(Default)]
 struct Agenda {
-    dirty: BTreeSet<String>,
+    queue: VecDeque<String>,
+    queued: BTreeSet<String>,
     busy: BTreeSet<String>,
-    /// When items are looked at again by themselves.
-    timers: BTreeMap<String, Instant>,
+    /// Items that became dirty while they were worked on.
+    again: BTreeSet<String>,
+    /// When items are looked at again by themselves, and the same by item.
+    timers: BTreeSet<(Instant, String)>,
+    timer_of: BTreeMap<String, Instant>,
+    /// Items that failed and are not tried before, whatever changes.
+    not_before: BTreeMap<String, Instant>,
     backoffs: BTreeMap<String, Backoff>,
-    /// Items with a status.
-    told: BTreeSet<String>,
+    /// Items with a status, and its reason.
+    reported: BTreeMap<String, String>,
 }
 
 impl Agenda {
-    /// Moves items whose time has come to the dirty ones; the next time that comes is left.
-    fn ring(&mut self, now: Instant) -> Option<Instant> {
-        let due: Vec<String> =
-            self.timers.iter().filter(|(_, at)| **at <= now).map(|(item, _)| item.clone()).collect();
-        for item in due {
-            self.timers.remove(&item);
-            self.dirty.insert(item);
+    fn push(&mut self, item: String, now: Instant) {
+        if self.busy.contains(&item) {
+            self.again.insert(item);
+        } else if let Some(at) = self.not_before.get(&item).copied().filter(|at| *at > now) {
+            self.set_timer(item, at);
+        } else if self.queued.insert(item.clone()) {
+            self.queue.push_back(item);
         }
-        self.timers.values().min().copied()
     }
 
-    /// The next item that is dirty and not being worked on.
+    fn set_timer(&mut self, item: String, at: Instant) {
+        if self.timer_of.get(&item).is_some_and(|earlier| *earlier <= at) {
+            return;
+        }
+        self.clear_timer(&item);
+        self.timers.insert((at, item.clone()));
+        self.timer_of.insert(item, at);
+    }
+
+    fn clear_timer(&mut self, item: &str) {
+        if let Some(at) = self.timer_of.remove(item) {
+            self.timers.remove(&(at, item.to_owned()));
+        }
+    }
+
+    /// Queues items whose time has come; the next time that comes is left.
+    fn ring(&mut self, now: Instant) -> Option<Instant> {
+        while let Some((at, item)) = self.timers.first().cloned() {
+            if at > now {
+                return Some(at);
+            }
+            self.clear_timer(&item);
+            self.push(item, now);
+        }
+        None
+    }
+
+    /// The next item to work on.
     fn next(&mut self) -> Option<String> {
-        let item = self.dirty.iter().find(|item| !self.busy.contains(*item)).cloned()?;
-        self.dirty.remove(&item);
-        self.timers.remove(&item);
+        let item = self.queue.pop_front()?;
+        self.queued.remove(&item);
+        self.clear_timer(&item);
         self.busy.insert(item.clone());
         Some(item)
     }
 }
 
 impl ItemRunner {
-    /// Runs until told to stop.
+    /// Runs until told to stop; what is being worked on then is finished.
     pub async fn run(self) {
-        let mut agenda = Agenda::default();
+        let mut agenda = self.seeded();
         let mut running: Running<'_> = FuturesUnordered::new();
         self.wake.begin();
         while !self.stopping.load(Ordering::Acquire) {
-            agenda.dirty.append(&mut self.index.lock().take_dirty());
-            let next_timer = agenda.ring(Instant::now());
+            let now = Instant::now();
+            for item in self.index.lock().take_dirty() {
+                agenda.push(item, now);
+            }
+            let next_timer = agenda.ring(now);
             while running.len() < self.cycle.parallel() {
                 let Some(item) = agenda.next() else { break };
                 running.push(Box::pin(self.work(item)));
             }
             if running.is_empty() {
                 self.wake.end();
-                sleep_until(&self.wake, next_timer).await;
+                until(&self.wake, next_timer).await;
                 self.wake.begin();
                 continue;
             }
-            let woken = std::pin::pin!(self.wake.fired());
-            let ended = match select(running.next(), woken).await {
+            let ended = match select(running.next(), std::pin::pin!(until(&self.wake, next_timer))).await {
                 Either::Left((ended, _)) => ended,
                 Either::Right(_) => {
-                    // Counted once more by whoever fired; this runner is awake already.
+                    // If somebody fired, it was counted once more; this runner is awake already.
                     self.wake.begin();
                     self.wake.end();
-                    continue;
+                    None
                 }
             };
             if let Some(Ended { item, result }) = ended {
                 self.finish(&mut agenda, item, result);
             }
         }
+        while let Some(Ended { item, result }) = running.next().await {
+            self.finish(&mut agenda, item, result);
+        }
         self.wake.end();
     }
 
+    /// An agenda with the items that have a status of an earlier program: it may be true no more.
+    fn seeded(&self) -> Agenda {
+        let mut agenda = Agenda::default();
+        let prefix = format!("{}/", self.publisher.lock().owner());
+        for status in self.state.list::<ControllerStatus>() {
+            if let Some(item) = status.id().strip_prefix(&prefix) {
+                agenda.reported.insert(item.to_owned(), String::new());
+                agenda.push(item.to_owned(), Instant::now());
+            }
+        }
+        agenda
+    }
+
     async fn work(&self, item: String) -> Ended {
-        let result = match AssertUnwindSafe(self.cycle(&item)).catch_unwind().await {
-            Ok(result) => result,
-            Err(panic) => Err(anyhow::anyhow!("panicked: {}", message(panic.as_ref()))),
+        let limit = self.cycle.limit();
+        let cycle = AssertUnwindSafe(self.cycle(&item)).catch_unwind();
+        let result = match tokio::time::timeout(limit, cycle).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => Err(anyhow::anyhow!("panicked: {}", message(panic.as_ref()))),
+            Err(_) => Err(anyhow::anyhow!("was not done after {} s and was given up", limit.as_secs())),
         };
         Ended { item, result }
     }
 
-    async fn cycle(&self, item: &str) -> anyhow::Result<(Outcome, Option<Duration>)> {
-        let mut failure = None;
-        for round in 1..=ROUNDS_MAX {
-            let (changes, ops) = self.cycle.plan(item, self.snapshot(item)).await?;
-            let count = ops.len();
+    async fn cycle(&self, item: &str) -> anyhow::Result<Settled> {
+        let mut has_applied = false;
+        for _ in 0..ROUNDS_MAX {
+            let snapshot = self.snapshot(item);
+            let held = self.hold(&snapshot)?;
+            let (changes, ops) = self.cycle.plan(item, Arc::clone(&snapshot)).await?;
             // Without its inputs in hand nothing is done to the world: nobody would undo it.
-            let is_held = self.publisher.lock().hold(&changes)?;
-            if !is_held && round < ROUNDS_MAX {
-                self.settled().await;
+            self.state.store().settled().await;
+            if !held.iter().all(|pointer| self.is_held(pointer)) {
                 continue;
             }
-            if count > 0 && failure.is_none() && round < ROUNDS_MAX {
-                self.settled().await;
-                failure = self.cycle.apply(item, ops).await.into_iter().collect::<Reasons>().into_error();
+            if !ops.is_empty() {
+                for op in ops {
+                    if let Err(error) = op.await {
+                        // What it does not want any more stays, and so do its inputs: they are still needed.
+                        self.publish(item, &changes, false).await?;
+                        return Err(error);
+                    }
+                }
+                has_applied = true;
                 continue;
             }
-            let waiting = self.publish(item, &changes)?;
-            self.settled().await;
-            if let Some(failure) = failure {
-                return Err(failure);
+            let waiting = self.publish(item, &changes, changes.problems.is_empty()).await?;
+            if waiting.is_empty() && changes.problems.is_empty() {
+                self.release(&snapshot)?;
             }
-            anyhow::ensure!(count == 0, "{count} operations are still wanted after {ROUNDS_MAX} rounds");
-            let outcome = match changes.outcome() {
-                Outcome::Done if !waiting.is_empty() => Outcome::Waiting(waiting.to_string()),
-                outcome => outcome,
-            };
-            return Ok((outcome, changes.again_in));
+            return Ok((outcome(&changes, &waiting), changes.again_in));
         }
-        anyhow::bail!("its inputs change faster than it can plan")
-    }
-
-    fn publish(&self, item: &str, changes: &super::plan::Changes) -> anyhow::Result<Reasons> {
-        let mut publisher = self.publisher.lock();
-        let kinds = publisher.outputs().iter();
-        let kinds = kinds.map(|output| Pointer::to_kind(output.namespace, output.definition.kind));
-        let index = self.index.lock();
-        let ids = |kind: Pointer| {
-            let ids = index.ids(&kind, item);
-            ids.into_iter().map(move |id| Pointer::new(&kind.namespace, &kind.kind, id))
-        };
-        let owned: Vec<Pointer> = kinds.flat_map(ids).collect();
-        drop(index);
-        let waiting = publisher.publish_among(changes, &owned)?;
-        publisher.release(changes)?;
-        Ok(waiting)
+        let what = if has_applied { "operations are still wanted" } else { "its inputs changed faster" };
+        anyhow::bail!("{what} after {ROUNDS_MAX} rounds")
     }
 
     fn snapshot(&self, item: &str) -> Arc<Snapshot> {
-        let index = self.index.lock();
-        let rows = self.inputs.iter().map(|input| {
-            let kind = Pointer::to_kind(input.namespace, input.definition.kind);
-            let ids = index.ids(&kind, item);
-            (kind, ids)
-        });
-        let rows = rows.collect();
-        drop(index);
-        let state = self.publisher.lock().state().clone();
-        Arc::new(Snapshot::of_item(rows, &state, self.clock.now()))
+        let rows = || {
+            let index = self.index.lock();
+            let row = |input: &Input| {
+                let kind = Pointer::to_kind(input.namespace, input.definition.kind);
+                let ids = index.inputs(&kind, item);
+                (kind, ids)
+            };
+            self.inputs.iter().map(row).collect()
+        };
+        Arc::new(Snapshot::of_item(rows, &self.state, self.clock.now()))
     }
 
-    async fn settled(&self) {
-        let state = self.publisher.lock().state().clone();
-        state.store().settled().await;
+    /// Strong inputs that concern this item and no other.
+    fn strong<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a AnyResource> + 'a {
+        let strong = self.inputs.iter().filter(|input| input.strength == Strength::Strong);
+        let rows = strong.filter_map(|input| snapshot.all(input.namespace, input.definition.kind));
+        rows.flatten().filter(|resource| matches!((self.concern)(resource), Concern::Item(_)))
+    }
+
+    /// Holds the running strong inputs; which they are comes out.
+    fn hold(&self, snapshot: &Snapshot) -> anyhow::Result<Vec<Pointer>> {
+        let owner = self.publisher.lock().owner();
+        let mut held = Vec::new();
+        for resource in self.strong(snapshot).filter(|resource| !resource.metadata().is_tearing_down()) {
+            let pointer = resource.pointer();
+            match self.state.add_finalizer(&pointer, owner) {
+                // One that is gone or going is not held, and the next snapshot shows it.
+                Ok(()) | Err(StateError::NotFound(_) | StateError::Phase { .. }) => held.push(pointer),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(held)
+    }
+
+    /// Whether a resource is running and held, durably.
+    fn is_held(&self, pointer: &Pointer) -> bool {
+        let owner = self.publisher.lock().owner();
+        self.state.get_any(pointer).is_some_and(|resource| {
+            let metadata = resource.metadata();
+            !metadata.is_tearing_down() && metadata.finalizers.iter().any(|holder| holder == owner)
+        })
+    }
+
+    /// Lets go of strong inputs in teardown.
+    fn release(&self, snapshot: &Snapshot) -> anyhow::Result<()> {
+        let owner = self.publisher.lock().owner();
+        for resource in self.strong(snapshot).filter(|resource| resource.metadata().is_tearing_down()) {
+            self.state.remove_finalizer(&resource.pointer(), owner)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the outputs durable and, if it may, removes the rest. What is not as wanted yet comes out.
+    async fn publish(&self, item: &str, changes: &Changes, may_remove: bool) -> anyhow::Result<Reasons> {
+        for output in &changes.puts {
+            let concern = (self.concern)(output);
+            anyhow::ensure!(
+                concern == Concern::Item(item.to_owned()),
+                "{} was put for {item} and concerns {concern:?}: give it the id or the label of its item",
+                output.pointer()
+            );
+        }
+        let Published { mut waiting, held } = {
+            let mut publisher = self.publisher.lock();
+            let kinds = publisher.outputs().iter();
+            let kinds = kinds.map(|output| Pointer::to_kind(output.namespace, output.definition.kind));
+            let owned: Vec<Pointer> = match may_remove {
+                true => kinds.flat_map(|kind| self.index.lock().outputs(&kind, item)).collect(),
+                false => Vec::new(),
+            };
+            publisher.publish_among(changes, &owned)?
+        };
+        self.state.store().settled().await;
+        for output in &changes.puts {
+            let found = self.state.get_any(&output.pointer());
+            anyhow::ensure!(
+                !waiting.is_empty() || found.is_some_and(|found| found.same_spec(output)),
+                "{} could not be kept",
+                output.pointer()
+            );
+        }
+        if !held.is_empty() {
+            waiting.push(held.to_string());
+        }
+        Ok(waiting)
     }
 
     /// Notes how an item is and when it is looked at again.
-    fn finish(&self, agenda: &mut Agenda, item: String, result: anyhow::Result<(Outcome, Option<Duration>)>) {
+    fn finish(&self, agenda: &mut Agenda, item: String, result: anyhow::Result<Settled>) {
+        let now = Instant::now();
         agenda.busy.remove(&item);
         let (state, reason, again_in) = match result {
             Ok((Outcome::Done, again_in)) => (ControllerState::Running, String::new(), again_in),
@@ -210,38 +332,69 @@ impl ItemRunner {
         let (again_in, failures) = if state == ControllerState::Failed {
             let backoff =
                 agenda.backoffs.entry(item.clone()).or_insert_with(|| Backoff::new(BACKOFF.0, BACKOFF.1));
-            (Some(backoff.next_delay(&self.rng)), backoff.attempts())
+            let delay = backoff.next_delay(&self.rng);
+            agenda.not_before.insert(item.clone(), now + SETTLE);
+            (Some(delay), backoff.attempts())
         } else {
             agenda.backoffs.remove(&item);
+            agenda.not_before.remove(&item);
             (again_in, 0)
         };
         self.tell(agenda, &item, ControllerStatus { state, reason, failures });
         if let Some(delay) = again_in {
-            agenda.timers.insert(item, Instant::now() + delay);
+            agenda.set_timer(item.clone(), now + delay.min(AGAIN_MAX));
+        }
+        if agenda.again.remove(&item) {
+            agenda.push(item, now);
         }
     }
 
     /// Publishes the status of an item that waits or failed, and removes that of one that does no more.
     fn tell(&self, agenda: &mut Agenda, item: &str, status: ControllerStatus) {
-        let publisher = self.publisher.lock();
-        let (state, owner) = (publisher.state(), publisher.owner());
-        let id = format!("{owner}/{item}");
-        if status.state != ControllerState::Running {
-            if status.state == ControllerState::Failed {
-                let (reason, failures) = (&status.reason, status.failures);
-                tracing::warn!(controller = owner, item, reason, failures, "an item failed");
+        let owner = self.publisher.lock().owner();
+        let (item, status) = match self.cycle.has_secret_ids() {
+            true => {
+                let shown = shown(item);
+                let reason = status.reason.replace(item, &shown);
+                (shown, ControllerStatus { reason, ..status })
             }
-            agenda.told.insert(item.to_owned());
-            report(state, &id, status);
-        } else if agenda.told.remove(item) {
-            // It stays as a leftover if somebody holds it, which nobody does.
-            let _ = state.remove::<ControllerStatus>(OWNER, &id);
+            false => (item.to_owned(), status),
+        };
+        let id = format!("{owner}/{item}");
+        if status.state == ControllerState::Running {
+            if agenda.reported.remove(&item).is_some() {
+                // It stays as a leftover if somebody holds it, which nobody does.
+                let _ = self.state.remove::<ControllerStatus>(OWNER, &id);
+            }
+            return;
         }
+        let before = agenda.reported.insert(item.clone(), status.reason.clone());
+        if status.state == ControllerState::Failed && before.as_ref() != Some(&status.reason) {
+            tracing::warn!(controller = owner, item, reason = status.reason, "an item failed");
+        }
+        report(&self.state, &id, status);
     }
 }
 
-/// Sleeps until woken or until the time comes.
-async fn sleep_until(wake: &Wake, at: Option<Instant>) {
+/// A secret id as people may see it: enough to tell it from others, too little to use it.
+fn shown(item: &str) -> String {
+    const SHOWN: usize = 8;
+    item.chars().take(SHOWN).chain(['…']).collect()
+}
+
+/// How a plan ends, together with what publishing waits for.
+fn outcome(changes: &Changes, waiting: &Reasons) -> Outcome {
+    match changes.outcome() {
+        Outcome::Failed(why) => Outcome::Failed(why),
+        Outcome::Done if waiting.is_empty() => Outcome::Done,
+        Outcome::Done => Outcome::Waiting(waiting.to_string()),
+        Outcome::Waiting(what) if waiting.is_empty() => Outcome::Waiting(what),
+        Outcome::Waiting(what) => Outcome::Waiting(format!("{what}; {waiting}")),
+    }
+}
+
+/// Waits until woken or until the time comes.
+async fn until(wake: &Wake, at: Option<Instant>) {
     let fired = std::pin::pin!(wake.fired());
     match at {
         None => fired.await,

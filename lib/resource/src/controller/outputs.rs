@@ -14,6 +14,15 @@ use crate::store::StateError;
 /// Collisions that are remembered, so that each is logged once and not in every cycle.
 const TOLD_MAX: usize = 256;
 
+/// What came of publishing.
+#[derive(Debug, Default)]
+pub struct Published {
+    /// Outputs that are wanted and not there yet, since an earlier one of the same name is still held.
+    pub waiting: Reasons,
+    /// Outputs that are not wanted and still there, since somebody holds them.
+    pub held: Reasons,
+}
+
 /// The writing hand of one controller.
 pub struct Publisher {
     state: State,
@@ -40,9 +49,9 @@ impl Publisher {
         self.outputs
     }
 
-    /// Makes the outputs exist and removes the rest. What it waits for comes out: a wanted output that still is in
-    /// teardown is put when its holders have let go.
-    pub fn publish(&mut self, changes: &Changes) -> anyhow::Result<Reasons> {
+    /// Makes the outputs exist and removes the rest. What is not as wanted yet comes out: a wanted output that still is
+    /// in teardown is put when its holders have let go.
+    pub fn publish(&mut self, changes: &Changes) -> anyhow::Result<Published> {
         let all = self.outputs.iter().flat_map(|output| {
             let kind = Pointer::to_kind(output.namespace, output.definition.kind);
             self.state.store().heads_now(&kind)
@@ -53,14 +62,14 @@ impl Publisher {
     }
 
     /// As [`Publisher::publish`], where `owned` is all that the plan may remove.
-    pub fn publish_among(&mut self, changes: &Changes, owned: &[Pointer]) -> anyhow::Result<Reasons> {
-        let mut waiting = Reasons::default();
+    pub fn publish_among(&mut self, changes: &Changes, owned: &[Pointer]) -> anyhow::Result<Published> {
+        let mut published = Published::default();
         let mut errors = Vec::new();
         let wanted = self.wanted(&changes.puts);
         for (pointer, resource) in &wanted {
             match self.put(resource) {
                 Ok(true) => {}
-                Ok(false) => waiting.push(format!("the earlier {pointer} to be released")),
+                Ok(false) => published.waiting.push(format!("the earlier {pointer} to be released")),
                 Err(error) => errors.push(error),
             }
         }
@@ -68,11 +77,15 @@ impl Publisher {
             !wanted.contains_key(*pointer) && !changes.kept.contains(&pointer.kind.as_str())
         };
         for pointer in owned.iter().filter(is_left) {
-            errors.extend(self.state.remove_any(self.owner, pointer).err().map(anyhow::Error::from));
+            match self.state.remove_any(self.owner, pointer) {
+                Ok(true) => {}
+                Ok(false) => published.held.push(format!("{pointer} to be released")),
+                Err(error) => errors.push(error.into()),
+            }
         }
         match errors.into_iter().collect::<Reasons>().into_error() {
             Some(error) => Err(error),
-            None => Ok(waiting),
+            None => Ok(published),
         }
     }
 

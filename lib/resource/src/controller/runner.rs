@@ -33,7 +33,7 @@ pub const ROUNDS_MAX: usize = 8;
 /// Delay after the first failure, and the longest.
 pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// What a failed controller sleeps at least, whatever changes.
-const SETTLE: Duration = Duration::from_millis(100);
+pub const SETTLE: Duration = Duration::from_millis(100);
 /// Owner of the statuses.
 pub const OWNER: &str = "controller-runtime";
 
@@ -121,7 +121,7 @@ impl Runner {
                 failure = self.cycle.apply().await.into_iter().collect::<Reasons>().into_error();
                 continue;
             }
-            let waiting = self.publisher.publish(&changes)?;
+            let waiting = self.publisher.publish(&changes)?.waiting;
             self.publisher.release(&changes)?;
             if let Some(failure) = failure {
                 return Err(failure);

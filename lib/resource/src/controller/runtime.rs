@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use corten_base::{Clock, Rng, Task};
 use parking_lot::Mutex;
 
-use super::declare::{Declared, Reads, Strength};
+use super::declare::{Declared, Strength};
 use super::driver::{Cycle, Driver, Driving, Transform, Transforming};
 use super::graph::{Graph, RegistrationError, RegistrationErrors};
 use super::index::{Feed, Index};
+use super::item::{self, Concern, ItemCycle, ItemDriver, ItemTransform};
 use super::item_runner::ItemRunner;
-use super::keyed::{Concern, ItemCycle, Keyed, Keying, Map, Mapping};
 use super::outputs::Publisher;
 use super::runner::{Runner, forget_others};
 use super::wake::{Activity, Alarm, Interest, Wake};
@@ -86,13 +86,13 @@ impl Runtime {
     }
 
     /// Registers a controller with effects over items. Conflicts come out at the start.
-    pub fn register_keyed<K: Keyed + Reads<K::Item>>(&mut self, keyed: K) -> &mut Self {
-        self.add_items::<K>(Box::new(Keying(keyed)), K::concern)
+    pub fn register_items<D: ItemDriver>(&mut self, driver: D) -> &mut Self {
+        self.add_items::<D>(Box::new(item::Driving(driver)), D::concern)
     }
 
     /// Registers a controller without effects over items. Conflicts come out at the start.
-    pub fn register_map<M: Map + Reads<M::Item>>(&mut self, map: M) -> &mut Self {
-        self.add_items::<M>(Box::new(Mapping(map)), M::concern)
+    pub fn register_item_transform<T: ItemTransform>(&mut self, transform: T) -> &mut Self {
+        self.add_items::<T>(Box::new(item::Transforming(transform)), T::concern)
     }
 
     /// Notes what a controller declares, and what it must be woken for.
@@ -152,7 +152,9 @@ impl Runtime {
         let feeds = interests.into_iter().map(feed).collect();
         let runner = ItemRunner {
             cycle,
+            concern,
             inputs: C::INPUTS,
+            state: self.state.clone(),
             publisher: Mutex::new(Publisher::new(self.state.clone(), C::NAME, C::OUTPUTS)),
             index,
             wake: Arc::clone(&wake),

@@ -25,20 +25,17 @@ impl Snapshot {
         Self { rows: kinds.into_iter().zip(contents).collect(), now }
     }
 
-    /// What is there of the resources that concern one item.
-    pub fn of_item(rows: Vec<(Pointer, Vec<String>)>, state: &State, now: SystemTime) -> Self {
-        let found = |kind: &Pointer, ids: Vec<String>| {
-            let at = |id: String| Pointer::new(&kind.namespace, &kind.kind, id);
-            ids.into_iter().filter_map(|id| state.get_any(&at(id))).collect()
-        };
-        let rows = rows.into_iter().map(|(kind, ids)| {
-            let resources = found(&kind, ids);
-            (kind, resources)
-        });
-        Self { rows: rows.collect(), now }
+    /// What is there of some resources at one moment: those of each type with the ids that `rows` names.
+    pub fn of_item(
+        rows: impl FnOnce() -> Vec<(Pointer, Vec<String>)>,
+        state: &State,
+        now: SystemTime,
+    ) -> Self {
+        Self { rows: state.store().snapshot_of(rows), now }
     }
 
-    fn all(&self, namespace: &str, kind: &str) -> Option<&[AnyResource]> {
+    /// The resources of a type, sorted by id.
+    pub fn all(&self, namespace: &str, kind: &str) -> Option<&[AnyResource]> {
         let row = self.rows.iter().find(|(row, _)| row.namespace == namespace && row.kind == kind);
         row.map(|(_, resources)| resources.as_slice())
     }
@@ -105,8 +102,9 @@ impl<C: Declared> View<C> {
     where
         C: Reads<R>,
     {
-        let found = self.all::<R>(namespace).iter().find(|resource| resource.id() == id);
-        found.filter(|resource| is_running(resource))?.resource()
+        let all = self.all::<R>(namespace);
+        let index = all.binary_search_by(|resource| resource.id().cmp(id)).ok()?;
+        all.get(index).filter(|resource| is_running(resource))?.resource()
     }
 
     /// The running resources, sorted by id.

@@ -106,8 +106,6 @@ impl Interest {
     /// Whether a change is to wake the controller.
     pub fn matches(self, change: &Change) -> bool {
         match (self, change) {
-            // What was decided could not be kept: everybody looks again.
-            (_, Change::Errored(_)) => true,
             (Self::Any, Change::Updated { new, old }) => !is_hold(new, old),
             (Self::Any, _) | (Self::DestroyReady, Change::Destroyed(_)) => true,
             (Self::DestroyReady, Change::Updated { new, .. }) => new.metadata().is_destroy_ready(),
@@ -132,5 +130,9 @@ impl Listener for Alarm {
         if self.interest.matches(change) {
             self.wake.fire();
         }
+    }
+
+    fn refused(&self, _: &Change) {
+        self.wake.fire();
     }
 }

@@ -60,9 +60,9 @@ impl Collection {
     }
 
     /// Tells the listeners, and nobody else, that a decided change could not be kept.
-    pub fn tell_refused(&self, why: &str) {
+    pub fn tell_refused(&self, change: &Change) {
         for listener in self.listeners.iter().filter_map(Weak::upgrade) {
-            listener.changed(&Change::Errored(why.to_owned()));
+            listener.refused(change);
         }
     }
 

@@ -1,18 +1,23 @@
 //! The one writer: takes what was decided, has it kept, makes it visible, tells whoever waits.
 
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::pending::{Entry, Pending};
+use futures::FutureExt as _;
+
+use super::pending::{CLOSED, Entry, Pending};
 use super::{Inner, MemoryStore, StateOptions};
 use crate::backing::Backing;
+use crate::metadata::Pointer;
 use crate::registry::Registry;
 use crate::store::{Change, StateError};
 
 /// Between two attempts while the backing refuses; whoever decided tries again by himself.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Keeps the decisions of a store for as long as [`Keeper::run`] runs.
+/// Keeps the decisions of a store for as long as [`Keeper::run`] runs. Without its keeper a store decides nothing more.
 pub struct Keeper {
     store: MemoryStore,
     backing: Arc<dyn Backing>,
@@ -24,9 +29,23 @@ impl std::fmt::Debug for Keeper {
     }
 }
 
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let mut inner = self.store.0.inner.lock();
+        let Some(pending) = &mut inner.pending else { return };
+        let left = pending.close();
+        pending.batch_settled();
+        drop(inner);
+        for entry in left {
+            entry.tell(Err(StateError::Unavailable(CLOSED.to_owned())));
+        }
+    }
+}
+
 impl MemoryStore {
     /// A store with everything that `backing` has. Changes in namespaces of which `is_kept` is true become visible when
-    /// the keeper has had them kept; the other namespaces are empty and stay in memory.
+    /// the keeper has had them kept; the other namespaces are empty and stay in memory. The journal of the options is not
+    /// used.
     ///
     /// # Errors
     /// When the backing cannot be read.
@@ -50,7 +69,8 @@ impl MemoryStore {
 }
 
 impl Keeper {
-    /// Keeps what is decided, in batches: while one is being kept the next one gathers.
+    /// Keeps what is decided, in batches: while one is being kept the next one gathers. Stop whoever decides first, wait
+    /// for [`MemoryStore::settled`], then drop this.
     pub async fn run(self) {
         let wake = match &self.store.0.inner.lock().pending {
             Some(pending) => pending.wake(),
@@ -63,9 +83,10 @@ impl Keeper {
                 continue;
             }
             let changes: Vec<Change> = batch.iter().map(|entry| entry.change.clone()).collect();
-            let mut results = self.backing.commit(changes).await;
-            let missing = || Err(StateError::Unavailable("the store did not answer".to_owned()));
-            results.resize_with(batch.len(), missing);
+            let broken = || Err(StateError::Unavailable("the store did not answer".to_owned()));
+            let kept = AssertUnwindSafe(self.backing.commit(changes)).catch_unwind().await;
+            let mut results = kept.unwrap_or_default();
+            results.resize_with(batch.len(), broken);
             if self.settle(batch, results) {
                 tokio::time::sleep(RETRY).await;
             }
@@ -76,34 +97,58 @@ impl Keeper {
         self.store.0.inner.lock().pending.as_mut().map(Pending::take).unwrap_or_default()
     }
 
-    /// Makes kept changes visible; true when the backing is out of order.
+    /// Makes kept changes visible and forgets the others; true when the backing is out of order.
     fn settle(&self, batch: Vec<Entry>, results: Vec<Result<(), StateError>>) -> bool {
-        let mut is_broken = false;
+        let mut refused = BTreeSet::new();
         let mut done = Vec::with_capacity(batch.len());
         let mut inner = self.store.0.inner.lock();
         for (entry, result) in batch.into_iter().zip(results) {
-            let Some(pending) = inner.pending.as_mut() else { break };
-            let settled = pending.settle(entry, result);
-            match &settled.result {
-                Ok(()) => inner.carry_out(settled.change.clone()),
-                Err(error) => {
-                    is_broken |= matches!(error, StateError::Unavailable(_));
-                    let text = corten_base::chain(error);
-                    tracing::error!(error = text, "a change could not be kept");
-                    if let Some(resource) = settled.change.resource() {
-                        inner.collection_mut(&resource.pointer()).tell_refused(&text);
+            match (&result, entry.change.resource().map(crate::AnyResource::pointer)) {
+                (Ok(()), _) => {
+                    if let Some(pending) = inner.pending.as_mut() {
+                        pending.kept(&entry);
                     }
+                    inner.carry_out(entry.change.clone());
                 }
+                (Err(_), Some(pointer)) => drop(refused.insert(pointer)),
+                (Err(_), None) => {}
             }
-            done.push(settled);
+            done.push((entry, result));
+        }
+        let error = done.iter().find_map(|(_, result)| result.as_ref().err().cloned());
+        if let Some(error) = &error {
+            let later = inner.pending.as_mut().map(|pending| pending.refuse(&refused)).unwrap_or_default();
+            done.extend(later.into_iter().map(|entry| (entry, Err(error.clone()))));
+            tell_refused(&mut inner, &refused, &done, error);
         }
         if let Some(pending) = &inner.pending {
             pending.batch_settled();
         }
         drop(inner);
-        for settled in done {
-            settled.tell();
+        for (entry, result) in done {
+            entry.tell(result);
         }
-        is_broken
+        matches!(error, Some(StateError::Unavailable(_)))
+    }
+}
+
+/// Has those look again who decided what was refused, or relied on it.
+fn tell_refused(
+    inner: &mut Inner,
+    refused: &BTreeSet<Pointer>,
+    done: &[(Entry, Result<(), StateError>)],
+    error: &StateError,
+) {
+    let first = refused.first().map(|pointer| pointer.kind.as_str());
+    tracing::error!(
+        count = refused.len(),
+        first,
+        error = corten_base::chain(error),
+        "changes could not be kept"
+    );
+    for (entry, _) in done.iter().filter(|(_, result)| result.is_err()) {
+        if let Some(resource) = entry.change.resource() {
+            inner.collection_mut(&resource.pointer()).tell_refused(&entry.change);
+        }
     }
 }

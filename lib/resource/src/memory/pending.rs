@@ -7,7 +7,7 @@
 //! Who writes sees the heads, everybody else what is kept. A change that cannot be kept never was: its head goes, and
 //! with it every later change of the same resource.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -21,6 +21,9 @@ use crate::store::{Change, StateError};
 const BATCH_MAX: usize = 1024;
 /// Changes that wait; who wants to add one more to them waits until there is room.
 pub const QUEUE_MAX: usize = 8192;
+
+/// What a store without a keeper answers.
+pub const CLOSED: &str = "the store is closed: the program ends, or its writer has failed";
 
 /// Told how it went.
 pub type Ticket = oneshot::Receiver<Result<(), StateError>>;
@@ -47,6 +50,7 @@ pub struct Pending {
     decided: u64,
     settled: watch::Sender<u64>,
     wake: Arc<Notify>,
+    is_closed: bool,
 }
 
 impl Pending {
@@ -59,6 +63,7 @@ impl Pending {
             decided: 0,
             settled: watch::Sender::new(0),
             wake: Arc::default(),
+            is_closed: false,
         }
     }
 
@@ -96,14 +101,18 @@ impl Pending {
     }
 
     /// Decides a change.
-    pub fn push(&mut self, change: Change) -> Option<Ticket> {
-        let (pointer, resource) = outcome(&change)?;
+    pub fn push(&mut self, change: Change) -> Result<Ticket, StateError> {
+        if self.is_closed {
+            return Err(StateError::Unavailable(CLOSED.to_owned()));
+        }
         self.decided += 1;
         let (done, ticket) = oneshot::channel();
-        self.heads.insert(pointer, Head { number: self.decided, resource });
+        if let Some((pointer, resource)) = outcome(&change) {
+            self.heads.insert(pointer, Head { number: self.decided, resource });
+        }
         self.queue.push_back(Entry { number: self.decided, change, done });
         self.wake.notify_one();
-        Some(ticket)
+        Ok(ticket)
     }
 
     /// The next changes to keep, in order.
@@ -112,30 +121,34 @@ impl Pending {
         self.queue.drain(..count).collect()
     }
 
-    /// Notes how a change went and gives it back when it was kept; the caller makes it visible and then tells.
-    pub fn settle(&mut self, entry: Entry, result: Result<(), StateError>) -> Settled {
-        let Entry { number, change, done } = entry;
-        if let (Some((pointer, _)), true) = (outcome(&change), result.is_ok()) {
-            if self.heads.get(&pointer).is_some_and(|head| head.number == number) {
-                self.heads.remove(&pointer);
-            }
-        } else if let (Some((pointer, _)), Err(error)) = (outcome(&change), &result) {
+    /// Notes that a change is kept.
+    pub fn kept(&mut self, entry: &Entry) {
+        if let Some((pointer, _)) = outcome(&entry.change)
+            && self.heads.get(&pointer).is_some_and(|head| head.number == entry.number)
+        {
             self.heads.remove(&pointer);
-            self.refuse_later(&pointer, error);
         }
-        Settled { change, result, done }
     }
 
-    /// Refuses what was decided on a change that never was.
-    fn refuse_later(&mut self, pointer: &Pointer, error: &StateError) {
-        let (later, others) = std::mem::take(&mut self.queue)
-            .into_iter()
-            .partition(|entry: &Entry| outcome(&entry.change).is_some_and(|(at, _)| at == *pointer));
-        self.queue = others;
-        let later: VecDeque<Entry> = later;
-        for entry in later {
-            let _ = entry.done.send(Err(error.clone()));
+    /// Forgets what was decided on changes that never were; it comes out.
+    pub fn refuse(&mut self, refused: &BTreeSet<Pointer>) -> Vec<Entry> {
+        for pointer in refused {
+            self.heads.remove(pointer);
         }
+        let is_refused = |entry: &Entry| {
+            entry.change.resource().is_some_and(|resource| refused.contains(&resource.pointer()))
+        };
+        let (later, others): (Vec<Entry>, Vec<Entry>) =
+            std::mem::take(&mut self.queue).into_iter().partition(is_refused);
+        self.queue = others.into();
+        later
+    }
+
+    /// Takes nothing any more and gives back what waits.
+    pub fn close(&mut self) -> Vec<Entry> {
+        self.is_closed = true;
+        self.heads.clear();
+        self.queue.drain(..).collect()
     }
 
     /// Notes that a batch is settled: everything is that does not wait.
@@ -150,17 +163,10 @@ impl Pending {
     }
 }
 
-/// A change with its result; whoever waits for it is told when this is finished.
-pub struct Settled {
-    pub change: Change,
-    pub result: Result<(), StateError>,
-    done: oneshot::Sender<Result<(), StateError>>,
-}
-
-impl Settled {
+impl Entry {
     /// Tells whoever waits; nobody does where a controller wrote.
-    pub fn tell(self) {
-        let _ = self.done.send(self.result);
+    pub fn tell(self, result: Result<(), StateError>) {
+        let _ = self.done.send(result);
     }
 }
 
