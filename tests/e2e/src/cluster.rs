@@ -23,6 +23,17 @@ pub const ALLOW_PODS_ON_CONTROL_PLANES: &str = "cluster:\n  allowSchedulingOnCon
 /// For a machine whose network has no time server; its hardware clock is right.
 pub const NO_TIME_SERVER: &str = "machine:\n  time:\n    disabled: true\n";
 
+/// For an emulated machine, on which a busy minute outlasts every lease: a component that loses the election against
+/// nobody ends, and what it did is begun again.
+pub const NO_ELECTIONS: &str = r#"cluster:
+  controllerManager:
+    extraArgs:
+      leader-elect: "false"
+  scheduler:
+    extraArgs:
+      leader-elect: "false"
+"#;
+
 /// What a new one-machine cluster shall be like.
 #[derive(Clone, Debug)]
 pub struct ClusterPlan {
@@ -55,7 +66,7 @@ impl ClusterPlan {
             kubernetes_version: corten_config::defaults::KUBERNETES_VERSION.to_owned(),
             patches: match options.mode {
                 Mode::Container => Vec::new(),
-                Mode::Qemu => vec![NO_TIME_SERVER.to_owned()],
+                Mode::Qemu => vec![NO_TIME_SERVER.to_owned(), NO_ELECTIONS.to_owned()],
             },
         }
     }

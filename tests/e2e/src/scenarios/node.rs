@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use corten_harness::Lab;
 
-use crate::cluster::{ALLOW_PODS_ON_CONTROL_PLANES, Cluster, ClusterPlan, Files};
+use crate::cluster::{ALLOW_PODS_ON_CONTROL_PLANES, Cluster, ClusterPlan, Files, NO_TIME_SERVER};
 use crate::cx::{Cx, say};
 use crate::machine::{Machine, MachineOptions, Mode};
 use crate::ntp::TimeServer;
@@ -57,7 +57,8 @@ impl Node {
         let options = cx.machine(0)?;
         let lab = options.lab();
         let mut plan = ClusterPlan::of(&options);
-        plan.patches = vec![format!("machine:\n  time:\n    servers: [{}]\n", lab.gateway)];
+        plan.patches.retain(|patch| patch != NO_TIME_SERVER);
+        plan.patches.push(format!("machine:\n  time:\n    servers: [{}]\n", lab.gateway));
         let files = generate(cx, &plan)?;
         let started = Instant::now();
         let machine = options.start()?;
