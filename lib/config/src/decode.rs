@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::node::{Entry, Kind, Node, Scalar, Value};
-use crate::problem::{Path, Problem, Problems, nearest};
+use crate::problem::{Path, Problem, Problems, nearest, unknown_key};
 use crate::schema::{Field, Record, Support, Type};
 use crate::{scalar, values};
 
@@ -148,14 +148,10 @@ impl Checker<'_> {
         if self.findings.problems.is_full() {
             return self.problem(&entry.value, path, String::new());
         }
-        let hint = match nearest(&entry.key, record.fields.iter().map(|field| field.key)) {
-            Some(near) => format!("; did you mean {near:?}?"),
-            None if record.fields.is_empty() => "; it takes no keys".to_owned(),
-            None => format!("; known here: {}", keys(record)),
-        };
+        let message = unknown_key(&entry.key, record.fields.iter().map(|field| field.key));
         let document = self.document.to_owned();
         let path = path.key(&entry.key).to_string();
-        let problem = Problem { document, path, message: format!("unknown key{hint}"), at: entry.at };
+        let problem = Problem { document, path, message, at: entry.at };
         self.findings.problems.push(problem);
     }
 
@@ -170,12 +166,6 @@ impl Checker<'_> {
         }
         true
     }
-}
-
-fn keys(record: &Record) -> String {
-    let keys: Vec<&str> = record.fields.iter().map(|field| field.key).take(12).collect();
-    let more = if record.fields.len() > keys.len() { ", …" } else { "" };
-    format!("{}{more}", keys.join(", "))
 }
 
 fn check_scalar(scalar: &Scalar, kind: Type) -> Result<(), String> {

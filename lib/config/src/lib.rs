@@ -11,7 +11,7 @@
 //! This crate knows neither the kernel nor the network; it makes clusters' secrets with `corten_pki`.
 
 pub mod config;
-mod decode;
+pub mod decode;
 pub mod defaults;
 pub mod diff;
 pub mod document;
@@ -21,16 +21,16 @@ mod merge;
 pub mod node;
 pub mod patch;
 pub mod problem;
-mod read;
+pub mod read;
 mod reader;
 mod redact;
-mod scalar;
+pub mod scalar;
 pub mod schema;
 pub mod secrets;
 pub mod validate;
 pub mod values;
 pub mod view;
-mod write;
+pub mod write;
 pub mod yaml;
 
 pub use config::{Config, load_cached};

@@ -225,6 +225,24 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// Most keys that a message lists.
+const KEYS_SHOWN: usize = 12;
+
+/// What to say of a key that is not known: the nearest one that is, or some of those that are.
+#[must_use]
+pub fn unknown_key<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    if let Some(near) = nearest(key, known.iter().copied()) {
+        return format!("unknown key; did you mean {near:?}?");
+    }
+    if known.is_empty() {
+        return "unknown key; it takes no keys".to_owned();
+    }
+    let more = if known.len() > KEYS_SHOWN { ", …" } else { "" };
+    let shown: Vec<&str> = known.into_iter().take(KEYS_SHOWN).collect();
+    format!("unknown key; known here: {}{more}", shown.join(", "))
+}
+
 /// Edits between two words (insert, delete, replace).
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().take(64).collect();
@@ -262,6 +280,16 @@ mod tests {
         assert_eq!(nearest("proxy", keys), None);
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(distance("", "ab"), 2);
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_with_a_near_one_or_some_that_are_known() {
+        let known = ["kubelet", "network"];
+        assert_eq!(unknown_key("kublet", known), "unknown key; did you mean \"kubelet\"?");
+        assert_eq!(unknown_key("proxy", known), "unknown key; known here: kubelet, network");
+        assert_eq!(unknown_key("proxy", []), "unknown key; it takes no keys");
+        let many = unknown_key("proxy", ["aaaaaaaa"; 13]);
+        assert!(many.ends_with("aaaaaaaa, …"), "{many}");
     }
 
     #[test]

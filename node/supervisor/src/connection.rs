@@ -9,7 +9,7 @@ use rustix::fs::{Mode, chmod, unlink};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
-    listen, recvmsg, sendmsg, socket_with,
+    listen, recvmsg, sendmsg, socket_with, socketpair,
 };
 
 use crate::{CodecError, Frame, MESSAGE_BYTES_MAX, RequestFrame, decode_reply, encode_request};
@@ -68,6 +68,14 @@ impl Connection {
     /// Connects; later operations report [`ConnectionError::would_block`] instead of blocking.
     pub fn open_nonblocking(path: &Path) -> Result<Self, ConnectionError> {
         Self::open_with(path, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+    }
+
+    /// Two ends that are connected with each other; operations of both block.
+    pub fn pair() -> Result<(Self, Self), ConnectionError> {
+        let flags = SocketFlags::CLOEXEC;
+        let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+            .map_err(failed("make a pair"))?;
+        Ok((Self { fd: one }, Self { fd: other }))
     }
 
     fn open_with(path: &Path, flags: SocketFlags) -> Result<Self, ConnectionError> {
@@ -130,6 +138,19 @@ impl Connection {
     pub fn receive_frame(&self) -> Result<(Frame, Option<OwnedFd>), ConnectionError> {
         let received = self.receive()?;
         Ok((decode_reply(&received.packet)?, received.fd))
+    }
+}
+
+impl From<OwnedFd> for Connection {
+    /// The end that was inherited from whoever started this program.
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+}
+
+impl From<Connection> for OwnedFd {
+    fn from(connection: Connection) -> Self {
+        connection.fd
     }
 }
 

@@ -30,6 +30,7 @@ pub mod process;
 pub mod procfs;
 pub mod signal;
 pub mod sysctl;
+pub mod tun;
 
 mod error;
 mod ffi;

@@ -25,6 +25,8 @@ impl Namespaces {
     pub const UTS: Self = Self(libc::CLONE_NEWUTS as u32);
     /// System V IPC and POSIX message queues.
     pub const IPC: Self = Self(libc::CLONE_NEWIPC as u32);
+    /// Users; whoever makes one may do anything to the namespaces that belong to it.
+    pub const USER: Self = Self(libc::CLONE_NEWUSER as u32);
     /// View of the control groups.
     pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP as u32);
 

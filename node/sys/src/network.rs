@@ -3,7 +3,7 @@
 //! machined's network controllers use a full library; this exists because init and the launchers have no runtime.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
@@ -116,15 +116,33 @@ impl Links {
         self.call(message).map_err(failed("delete the link", name))
     }
 
-    /// Adds an IPv4 address; one that is there already is fine.
-    pub fn add_address(&mut self, name: &str, address: Ipv4Addr, prefix_length: u8) -> Result<()> {
+    /// Sets the largest packet of a link, bytes.
+    pub fn set_mtu(&mut self, name: &str, mtu: u32) -> Result<()> {
+        self.change(name, "set the MTU of the link", |message, index| {
+            message.link_header(index, 0);
+            message.attribute(libc::IFLA_MTU, &mtu.to_ne_bytes());
+        })
+    }
+
+    /// Adds an address; one that is there already is fine. An IPv6 address is used at once, without looking for another
+    /// holder.
+    pub fn add_address(&mut self, name: &str, address: impl Into<IpAddr>, prefix_length: u8) -> Result<()> {
+        let address = address.into();
         let index = self.required_index(name)?;
         let mut message = Message::new(libc::RTM_NEWADDR, CREATE);
+        let (family, flags) = match address {
+            IpAddr::V4(_) => (libc::AF_INET as u8, 0),
+            IpAddr::V6(_) => (libc::AF_INET6 as u8, libc::IFA_F_NODAD as u8),
+        };
         // struct ifaddrmsg: family, prefix length, flags, scope, index.
-        message.bytes(&[libc::AF_INET as u8, prefix_length, 0, 0]);
+        message.bytes(&[family, prefix_length, flags, 0]);
         message.bytes(&index.to_ne_bytes());
-        message.attribute(libc::IFA_LOCAL, &address.octets());
-        message.attribute(libc::IFA_ADDRESS, &address.octets());
+        let octets = match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        message.attribute(libc::IFA_LOCAL, &octets);
+        message.attribute(libc::IFA_ADDRESS, &octets);
         tolerate_existing(self.call(message)).map_err(failed("add the address", address))
     }
 
