@@ -16,35 +16,10 @@
 //!   single clusters, unless each of its label queries names one cluster.
 //! - Users, identities and join tokens are made by the management API, which has rules of its own.
 
-use corten_resource::Enumeration;
+pub use corten_api::fleet::Role;
 
 use Gate::{Nobody, Public, Signed};
 use Scope::{ClusterId, ClusterLabel, Global};
-
-/// What a caller is, from the least to the most. Each may do what the ones before it may, except that an Operator may
-/// not read the audit log as an Auditor may. Roles travel as text; their numbers are not used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration)]
-pub enum Role {
-    /// Known, but may do nothing beyond what the access policy gives.
-    #[default]
-    #[variant(0, "None")]
-    None,
-    /// A program that makes machines; sees its own part and what lets machines join.
-    #[variant(1, "InfraProvider")]
-    InfraProvider,
-    /// Sees clusters and machines, but neither accounts nor the audit log.
-    #[variant(2, "Reader")]
-    Reader,
-    /// Sees the audit log as well.
-    #[variant(3, "Auditor")]
-    Auditor,
-    /// Runs clusters and machines.
-    #[variant(4, "Operator")]
-    Operator,
-    /// Also decides about accounts, policies, providers and where backups go.
-    #[variant(5, "Admin")]
-    Admin,
-}
 
 /// Who gets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -384,15 +359,5 @@ mod tests {
         assert!(!Signed.admits(None) && Signed.admits(Some(Role::None)));
         assert!(OPERATOR.admits(Some(Role::Admin)) && OPERATOR.admits(Some(Role::Operator)));
         assert!(!OPERATOR.admits(Some(Role::Auditor)) && !OPERATOR.admits(None));
-    }
-
-    #[test]
-    fn roles_are_in_order_and_their_texts_read_back() {
-        assert!(Role::VARIANTS.is_sorted_by(|(one, ..), (next, ..)| one < next));
-        for (role, _, text) in Role::VARIANTS {
-            assert_eq!(text.parse::<Role>(), Ok(*role));
-            assert_eq!(role.to_string(), *text);
-        }
-        assert!("admin".parse::<Role>().is_err());
     }
 }

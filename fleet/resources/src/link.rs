@@ -1,9 +1,13 @@
 //! How machines reach the manager: the tunnel, its peers, and the tokens that let them in.
 //!
 //! ```text
-//! JoinToken ─▶ a machine calls Provision ─▶ PendingMachine ─(token written to META)─▶ Link ─▶ LinkStatus ─▶ Machine
+//! JoinToken ─▶ a machine calls Provision ─▶ PendingMachine ─(token written to META)─▶ Link ─▶ Machine
+//!                                                  └───────────▶ LinkStatus ◀──────────┘
 //! ```
+//!
+//! Links and pending machines are written by whoever answers Provision; statuses by controllers of the same name.
 
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::time::SystemTime;
 
 use corten_resource::{Enumeration, Record, Resource};
@@ -113,6 +117,80 @@ pub struct Link {
     /// The token by which it is known again, JSON.
     #[field(9, "nodeuniquetoken")]
     pub node_unique_token: String,
+}
+
+impl Link {
+    /// Its address in the tunnel.
+    ///
+    /// # Errors
+    /// When the field holds none.
+    pub fn address(&self) -> Result<Ipv6Addr, InvalidLink> {
+        address(&self.node_public_key, &self.node_subnet)
+    }
+
+    /// What stands for it when it tunnels through gRPC.
+    ///
+    /// # Errors
+    /// When the field holds something else.
+    pub fn virtual_peer(&self) -> Result<Option<SocketAddrV6>, InvalidLink> {
+        virtual_peer(&self.node_public_key, &self.virtual_addr_port)
+    }
+}
+
+impl PendingMachine {
+    /// Its address in the tunnel.
+    ///
+    /// # Errors
+    /// When the field holds none.
+    pub fn address(&self) -> Result<Ipv6Addr, InvalidLink> {
+        address(&self.node_public_key, &self.node_subnet)
+    }
+
+    /// What stands for it when it tunnels through gRPC.
+    ///
+    /// # Errors
+    /// When the field holds something else.
+    pub fn virtual_peer(&self) -> Result<Option<SocketAddrV6>, InvalidLink> {
+        virtual_peer(&self.node_public_key, &self.virtual_addr_port)
+    }
+}
+
+/// A link or pending machine with a field that nobody can work with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidLink(String);
+
+impl InvalidLink {
+    /// The machine, the field, what it holds and what it should.
+    #[must_use]
+    pub fn new(machine: &str, field: &str, value: &str, wanted: &str) -> Self {
+        Self(format!(
+            "machine {machine}: {field} {value:?} is not {wanted}; it is written anew when the machine calls again: reboot \
+             it, or delete its link"
+        ))
+    }
+}
+
+impl std::fmt::Display for InvalidLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InvalidLink {}
+
+fn address(machine: &str, subnet: &str) -> Result<Ipv6Addr, InvalidLink> {
+    let address = subnet.split_once('/').and_then(|(address, _)| address.parse().ok());
+    address.ok_or_else(|| {
+        InvalidLink::new(machine, "node subnet", subnet, "an IPv6 address with a prefix length")
+    })
+}
+
+fn virtual_peer(machine: &str, text: &str) -> Result<Option<SocketAddrV6>, InvalidLink> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parsed = text.parse().map(Some);
+    parsed.map_err(|_| InvalidLink::new(machine, "virtual address", text, "an IPv6 address with a port"))
 }
 
 /// The peer of a link or of a pending machine, once packets of it are taken.
@@ -292,7 +370,7 @@ pub enum NodeUniqueTokenState {
 #[derive(Clone, Debug, Default, PartialEq, Resource)]
 #[resource(kind = "NodeUniqueTokenStatuses.omni.sidero.dev", namespace = "default", message)]
 pub struct NodeUniqueTokenStatus {
-    /// The answer.
+    /// Whether its token survives a boot.
     #[field(1, "state")]
     pub state: NodeUniqueTokenState,
 }
@@ -301,7 +379,7 @@ pub struct NodeUniqueTokenStatus {
 #[derive(Clone, Debug, Default, PartialEq, Resource)]
 #[resource(kind = "GRPCTunnelConfigs.omni.sidero.dev", namespace = "default", message)]
 pub struct GrpcTunnelConfig {
-    /// It is.
+    /// Packets go through a gRPC stream instead of UDP.
     #[field(1, "enabled")]
     pub enabled: bool,
 }

@@ -13,7 +13,7 @@ use corten_resource::{Answer, AnyResource, Backing, Change, Kept, Pointer, Regis
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::key::{KeyError, KeyFile};
-use crate::sealer::{KEY_BYTES, SealError, Sealer};
+use crate::sealer::{KEY_BYTES, Sealer};
 
 const RESOURCES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("resources");
 const STORE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("store");
@@ -146,6 +146,12 @@ fn write_head(database: &Database, sealed: &[u8]) -> Result<(), redb::Error> {
     Ok(())
 }
 
+/// A row to write, or to remove.
+struct Row {
+    place: Vec<u8>,
+    value: Option<Vec<u8>>,
+}
+
 /// Where a resource is in the table.
 fn place(pointer: &Pointer) -> Vec<u8> {
     [pointer.namespace.as_bytes(), &[0], pointer.kind.as_bytes(), &[0], pointer.id.as_bytes()].concat()
@@ -177,35 +183,47 @@ impl Shared {
         envelope::decode(&content, &self.registry).map_err(|error| damaged(&error))
     }
 
-    /// Keeps all changes or none.
-    fn commit(&self, changes: &[Change]) -> Result<(), StateError> {
+    /// Keeps all rows in one transaction, or none.
+    fn commit(&self, rows: &[Row]) -> Result<(), StateError> {
         let failed = |error: redb::Error| self.unavailable(&error);
         let transaction = self.database.begin_write().map_err(|error| failed(error.into()))?;
         {
             let mut table = transaction.open_table(RESOURCES).map_err(|error| failed(error.into()))?;
-            for change in changes {
-                match change {
-                    Change::Created(new) | Change::Updated { new, .. } => {
-                        let place = place(&new.pointer());
-                        let value = self.sealed(&place, new)?;
-                        table
-                            .insert(place.as_slice(), value.as_slice())
-                            .map_err(|error| failed(error.into()))?;
-                    }
-                    Change::Destroyed(old) => {
-                        let place = place(&old.pointer());
-                        table.remove(place.as_slice()).map_err(|error| failed(error.into()))?;
-                    }
-                    Change::Bootstrapped | Change::Errored(_) | Change::Noop => {}
-                }
+            for Row { place, value } in rows {
+                let changed = match value {
+                    Some(value) => table.insert(place.as_slice(), value.as_slice()).map(drop),
+                    None => table.remove(place.as_slice()).map(drop),
+                };
+                changed.map_err(|error| failed(error.into()))?;
             }
         }
         transaction.commit().map_err(|error| failed(error.into()))
     }
 
-    fn sealed(&self, place: &[u8], resource: &AnyResource) -> Result<Vec<u8>, StateError> {
-        let sealed = self.sealer.seal(place, &envelope::encode(resource));
-        sealed.map_err(|error: SealError| StateError::Unavailable(corten_base::chain(&error)))
+    /// What a change does to the table. One that cannot be written is refused alone, and does not take others with it.
+    fn row(&self, change: &Change) -> Result<Row, StateError> {
+        match change {
+            Change::Created(new) | Change::Updated { new, .. } => {
+                let place = place(&new.pointer());
+                let sealed = self.sealer.seal(&place, &envelope::encode(new));
+                let value = sealed.map_err(|error| StateError::Invalid(corten_base::chain(&error)))?;
+                Ok(Row { place, value: Some(value) })
+            }
+            Change::Destroyed(old) => Ok(Row { place: place(&old.pointer()), value: None }),
+            Change::Bootstrapped | Change::Errored(_) | Change::Noop => {
+                Err(StateError::Invalid("it is no change of a resource".to_owned()))
+            }
+        }
+    }
+
+    fn keep(&self, changes: &[Change]) -> Vec<Result<(), StateError>> {
+        let mut rows = Vec::with_capacity(changes.len());
+        let written: Vec<Result<(), StateError>> =
+            changes.iter().map(|change| self.row(change).map(|row| rows.push(row))).collect();
+        match self.commit(&rows) {
+            Ok(()) => written,
+            Err(error) => vec![Err(error); changes.len()],
+        }
     }
 
     fn unavailable(&self, error: &redb::Error) -> StateError {
@@ -232,8 +250,10 @@ impl Backing for Embedded {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
             let count = changes.len();
-            let result = off_loop(move || shared.commit(&changes)).await;
-            vec![result; count]
+            match off_loop(move || Ok(shared.keep(&changes))).await {
+                Ok(results) => results,
+                Err(error) => vec![Err(error); count],
+            }
         })
     }
 }

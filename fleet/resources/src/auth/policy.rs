@@ -51,7 +51,7 @@ pub struct UserMatch {
     /// Glob of e-mail addresses.
     #[field(2, "match")]
     pub pattern: String,
-    /// Label selectors of identities; one must fit.
+    /// Label selectors of identities; all must fit.
     #[field(3, "labelselectors")]
     pub label_selectors: Vec<String>,
 }

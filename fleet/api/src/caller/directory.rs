@@ -1,0 +1,162 @@
+//! Keys, identities and users of the store, as the callers that they make.
+//!
+//! ```text
+//! fingerprint ─▶ PublicKey ─▶ Identity ─▶ User
+//!                    └──────────────────────┴─▶ the lesser role ─▶ Signer  (with AccessPolicy, AuthConfig)
+//! ```
+//!
+//! What is being torn down counts as gone, so that a removal works at once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use corten_fleet_auth::caller::lesser_role;
+use corten_fleet_auth::{Email, Key, ServiceAccount};
+use corten_fleet_resources::auth::{AccessPolicy, AuthConfig, Identity, PublicKey, User};
+use corten_fleet_resources::provider::InfraProvider;
+use corten_resource::{AnyResource, Pointer, Spec, State};
+use parking_lot::Mutex;
+
+use super::{Caller, Signer};
+
+/// Most keys that are remembered as read; reading one means checking the signatures in it.
+const KEYS_MAX: usize = 4096;
+
+/// Looks callers up in the store.
+#[derive(Debug)]
+pub struct Directory {
+    state: State,
+    /// By fingerprint, with the version that was read.
+    keys: Mutex<HashMap<String, (Version, Arc<Key>)>>,
+}
+
+/// What tells one state of a key from the others: its version, and when it was written.
+type Version = (u64, SystemTime);
+
+impl Directory {
+    /// The directory of a store.
+    #[must_use]
+    pub fn new(state: State) -> Self {
+        Self { state, keys: Mutex::default() }
+    }
+
+    /// The key with this id, if its owner has confirmed it. Whether it has ended is checked with each call.
+    #[must_use]
+    pub fn key(&self, fingerprint: &str) -> Option<Arc<Key>> {
+        let stored = self.alive::<PublicKey>(fingerprint)?;
+        let version = (stored.metadata().version, stored.metadata().updated);
+        if let Some((known, key)) = self.keys.lock().get(fingerprint)
+            && *known == version
+        {
+            return Some(Arc::clone(key));
+        }
+        let key = Arc::new(Key::of(stored.spec()?).ok()?);
+        let mut keys = self.keys.lock();
+        if keys.len() >= KEYS_MAX {
+            keys.clear();
+        }
+        keys.insert(fingerprint.to_owned(), (version, Arc::clone(&key)));
+        Some(key)
+    }
+
+    /// Whoever the key with this id belongs to, as long as it works and they have an account.
+    #[must_use]
+    pub fn signer(&self, fingerprint: &str, now: SystemTime) -> Option<Signer> {
+        let key = self.alive::<PublicKey>(fingerprint)?;
+        let key: &PublicKey = key.spec()?;
+        if !key.confirmed || key.expiration.is_some_and(|end| end <= now) {
+            return None;
+        }
+        let email = Email::parse(&key.identity.as_ref()?.email).ok()?;
+        let identity = self.alive::<Identity>(email.as_str())?;
+        let user_id = identity.spec::<Identity>()?.user_id.clone();
+        let user = self.alive::<User>(&user_id)?;
+        let role = lesser_role(&user.spec::<User>()?.role, &key.role);
+        let config = self.alive::<AuthConfig>(AuthConfig::ID);
+        let is_suspended =
+            config.as_ref().and_then(|config| config.spec::<AuthConfig>()).is_some_and(|it| it.suspended);
+        Some(Signer {
+            is_registered: self.is_registered(&email),
+            labels: identity.metadata().labels.clone(),
+            policy: self.alive::<AccessPolicy>(AccessPolicy::ID),
+            fingerprint: fingerprint.to_owned(),
+            key_expiration: key.expiration,
+            email,
+            user_id,
+            role,
+            is_suspended,
+        })
+    }
+
+    /// The same caller as the store knows it now; `None` if its key does not work any more.
+    #[must_use]
+    pub fn again(&self, caller: &Arc<Caller>, now: SystemTime) -> Option<Arc<Caller>> {
+        let Some(signer) = &caller.signer else { return Some(Arc::clone(caller)) };
+        let signer = self.signer(&signer.fingerprint, now)?;
+        Some(Arc::new(Caller { signer: Some(signer), ..Caller::clone(caller) }))
+    }
+
+    /// Whether an identity is that of an infrastructure provider that is registered.
+    fn is_registered(&self, email: &Email) -> bool {
+        match ServiceAccount::of(email) {
+            Some(ServiceAccount::InfraProvider(id)) => self.alive::<InfraProvider>(&id).is_some(),
+            _ => false,
+        }
+    }
+
+    fn alive<S: Spec>(&self, id: &str) -> Option<AnyResource> {
+        let pointer = Pointer::new(S::DEFINITION.namespace, S::DEFINITION.kind, id);
+        self.state.get_any(&pointer).filter(|resource| !resource.metadata().is_tearing_down())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use corten_api::fleet::Role;
+
+    use super::*;
+    use crate::testing::{Fleet, HOUR};
+
+    #[test]
+    fn a_signer_has_the_lesser_role_and_goes_with_any_part_of_the_account() {
+        let fleet = Fleet::new();
+        let kim = fleet.account("kim", Role::Operator, Role::Admin);
+        let directory = Directory::new(fleet.state.clone());
+        let signer = || directory.signer(kim.fingerprint(), fleet.clock.now());
+        let found = signer().expect("found");
+        assert_eq!((found.email.as_str(), found.role), (kim.email(), Role::Operator));
+        assert!(directory.key(kim.fingerprint()).is_some());
+        fleet.state.remove::<Identity>("", kim.email()).expect("removed");
+        assert!(signer().is_none(), "an account without identity");
+    }
+
+    #[test]
+    fn a_key_that_is_held_while_it_goes_does_not_work_any_more() {
+        let fleet = Fleet::new();
+        let kim = fleet.account("kim", Role::Admin, Role::Admin);
+        let directory = Directory::new(fleet.state.clone());
+        let pointer = Pointer::new("default", PublicKey::DEFINITION.kind, kim.fingerprint());
+        fleet.state.add_finalizer(&pointer, "somebody").expect("held");
+        fleet.state.remove::<PublicKey>("", kim.fingerprint()).expect("torn down");
+        assert!(directory.key(kim.fingerprint()).is_none());
+        assert!(directory.signer(kim.fingerprint(), fleet.clock.now()).is_none());
+    }
+
+    #[test]
+    fn a_caller_is_looked_up_anew_and_ends_with_its_key() {
+        let fleet = Fleet::new();
+        let kim = fleet.account("kim", Role::Admin, Role::Admin);
+        let directory = Directory::new(fleet.state.clone());
+        let caller = fleet.caller(&kim);
+        fleet.set_role("kim", Role::Reader);
+        let again = directory.again(&caller, fleet.clock.now()).expect("still there");
+        assert_eq!((caller.role(), again.role()), (Some(Role::Admin), Some(Role::Reader)));
+        fleet.clock.advance(HOUR + Duration::from_secs(1));
+        assert!(directory.again(&caller, fleet.clock.now()).is_none());
+        let nobody = Arc::new(Caller::default());
+        assert!(directory.again(&nobody, fleet.clock.now()).is_some());
+    }
+}

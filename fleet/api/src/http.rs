@@ -1,0 +1,171 @@
+//! What the API port answers to plain HTTP, and the page with the manager's own metrics.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/healthz` | 200 when the store answers, 500 otherwise |
+//! | `/api/…` | 501: JSON instead of gRPC |
+//! | `/image/…` | 410: clients download from the image factory |
+//! | anything else | 404 |
+//!
+//! The metrics are on a listener of their own, since they need no log-in.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use corten_fleet_resources::upgrade::TalosVersion;
+use corten_resource::{Pointer, Spec as _, State, StateError, Store as _};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use tokio::time::timeout;
+use tonic::body::Body;
+use tower_service::Service;
+
+use crate::metrics::Metrics;
+
+/// How long the store may take to answer.
+const HEALTH_DEADLINE: Duration = Duration::from_secs(5);
+/// A version that there never is; looking for it is the check.
+const NO_VERSION: &str = "health";
+
+/// Answers to plain HTTP on the API port.
+#[derive(Clone, Debug)]
+pub struct Http {
+    state: State,
+}
+
+impl Http {
+    /// Answers over a store.
+    #[must_use]
+    pub const fn new(state: State) -> Self {
+        Self { state }
+    }
+
+    /// The answer to a request, whose body is not read.
+    pub async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let path = request.uri().path();
+        match path.split('/').nth(1).unwrap_or_default() {
+            "healthz" if is_read && path == "/healthz" => self.health().await,
+            "api" => text(
+                StatusCode::NOT_IMPLEMENTED,
+                "JSON instead of gRPC is not implemented yet; call the methods by gRPC or gRPC-Web\n",
+            ),
+            "image" => text(
+                StatusCode::GONE,
+                "images are downloaded from the image factory; the method GetBootAssetURL tells where\n",
+            ),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "there is nothing here; gRPC is spoken over HTTP/2, gRPC-Web over both versions of HTTP\n",
+            ),
+        }
+    }
+
+    /// Whether the store answers: a read, and then everything that was decided so far is kept.
+    async fn health(&self) -> Response<Body> {
+        let at = Pointer::new(TalosVersion::DEFINITION.namespace, TalosVersion::DEFINITION.kind, NO_VERSION);
+        let store = self.state.store();
+        let check = async {
+            let found = store.get(&at).await;
+            store.settled().await;
+            found
+        };
+        match timeout(HEALTH_DEADLINE, check).await {
+            Ok(Ok(_) | Err(StateError::NotFound(_))) => text(StatusCode::OK, "ok\n"),
+            Ok(Err(error)) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("the store fails: {error}\n")),
+            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the store does not answer\n"),
+        }
+    }
+}
+
+/// The page with the metrics, as a service for a listener.
+#[derive(Clone, Debug)]
+pub struct MetricsPage {
+    metrics: Arc<Metrics>,
+    state: State,
+}
+
+impl MetricsPage {
+    /// The page of these counters, and of the sizes of this store.
+    #[must_use]
+    pub const fn new(metrics: Arc<Metrics>, state: State) -> Self {
+        Self { metrics, state }
+    }
+
+    fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, "/metrics") => {
+                let mut page = text(StatusCode::OK, &self.metrics.page(&self.state));
+                let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+                page.headers_mut().insert(header::CONTENT_TYPE, format);
+                page
+            }
+            _ => text(StatusCode::NOT_FOUND, "the metrics are at /metrics\n"),
+        }
+    }
+}
+
+impl<B: Send + 'static> Service<Request<B>> for MetricsPage {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        Box::pin(std::future::ready(Ok(self.answer(&request))))
+    }
+}
+
+/// An answer in plain text.
+fn text(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = Response::new(Body::new(Full::new(Bytes::copy_from_slice(text.as_bytes()))));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::testing::Fleet;
+
+    fn request(method: Method, path: &str) -> Request<()> {
+        Request::builder().method(method).uri(path).body(()).expect("a request")
+    }
+
+    #[tokio::test]
+    async fn each_path_has_its_answer() {
+        let http = Http::new(Fleet::new().state);
+        for (method, path, status) in [
+            (Method::GET, "/healthz", StatusCode::OK),
+            (Method::POST, "/healthz", StatusCode::NOT_FOUND),
+            (Method::GET, "/healthz/more", StatusCode::NOT_FOUND),
+            (Method::POST, "/api/omni.resources.ResourceService/Get", StatusCode::NOT_IMPLEMENTED),
+            (Method::GET, "/image/x/y", StatusCode::GONE),
+            (Method::GET, "/", StatusCode::NOT_FOUND),
+        ] {
+            assert_eq!(http.answer(&request(method, path)).await.status(), status, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_metrics_are_on_their_page() {
+        let page = MetricsPage::new(Arc::default(), Fleet::new().state);
+        let response = page.answer(&request(Method::GET, "/metrics"));
+        assert_eq!(response.status(), StatusCode::OK);
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        assert!(body.starts_with(b"# HELP corten_fleet_calls_total "));
+        assert_eq!(page.answer(&request(Method::GET, "/")).status(), StatusCode::NOT_FOUND);
+    }
+}

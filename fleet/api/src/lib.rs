@@ -1,0 +1,243 @@
+//! The manager's door: who calls, what they may do, and what the manager answers itself.
+//!
+//! ```text
+//!            ┌ TLS ┐  HTTP/1.1 and HTTP/2 on one port
+//! clients ──▶│Door │──▶ Api ─┬▶ application/grpc      ──────────────▶┐ caller layer: signature, role, rate
+//!            └─────┘         ├▶ application/grpc-web ─▶ translated ─▶┤   ├▶ cosi.resource.State ─▶ Access ─▶ State
+//!                            └▶ anything else ─▶ Http: /healthz, …   │   ├▶ management, auth ─▶ State
+//!                                                                    │   ├▶ services of other crates (joining)
+//!                                                                    └───┴▶ machines behind the manager
+//! ```
+//!
+//! Invariants:
+//! 1. A call is refused by its headers, before its message is read; every method has a row in the table of methods.
+//! 2. Nothing reaches the store but through [`resources::Access`] or a method that writes down what it did.
+//! 3. Rights that are withdrawn end what is under way with the next event, and keys end with their time.
+//! 4. Connections, calls on them, headers, messages, callers and remembered calls are bounded.
+
+mod accounts;
+pub mod audit;
+pub mod auth_service;
+pub mod caller;
+pub mod first_start;
+pub mod http;
+pub mod management;
+pub mod metrics;
+pub mod normal;
+pub mod resources;
+pub mod serve;
+#[cfg(test)]
+mod testing;
+pub mod validate;
+pub mod virtual_resources;
+mod writer;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use ::http::{HeaderMap, Request, Response, Version, header};
+use bytes::Bytes;
+use corten_base::{Clock, Rng};
+use corten_fleet_settings::Settings;
+use corten_resource::State;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic_web::{GrpcWebLayer, GrpcWebService};
+use tower::ServiceExt as _;
+use tower_layer::Layer as _;
+use tower_service::Service;
+
+use crate::audit::Audit;
+use crate::auth_service::Auth;
+use crate::caller::{CallerLayer, Directory, Guard, GuardOptions, Guarded, Machines, Rate};
+use crate::http::{Http, MetricsPage};
+use crate::management::{AuditLog, ClusterAccess, MachineLogs, Management, ManagementOptions};
+use crate::metrics::Metrics;
+use crate::resources::Resources;
+use crate::validate::{Checks, Limits, View};
+use crate::virtual_resources::{Computed, Views};
+
+/// What the API is made of. Other crates bring what they know.
+pub struct Parts {
+    /// The store.
+    pub state: State,
+    /// The configuration.
+    pub settings: Settings,
+    /// Judges signatures and lifetimes.
+    pub clock: Clock,
+    /// Makes ids and tokens.
+    pub rng: Rng,
+    /// How often one caller may call.
+    pub rate: Rate,
+    /// Told of every change.
+    pub audit: Arc<dyn Audit>,
+    /// What was written down.
+    pub audit_log: Arc<dyn AuditLog>,
+    /// Logs of machines.
+    pub logs: Arc<dyn MachineLogs>,
+    /// Credentials of clusters.
+    pub clusters: Arc<dyn ClusterAccess>,
+    /// What is computed from more than the store.
+    pub computed: Arc<dyn Computed>,
+    /// Takes calls to machines.
+    pub machines: Option<Machines>,
+    /// Services that share the port, such as joining; their methods have rows in the table of methods as well.
+    pub others: Routes,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
+}
+
+/// The API as a service for [`serve::Door`].
+#[derive(Clone, Debug)]
+pub struct Api {
+    calls: Guarded<Routes>,
+    web: GrpcWebService<Guarded<Routes>>,
+    http: Http,
+    metrics: Arc<Metrics>,
+    resources: Arc<Resources>,
+}
+
+impl Api {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let directory = Arc::new(Directory::new(parts.state.clone()));
+        let view = View::new(parts.state.clone(), limits(&parts.settings));
+        let url = parts.settings.services.api.advertised_url.clone();
+        let resources = Arc::new(Resources {
+            state: parts.state.clone(),
+            directory: Arc::clone(&directory),
+            checks: Checks::standard(&view),
+            views: Views::new(parts.state.clone(), url, parts.computed),
+            audit: Arc::clone(&parts.audit),
+            metrics: Arc::clone(&metrics),
+        });
+        let management = Management {
+            state: parts.state.clone(),
+            clock: parts.clock.clone(),
+            rng: parts.rng,
+            options: options(&parts.settings),
+            audit: Arc::clone(&parts.audit),
+            clusters: parts.clusters,
+            logs: parts.logs,
+            audit_log: parts.audit_log,
+        };
+        let auth = Auth { state: parts.state.clone(), audit: parts.audit };
+        let routes = parts
+            .others
+            .add_service(resources.service())
+            .add_service(management.into_server())
+            .add_service(auth.into_server())
+            .prepare();
+        let guard = Guard::new(GuardOptions {
+            directory,
+            metrics: Arc::clone(&metrics),
+            clock: parts.clock,
+            rate: parts.rate,
+        });
+        let calls = CallerLayer::new(Arc::new(guard), parts.machines).layer(routes);
+        let web = GrpcWebLayer::new().layer(calls.clone());
+        Self { calls, web, http: Http::new(parts.state), metrics, resources }
+    }
+
+    /// The counters, for [`serve::Door`].
+    #[must_use]
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The store as callers may use it, for services of other crates.
+    #[must_use]
+    pub const fn resources(&self) -> &Arc<Resources> {
+        &self.resources
+    }
+
+    /// The page with the metrics, for a listener of its own.
+    #[must_use]
+    pub fn metrics_page(&self) -> MetricsPage {
+        MetricsPage::new(Arc::clone(&self.metrics), self.resources.state.clone())
+    }
+}
+
+impl<B> Service<Request<B>> for Api
+where
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let request = request.map(Body::new);
+        match Kind::of(request.headers(), request.version()) {
+            Kind::Grpc => Box::pin(self.calls.clone().oneshot(request)),
+            Kind::Web => Box::pin(self.web.clone().oneshot(request)),
+            Kind::Plain => {
+                let http = self.http.clone();
+                Box::pin(async move { Ok(http.answer(&request.map(drop)).await) })
+            }
+        }
+    }
+}
+
+/// What a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A call over HTTP/2.
+    Grpc,
+    /// A call of a browser.
+    Web,
+    /// Something else.
+    Plain,
+}
+
+impl Kind {
+    fn of(headers: &HeaderMap, version: Version) -> Self {
+        let content = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        match content.and_then(|content| content.strip_prefix("application/grpc")) {
+            Some(rest) if rest.starts_with("-web") => Self::Web,
+            Some(_) if version == Version::HTTP_2 => Self::Grpc,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// What the configuration says to the rules of resources.
+fn limits(settings: &Settings) -> Limits {
+    let has_discovery = settings.services.embedded_discovery_service.is_some();
+    match &settings.etcd_backup {
+        Some(backup) => Limits {
+            backup_interval_min: backup.min_interval,
+            backup_interval_max: backup.max_interval,
+            has_discovery,
+        },
+        None => Limits { has_discovery, ..Limits::default() },
+    }
+}
+
+/// What the configuration says to the methods.
+fn options(settings: &Settings) -> ManagementOptions {
+    ManagementOptions {
+        name: settings.account.name.clone(),
+        url: settings.services.api.advertised_url.clone(),
+        max_users: settings.auth.max_users,
+        max_service_accounts: settings.auth.max_service_accounts,
+        has_break_glass: settings.features.break_glass_configs,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! A listener from outside: both versions of HTTP, its end, and certificates that change.
+
+use std::sync::Mutex;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use corten_base::{Clock, Rng, spawn};
+use http::Version;
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+
+use super::*;
+
+/// Answers with the version that it was called with, and notes where calls come from.
+#[derive(Clone, Default)]
+struct Echo(Arc<Mutex<Vec<Option<SocketAddr>>>>);
+
+impl Service<Request<Incoming>> for Echo {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let info = request.extensions().get::<TcpConnectInfo>();
+        self.0.lock().expect("not poisoned").push(info.and_then(TcpConnectInfo::remote_addr));
+        let text = format!("{:?}", request.version());
+        let body = Body::new(http_body_util::Full::new(Bytes::from(text)));
+        std::future::ready(Ok(Response::new(body)))
+    }
+}
+
+async fn open(tls: Tls) -> Door {
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    Door::open(address, tls, Arc::default()).await.expect("open")
+}
+
+async fn ask(client: &Client<HttpConnector, Empty<Bytes>>, address: SocketAddr) -> String {
+    let uri = format!("http://{address}/").parse().expect("a URI");
+    let body = client.get(uri).await.expect("answered").into_body();
+    String::from_utf8(body.collect().await.expect("a body").to_bytes().to_vec()).expect("text")
+}
+
+#[tokio::test]
+async fn both_versions_are_spoken_on_one_port_until_the_end() {
+    let door = open(Tls::Clear).await;
+    let (address, echo) = (door.address().expect("an address"), Echo::default());
+    let metrics = Arc::clone(&door.metrics);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = spawn("serve", door.serve(echo.clone(), async { drop(stopped.await) }));
+    let one = Client::builder(TokioExecutor::new()).build_http();
+    let two = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    assert_eq!(ask(&one, address).await, format!("{:?}", Version::HTTP_11));
+    assert_eq!(ask(&two, address).await, format!("{:?}", Version::HTTP_2));
+    let callers = echo.0.lock().expect("not poisoned").clone();
+    assert!(callers.len() == 2 && callers.iter().all(Option::is_some), "{callers:?}");
+    drop(stop);
+    serving.join().await.expect("ended");
+    assert!(metrics.page(&crate::testing::Fleet::new().state).contains("connections_total 2"));
+    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn certificates_are_followed_and_bad_ones_change_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = |name: &str| OwnCertificate {
+        folder: folder.path().join(name),
+        names: vec![name.to_owned()],
+        clock: Clock::fixed(1_700_000_000),
+        rng: Rng::seeded(u64::from(name == "first")),
+    };
+    let files = own("first").ensure().expect("made");
+    let other = own("second").ensure().expect("made");
+    let mut certificates = Certificates::open(Tls::Files(files.clone())).await.expect("open");
+    let first = certificates.current().expect("TLS");
+    certificates.reload().await;
+    assert!(Arc::ptr_eq(&first, &certificates.current().expect("TLS")), "nothing has changed");
+    std::fs::copy(&other.key, &files.key).expect("copied");
+    certificates.reload().await;
+    assert!(Arc::ptr_eq(&first, &certificates.current().expect("TLS")), "a key without its certificate");
+    std::fs::copy(&other.certificate, &files.certificate).expect("copied");
+    certificates.reload().await;
+    assert!(!Arc::ptr_eq(&first, &certificates.current().expect("TLS")));
+}
