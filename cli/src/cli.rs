@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser};
 use corten_base::{Clock, Rng};
 
-use crate::command::{Execute as _, Reported};
+use crate::command::{Reported, verbs};
 use crate::commands::*;
 use crate::context::{Cx, Globals};
 use crate::failure::Failure;
+use crate::fleet;
 
 const LONG_ABOUT: &str = "\
 Manage machines that run Corten Linux, and those that run Talos Linux.
@@ -32,6 +33,10 @@ Looking around:
   corten get rd                                     all that a machine knows about itself
   corten get members -o yaml
 
+Many clusters, through their manager:
+  corten fleet get clusters
+  corten fleet cluster template sync -f home.yaml   a cluster as a file
+
 Machines are named with -n, or once and for all with `corten config node`. Results go to standard output, everything \
 else to standard error; -o json and -o yaml are for programs.";
 
@@ -45,25 +50,6 @@ pub struct Cli {
     verb: Verb,
 }
 
-/// Makes the tree of these commands: a variant for each, which executes itself.
-macro_rules! verbs {
-    ($($(#[$attribute:meta])* $name:ident($command:ty),)*) => {
-        #[derive(Subcommand, Debug)]
-        #[expect(clippy::large_enum_variant, reason = "there is one value, for a moment")]
-        enum Verb {
-            $($(#[$attribute])* $name($command),)*
-        }
-
-        impl Verb {
-            async fn execute(self, cx: &Cx) -> ExitCode {
-                match self {
-                    $(Self::$name(command) => command.execute(cx).await,)*
-                }
-            }
-        }
-    };
-}
-
 verbs! {
     #[command(visible_alias = "apply")]
     ApplyConfig(apply_config::ApplyConfig),
@@ -75,6 +61,7 @@ verbs! {
     Dmesg(dmesg::Dmesg),
     Edit(edit::Edit),
     Events(events::Events),
+    Fleet(fleet::Fleet),
     #[command(name = "gen")]
     Generate(generate::Generate),
     #[command(visible_alias = "g")]
@@ -120,7 +107,8 @@ pub fn command() -> clap::Command {
 /// Runs the program with the arguments of the process: 0 all done, 1 something failed, 2 wrong arguments.
 pub fn main() -> ExitCode {
     let Cli { globals, verb } = Cli::parse();
-    let cx = Cx { globals, clock: Clock::system(), rng: Rng::kernel() };
+    let fleet = fleet::Options::default();
+    let cx = Cx { globals, fleet, clock: Clock::system(), rng: Rng::kernel() };
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(verb.execute(&cx)),
         Err(error) => {

@@ -100,6 +100,27 @@ impl<C: Args> Reported<C> {
     }
 }
 
+/// Makes the tree of these commands: a variant for each, which executes itself.
+macro_rules! verbs {
+    ($($(#[$attribute:meta])* $name:ident($command:ty),)*) => {
+        #[derive(clap::Subcommand, Debug)]
+        #[allow(clippy::large_enum_variant, reason = "there is one value, for a moment")]
+        enum Verb {
+            $($(#[$attribute])* $name($command),)*
+        }
+
+        impl Verb {
+            async fn execute(self, cx: &$crate::context::Cx) -> std::process::ExitCode {
+                use $crate::command::Execute as _;
+                match self {
+                    $(Self::$name(command) => command.execute(cx).await,)*
+                }
+            }
+        }
+    };
+}
+pub(crate) use verbs;
+
 /// What the tree of commands runs: a command, one that has `--output`, or one that consists of others.
 pub trait Execute {
     /// Runs it to its exit status.

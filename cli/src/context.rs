@@ -36,6 +36,8 @@ pub struct Globals {
 pub struct Cx {
     /// Flags.
     pub globals: Globals,
+    /// Flags of the commands for a manager.
+    pub fleet: crate::fleet::Options,
     /// Time of day.
     pub clock: Clock,
     /// Randomness, fit for keys.

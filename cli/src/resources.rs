@@ -1,15 +1,56 @@
 //! Reading resources: which type is meant, and each resource as text and as data.
 
-use corten_api::cosi::resource::{GetRequest, ListRequest, Metadata, Resource};
+use corten_api::cosi::resource::{
+    GetRequest, GetResponse, ListOptions, ListRequest, ListResponse, Metadata, Resource, WatchRequest,
+    WatchResponse,
+};
 use corten_client::Client;
 use serde_json::{Map, Value, json};
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
 
 use crate::failure::Cause;
 use crate::units;
 
 /// Most resources that are read of one type.
 const RESOURCES_MAX: usize = 100_000;
+
+/// Whoever answers for resources: a machine, or the manager of many.
+pub trait Source {
+    /// The command that lists all types there.
+    const TYPES: &'static str;
+
+    /// What a refusal means to a person.
+    fn refused(status: Status) -> Cause;
+
+    /// One resource.
+    async fn get(&self, request: GetRequest) -> Result<GetResponse, Status>;
+
+    /// Resources of a type.
+    async fn list(&self, request: ListRequest) -> Result<Streaming<ListResponse>, Status>;
+
+    /// Changes of resources.
+    async fn watch(&self, request: WatchRequest) -> Result<Streaming<WatchResponse>, Status>;
+}
+
+impl Source for Client {
+    const TYPES: &'static str = "corten get rd";
+
+    fn refused(status: Status) -> Cause {
+        status.into()
+    }
+
+    async fn get(&self, request: GetRequest) -> Result<GetResponse, Status> {
+        Ok(self.state().get(request).await?.into_inner())
+    }
+
+    async fn list(&self, request: ListRequest) -> Result<Streaming<ListResponse>, Status> {
+        Ok(self.state().list(request).await?.into_inner())
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Result<Streaming<WatchResponse>, Status> {
+        Ok(self.state().watch(request).await?.into_inner())
+    }
+}
 
 /// What a machine says about a resource type.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,14 +84,15 @@ impl Definition {
     }
 
     /// The type that a person means by a name.
-    pub async fn resolve(client: &Client, name: &str) -> Result<Self, Cause> {
-        let all = list(client, "meta", "ResourceDefinitions.meta.cosi.dev").await?;
+    pub async fn resolve<S: Source>(source: &S, name: &str) -> Result<Self, Cause> {
+        let all = list(source, "meta", "ResourceDefinitions.meta.cosi.dev").await.map_err(S::refused)?;
         let all = all.iter().map(Self::read).collect::<Result<Vec<_>, _>>()?;
-        choose(all, name)
+        choose(all, name, S::TYPES)
     }
 }
 
-fn choose(all: Vec<Definition>, name: &str) -> Result<Definition, Cause> {
+/// The type that a name means; `types` is the command that lists all of them.
+fn choose(all: Vec<Definition>, name: &str, types: &str) -> Result<Definition, Cause> {
     let known: Vec<String> = all.iter().flat_map(|definition| definition.aliases.clone()).collect();
     let meant =
         |definition: &Definition| definition.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name));
@@ -60,7 +102,7 @@ fn choose(all: Vec<Definition>, name: &str) -> Result<Definition, Cause> {
         0 => {
             let near = corten_config::problem::nearest(name, known.iter().map(String::as_str));
             let near = near.map(|near| format!("did you mean {near:?}? ")).unwrap_or_default();
-            let way_out = format!("{near}`corten get rd` lists all types");
+            let way_out = format!("{near}`{types}` lists all types");
             Err(Cause::new(format!("resource type {name:?} is not known there")).way_out(way_out))
         }
         _ => {
@@ -72,9 +114,19 @@ fn choose(all: Vec<Definition>, name: &str) -> Result<Definition, Cause> {
 }
 
 /// All resources of a type.
-pub async fn list(client: &Client, namespace: &str, kind: &str) -> Result<Vec<Resource>, Status> {
-    let request = ListRequest { namespace: namespace.into(), r#type: kind.into(), options: None };
-    let mut stream = client.state().list(request).await?.into_inner();
+pub async fn list(source: &impl Source, namespace: &str, kind: &str) -> Result<Vec<Resource>, Status> {
+    list_with(source, namespace, kind, None).await
+}
+
+/// Resources of a type that the options mean.
+pub async fn list_with(
+    source: &impl Source,
+    namespace: &str,
+    kind: &str,
+    options: Option<ListOptions>,
+) -> Result<Vec<Resource>, Status> {
+    let request = ListRequest { namespace: namespace.into(), r#type: kind.into(), options };
+    let mut stream = source.list(request).await?;
     let mut all = Vec::new();
     while let Some(message) = stream.message().await? {
         if all.len() >= RESOURCES_MAX {
@@ -89,11 +141,11 @@ pub async fn list(client: &Client, namespace: &str, kind: &str) -> Result<Vec<Re
 }
 
 /// One resource.
-pub async fn get(client: &Client, namespace: &str, kind: &str, id: &str) -> Result<Resource, Status> {
+pub async fn get(source: &impl Source, namespace: &str, kind: &str, id: &str) -> Result<Resource, Status> {
     let request =
         GetRequest { namespace: namespace.into(), r#type: kind.into(), id: id.into(), options: None };
-    let answer = client.state().get(request).await?.into_inner();
-    answer.resource.ok_or_else(|| Status::internal("the machine answered with nothing"))
+    let answer = source.get(request).await?;
+    answer.resource.ok_or_else(|| Status::internal("the answer holds no resource"))
 }
 
 /// The metadata of a resource; empty for a malformed one.
@@ -107,14 +159,25 @@ pub fn spec(resource: &Resource) -> Result<Value, Cause> {
     let Some(spec) = &resource.spec else { return Ok(Value::Null) };
     let documents = corten_config::yaml::parse(&spec.yaml_spec).map_err(|problem| {
         let id = &metadata(resource).id;
-        Cause::new(format!("the machine's text of {id:?} is not YAML: {problem}"))
+        Cause::new(format!("the text of {id:?} is not YAML: {problem}"))
     })?;
     Ok(documents.into_iter().next().unwrap_or(Value::Null))
 }
 
-/// The resource as data.
-pub fn data(node: &str, resource: &Resource) -> Result<Value, Cause> {
-    Ok(json!({"node": node, "metadata": metadata_data(metadata(resource)), "spec": spec(resource)?}))
+/// The resource as data, with the machine that has it, if it is one's.
+pub fn data(node: Option<&str>, resource: &Resource) -> Result<Value, Cause> {
+    let mut data = head(node, resource);
+    data.insert("spec".to_owned(), spec(resource)?);
+    Ok(Value::Object(data))
+}
+
+fn head(node: Option<&str>, resource: &Resource) -> Map<String, Value> {
+    let mut head = Map::new();
+    if let Some(node) = node {
+        head.insert("node".to_owned(), node.into());
+    }
+    head.insert("metadata".to_owned(), metadata_data(metadata(resource)));
+    head
 }
 
 fn metadata_data(metadata: &Metadata) -> Value {
@@ -146,17 +209,21 @@ fn metadata_data(metadata: &Metadata) -> Value {
     Value::Object(map)
 }
 
-/// The resource as a YAML document, its specification in the machine's own words.
-pub fn yaml(node: &str, resource: &Resource) -> Result<String, Cause> {
-    let head = json!({"node": node, "metadata": metadata_data(metadata(resource))});
+/// The resource as a YAML document, its specification in the words of whoever has it.
+pub fn yaml(node: Option<&str>, resource: &Resource) -> Result<String, Cause> {
+    let head = Value::Object(head(node, resource));
+    Ok(corten_config::yaml::render(&head) + &spec_yaml(resource)?)
+}
+
+/// The specification as the last part of such a document.
+pub fn spec_yaml(resource: &Resource) -> Result<String, Cause> {
     let text = resource.spec.as_ref().map(|spec| spec.yaml_spec.as_str()).unwrap_or_default();
-    let spec = match spec(resource)? {
+    Ok(match spec(resource)? {
         Value::Object(map) if !map.is_empty() => format!("spec:\n{}", indented(text)),
         Value::Array(items) if !items.is_empty() => format!("spec:\n{}", indented(text)),
         Value::String(text) if text.contains('\n') => format!("spec: |\n{}", indented(&text)),
         other => corten_config::yaml::render(&json!({"spec": other})),
-    };
-    Ok(corten_config::yaml::render(&head) + &spec)
+    })
 }
 
 fn indented(text: &str) -> String {
@@ -200,17 +267,18 @@ pub(crate) mod tests {
     fn a_name_means_exactly_one_type() {
         let all =
             || vec![definition("Members.a", &["member", "members"]), definition("Members.b", &["members"])];
-        assert_eq!(choose(all(), "Member").expect("one").kind, "Members.a");
-        assert!(choose(all(), "members").expect_err("two").lines[0].contains("members.a, members.b"));
-        let unknown = choose(all(), "membr").expect_err("none");
-        assert!(unknown.way_out.expect("a way out").contains("did you mean \"member\"?"));
+        let choose = |name: &str| choose(all(), name, "corten get rd");
+        assert_eq!(choose("Member").expect("one").kind, "Members.a");
+        assert!(choose("members").expect_err("two").lines[0].contains("members.a, members.b"));
+        let unknown = choose("membr").expect_err("none").way_out.expect("a way out");
+        assert_eq!(unknown, "did you mean \"member\"? `corten get rd` lists all types");
     }
 
     #[test]
     fn documents_carry_the_specification_as_it_is() {
-        let text =
-            yaml("10.5.0.2", &resource("LinkStatuses.net.talos.dev", "eth0", "up: true\nlist:\n    - a\n"))
-                .expect("yaml");
+        let yaml = |node: &str, resource: &Resource| yaml(Some(node), resource);
+        let link = resource("LinkStatuses.net.talos.dev", "eth0", "up: true\nlist:\n    - a\n");
+        let text = yaml("10.5.0.2", &link).expect("yaml");
         crate::snapshot::check("get-yaml", &text);
         let scalar = yaml("n", &resource("T", "t", "worker\n")).expect("yaml");
         assert!(scalar.ends_with("spec: worker\n"), "{scalar}");

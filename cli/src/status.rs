@@ -80,8 +80,8 @@ impl From<Status> for Cause {
     }
 }
 
-/// Whether the machine did not answer at all, or its certificate or ours was refused.
-fn is_connection(status: &Status) -> bool {
+/// Whether the other side did not answer at all, or its certificate or ours was refused.
+pub fn is_connection(status: &Status) -> bool {
     let by_transport =
         ["transport error", "error trying to connect", "connection error", "h2 protocol error"];
     status.source().is_some() || by_transport.iter().any(|text| status.message().contains(text))
@@ -97,7 +97,7 @@ fn connection(chain: &str) -> Cause {
 }
 
 /// The message and its causes, without repetition.
-fn chain(status: &Status) -> String {
+pub fn chain(status: &Status) -> String {
     let mut texts = vec![status.message().to_owned()];
     let mut source = status.source();
     while let Some(error) = source {
@@ -116,7 +116,7 @@ pub fn is_passing(status: &Status) -> bool {
 }
 
 /// The name of a code as Go's clients print it.
-fn name(code: Code) -> String {
+pub fn name(code: Code) -> String {
     if code == Code::Cancelled { "Canceled".to_owned() } else { format!("{code:?}") }
 }
 

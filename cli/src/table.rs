@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::command::Report;
+
 /// Spaces between columns.
 const GAP: usize = 3;
 
@@ -66,11 +68,29 @@ pub trait Row: Sized + 'static {
 pub fn render<'a, T: Row>(rows: impl Iterator<Item = (&'a str, &'a T)>) -> String {
     let headings = std::iter::once("NODE").chain(T::COLUMNS.iter().map(|column| column.heading));
     let mut lines = vec![headings.map(str::to_owned).collect()];
-    lines.extend(rows.map(|(node, row)| {
-        let cells = T::COLUMNS.iter().map(|column| (column.cell)(row).text);
-        std::iter::once(node.to_owned()).chain(cells).collect()
-    }));
+    lines.extend(rows.map(|(node, row)| std::iter::once(node.to_owned()).chain(texts(row)).collect()));
     align(&lines)
+}
+
+fn texts<T: Row>(row: &T) -> impl Iterator<Item = String> {
+    T::COLUMNS.iter().map(|column| (column.cell)(row).text)
+}
+
+/// Rows that belong to no machine.
+#[derive(Debug)]
+pub struct Rows<T>(pub Vec<T>);
+
+impl<T: Row> Report for Rows<T> {
+    fn text(&self) -> String {
+        let headings = T::COLUMNS.iter().map(|column| column.heading.to_owned()).collect();
+        let lines: Vec<Vec<String>> =
+            std::iter::once(headings).chain(self.0.iter().map(|row| texts(row).collect())).collect();
+        align(&lines)
+    }
+
+    fn data(&self) -> Value {
+        self.0.iter().map(|row| Value::Object(row.data())).collect()
+    }
 }
 
 /// Lines of cells in aligned columns.
@@ -127,6 +147,9 @@ mod tests {
         let text = render(rows.iter().map(|row| ("10.5.0.2", row)));
         assert_eq!(text, "NODE       NAME     SIZE(KB)\n10.5.0.2   a        1\n10.5.0.2   longer   20\n");
         assert_eq!(Value::Object(rows[0].data()), serde_json::json!({"name": "a", "bytes": 1500}));
+        let alone = Rows(rows.into());
+        assert_eq!(alone.text(), "NAME     SIZE(KB)\na        1\nlonger   20\n");
+        assert_eq!(alone.data()[1]["bytes"], 20_000);
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! `get`: resources of machines.
 
-mod watch;
+pub mod watch;
 
-use std::fmt::Write as _;
 use std::str::FromStr;
 
 use clap::Args;
@@ -81,10 +80,12 @@ pub struct Question {
     pub shape: Shape,
 }
 
-/// A machine's answer.
+/// An answer.
 pub struct Found {
-    definition: Definition,
-    resources: Vec<Resource>,
+    /// The type that is meant.
+    pub definition: Definition,
+    /// What there is of it.
+    pub resources: Vec<Resource>,
 }
 
 impl Question {
@@ -104,70 +105,80 @@ impl Question {
     }
 }
 
-/// Headings of a type.
-pub fn headings(definition: &Definition) -> Vec<String> {
+/// Headings of a type; with one for the machine, if there is one.
+pub fn headings(node: Option<&str>, definition: &Definition) -> Vec<String> {
+    let first = node.map(|_| "NODE".to_owned());
+    let common = ["NAMESPACE", "TYPE", "ID", "VERSION"].map(str::to_owned);
     let own = definition.columns.iter().map(|(name, _)| name.to_uppercase());
-    ["NODE", "NAMESPACE", "TYPE", "ID", "VERSION"].map(str::to_owned).into_iter().chain(own).collect()
+    first.into_iter().chain(common).chain(own).collect()
 }
 
 /// A resource as a line under the headings.
-pub fn row(node: &str, definition: &Definition, resource: &Resource) -> Result<Vec<String>, Cause> {
+pub fn row(node: Option<&str>, definition: &Definition, resource: &Resource) -> Result<Vec<String>, Cause> {
     let metadata = resources::metadata(resource);
     let spec = resources::spec(resource)?;
-    let head = [node, &metadata.namespace, &definition.display, &metadata.id, &metadata.version];
+    let common = [&metadata.namespace, &definition.display, &metadata.id, &metadata.version];
     let own = definition.columns.iter().map(|(_, path)| {
         // A column that this program cannot read is left empty rather than hiding the resource.
         Template::parse(path).map(|template| template.render(&spec)).unwrap_or_default()
     });
-    Ok(head.map(str::to_owned).into_iter().chain(own).collect())
+    Ok(node.map(str::to_owned).into_iter().chain(common.map(String::clone)).chain(own).collect())
 }
 
 /// A resource in any shape but a table.
-pub fn document(node: &str, resource: &Resource, shape: &Shape) -> Result<String, Cause> {
+pub fn document(node: Option<&str>, resource: &Resource, shape: &Shape) -> Result<String, Cause> {
     Ok(match shape {
         Shape::JsonPath(template) => template.render(&resources::data(node, resource)?) + "\n",
         Shape::Json => pretty(&resources::data(node, resource)?),
-        Shape::Yaml | Shape::Table => {
-            format!("---\n{}", resources::yaml(node, resource)?).trim_start_matches("---\n").to_owned()
-        }
+        Shape::Yaml | Shape::Table => resources::yaml(node, resource)?,
     })
+}
+
+/// Answers on their way to one text: lines of a table, and documents.
+#[derive(Default)]
+pub struct Printed {
+    rows: Vec<Vec<String>>,
+    text: String,
+}
+
+impl Printed {
+    /// Adds an answer; the machine is the one that gave it, if it was one.
+    pub fn add(&mut self, node: Option<&str>, found: &Found, shape: &Shape) -> Result<(), Cause> {
+        if *shape == Shape::Table && self.rows.is_empty() {
+            self.rows.push(headings(node, &found.definition));
+        }
+        for resource in &found.resources {
+            if *shape == Shape::Table {
+                self.rows.push(row(node, &found.definition, resource)?);
+                continue;
+            }
+            let document = document(node, resource, shape)?;
+            if *shape == Shape::Yaml && !self.text.is_empty() {
+                self.text.push_str("---\n");
+            }
+            self.text.push_str(&document);
+        }
+        Ok(())
+    }
+
+    /// The text.
+    pub fn finish(self) -> String {
+        align(&self.rows) + &self.text
+    }
 }
 
 /// All answers as one text, and what could not be rendered or asked.
 fn render(answers: PerNode<Found>, shape: &Shape) -> (String, Vec<Failure>) {
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    let mut text = String::new();
+    let mut printed = Printed::default();
     let mut failures = Vec::new();
     for (node, answer) in answers.0 {
-        let rendered = answer.and_then(|found| one(&node, &found, shape, &mut rows, &mut text));
-        failures.extend(rendered.err());
+        let add = |found: Found| {
+            let failed = |cause| Failure::new(format!("cannot read a resource of {node}")).because(cause);
+            printed.add(Some(&node), &found, shape).map_err(failed)
+        };
+        failures.extend(answer.and_then(add).err());
     }
-    (align(&rows) + &text, failures)
-}
-
-fn one(
-    node: &str,
-    found: &Found,
-    shape: &Shape,
-    rows: &mut Vec<Vec<String>>,
-    text: &mut String,
-) -> Result<(), Failure> {
-    let failed = |cause: Cause| Failure::new(format!("cannot read a resource of {node}")).because(cause);
-    if *shape == Shape::Table && rows.is_empty() {
-        rows.push(headings(&found.definition));
-    }
-    for resource in &found.resources {
-        if *shape == Shape::Table {
-            rows.push(row(node, &found.definition, resource).map_err(failed)?);
-            continue;
-        }
-        let document = document(node, resource, shape).map_err(failed)?;
-        if *shape == Shape::Yaml && !text.is_empty() {
-            text.push_str("---\n");
-        }
-        let _ = write!(text, "{document}");
-    }
-    Ok(())
+    (printed.finish(), failures)
 }
 
 impl Command for Get {

@@ -27,6 +27,13 @@ const FILE: &str = "kubeconfig";
     after_help = "Examples:\n  corten kubeconfig\n  corten kubeconfig --merge=false ./admin.yaml\n  corten kubeconfig --merge=false - > admin.yaml"
 )]
 pub struct Kubeconfig {
+    #[command(flatten)]
+    place: Place,
+}
+
+// Where a kubeconfig goes. A documentation comment would become the command's help.
+#[derive(Args, Debug)]
+pub struct Place {
     /// File or folder.
     path: Option<PathBuf>,
     /// Merge into an existing kubeconfig.
@@ -48,28 +55,32 @@ impl Command for Kubeconfig {
         let object = format!("cannot get a kubeconfig from {}", node.name);
         let answer = node.client.machine().kubeconfig(()).await.or_fail(&object)?;
         let archive = stream::collect(answer.into_inner(), BYTES_MAX).await.or_fail(&object)?;
-        let text = unpack(&archive).or_fail(&object)?;
+        self.place.keep(cx, &unpack(&archive).or_fail(&object)?)
+    }
+}
+
+impl Place {
+    /// Merges or writes a kubeconfig.
+    pub fn keep(self, cx: &Cx, text: &str) -> Result<(), Failure> {
         if self.merge {
-            return self.merge_into(cx, &text);
+            return self.merge_into(cx, text);
         }
         if self.path.as_deref() == Some(Path::new("-")) {
             return cx.print(text);
         }
         let path = in_folder(self.path.unwrap_or_default());
-        write_file(&path, &text, self.force)?;
+        write_file(&path, text, self.force)?;
         cx.say(format!("wrote {}", path.display()));
         Ok(())
     }
-}
 
-impl Kubeconfig {
     fn merge_into(self, cx: &Cx, text: &str) -> Result<(), Failure> {
         let path = match self.path {
             Some(path) => in_folder(path),
             None => usual_place()?,
         };
         let object = format!("cannot merge into `{}`", path.display());
-        let new = parse(text).or_fail("cannot use the machine's kubeconfig")?;
+        let new = parse(text).or_fail("cannot use the kubeconfig")?;
         let before = match path.exists() {
             true => std::fs::read_to_string(&path).or_fail(&object)?,
             false => String::new(),

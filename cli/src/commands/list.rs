@@ -193,7 +193,12 @@ mod tests {
     use crate::command::{Report as _, pretty};
 
     fn listing(detail: Detail) -> PerNode<Listing> {
-        let cx = Cx { globals: Default::default(), clock: Clock::fixed(1_790_086_400), rng: Rng::seeded(1) };
+        let cx = Cx {
+            globals: Default::default(),
+            fleet: Default::default(),
+            clock: Clock::fixed(1_790_086_400),
+            rng: Rng::seeded(1),
+        };
         let file = |name: &str, mode, size, link: &str| FileInfo {
             relative_name: name.into(),
             mode,

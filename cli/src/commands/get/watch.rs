@@ -9,18 +9,28 @@ use crate::connect::{Node, Targets};
 use crate::context::Cx;
 use crate::failure::{Cause, Failure};
 use crate::pernode::PerNode;
-use crate::resources::Definition;
+use crate::resources::{Definition, Source};
 use crate::stream::printed;
 use crate::table::Widths;
 
 /// Version of the protocol with events for the end of the present and for errors.
-const API_VERSION: i32 = 1;
+pub const API_VERSION: i32 = 1;
 
 /// The table that all machines print into.
 #[derive(Default)]
-struct Shared {
+pub struct Shared {
     widths: Widths,
     has_headings: bool,
+}
+
+/// What is watched, and how it is printed.
+pub struct Watched<'a> {
+    /// The type.
+    pub definition: &'a Definition,
+    /// How to print.
+    pub shape: &'a Shape,
+    /// Where to.
+    pub shared: &'a RefCell<Shared>,
 }
 
 /// Prints what is there, then every change, until the person has seen enough.
@@ -40,17 +50,29 @@ async fn watch(cx: &Cx, node: &Node, question: &Question, shared: &RefCell<Share
         options: Some(options),
         api_version: API_VERSION,
     };
-    let mut stream = node.client.state().watch(request).await?.into_inner();
-    while let Some(message) = stream.message().await? {
+    let watched = Watched { definition: &definition, shape: &question.shape, shared };
+    follow(cx, &node.client, Some(&node.name), request, &watched).await
+}
+
+/// Prints the events of a watch, which does not end by itself.
+pub async fn follow<S: Source>(
+    cx: &Cx,
+    source: &S,
+    node: Option<&str>,
+    request: WatchRequest,
+    watched: &Watched<'_>,
+) -> Result<(), Cause> {
+    let mut stream = source.watch(request).await.map_err(S::refused)?;
+    while let Some(message) = stream.message().await.map_err(S::refused)? {
         for event in message.event {
-            if let Some(text) =
-                render(&node.name, &definition, &event, &question.shape, &mut shared.borrow_mut())?
-            {
+            let mut shared = watched.shared.borrow_mut();
+            let text = render(node, watched.definition, &event, watched.shape, &mut shared)?;
+            if let Some(text) = text {
                 printed(cx.print(text))?;
             }
         }
     }
-    Err(Cause::new("the machine ended the watch"))
+    Err(Cause::new("the other side ended the watch"))
 }
 
 /// How an event is marked in front of its line; nothing for what is no change of a resource.
@@ -64,7 +86,7 @@ fn mark(event: &Event) -> Option<&'static str> {
 }
 
 fn render(
-    node: &str,
+    node: Option<&str>,
     definition: &Definition,
     event: &Event,
     shape: &Shape,
@@ -80,12 +102,12 @@ fn render(
         return Ok(Some(format!("{separator}{}", document(node, resource, shape)?)));
     }
     let marked = |mark: &str, mut row: Vec<String>| {
-        row.insert(1, mark.to_owned());
+        row.insert(usize::from(node.is_some()), mark.to_owned());
         row
     };
     let mut lines = Vec::new();
     if !std::mem::replace(&mut shared.has_headings, true) {
-        lines.push(marked("*", headings(definition)));
+        lines.push(marked("*", headings(node, definition)));
     }
     lines.push(marked(mark, row(node, definition, resource)?));
     shared.widths.grow(&lines);
@@ -116,7 +138,7 @@ mod tests {
         ] {
             let link = resource("LinkStatuses.net.talos.dev", "eth0", &format!("up: {up}\n"));
             let event = Event { resource: Some(link), event_type: kind.into(), ..Event::default() };
-            text += &render("10.5.0.2", &definition, &event, &Shape::Table, &mut shared)
+            text += &render(Some("10.5.0.2"), &definition, &event, &Shape::Table, &mut shared)
                 .expect("rendered")
                 .unwrap_or_default();
         }
