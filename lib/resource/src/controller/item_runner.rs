@@ -205,6 +205,10 @@ impl ItemRunner {
             let snapshot = self.snapshot(item);
             let held = self.hold(&snapshot)?;
             let (changes, ops) = self.cycle.plan(item, Arc::clone(&snapshot)).await?;
+            anyhow::ensure!(
+                changes.holds.is_empty() && changes.releases.is_empty(),
+                "the runtime holds what an item is made of and lets go of it; its plan does neither"
+            );
             // Without its inputs in hand nothing is done to the world: nobody would undo it.
             self.state.store().settled().await;
             if !held.iter().all(|pointer| self.is_held(pointer)) {
