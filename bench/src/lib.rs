@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Invariants:
-//! - Both sides are measured by the same probe, alternately, on the same host, in the same run.
+//! - Both sides are measured by the same probe, alternately, on the same host, in the same run. What has no other side is
+//!   measured against a budget, with its load on processors of its own.
 //! - What is not the same on both sides is written in the documentation of the benchmark.
 //! - A benchmark leaves nothing on the host but its folder below `target/bench`, which a failure needs.
 
@@ -15,6 +16,7 @@
 )]
 
 pub mod boot;
+pub mod fleet_join;
 
 use serde_json::Value;
 

@@ -68,13 +68,48 @@ fn add(hash: &mut Sha256, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// How a program is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Fast to build.
+    Debug,
+    /// As it is released, for what is measured.
+    Release,
+}
+
 /// Our command line for this host; its path.
 ///
 /// # Errors
 /// When it cannot be built.
 pub fn corten(steps: &mut Steps) -> Result<PathBuf> {
-    steps.run("command line", || cargo(&["build", "--quiet", "--package", "corten"]))?;
-    let path = kit::repository().join("target/debug/corten");
+    program("command line", "corten", Profile::Debug, steps)
+}
+
+/// The manager for this host; its path.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn fleet(profile: Profile, steps: &mut Steps) -> Result<PathBuf> {
+    program("manager", "corten-fleet", profile, steps)
+}
+
+/// The emulator of machines for this host; its path.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn emulator(profile: Profile, steps: &mut Steps) -> Result<PathBuf> {
+    program("emulated machines", "corten-emulator", profile, steps)
+}
+
+/// A package's program of the same name.
+fn program(what: &str, package: &str, profile: Profile, steps: &mut Steps) -> Result<PathBuf> {
+    let (folder, release): (_, &[&str]) = match profile {
+        Profile::Debug => ("target/debug", &[]),
+        Profile::Release => ("target/release", &["--release"]),
+    };
+    let build = ["build", "--quiet", "--package", package];
+    steps.run(what, || cargo(&[&build[..], release].concat()))?;
+    let path = kit::repository().join(folder).join(package);
     ensure!(path.is_file(), "{} was not built", path.display());
     Ok(path)
 }

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
-use corten_e2e::{Client, Mode, Options, SCENARIOS, Scenario};
+use corten_e2e::{Client, Managed, Mode, Options, SCENARIOS, Scenario};
 use corten_harness::cleanup::Cleanup;
 use serde_json::json;
 
+use crate::build::Profile;
 use crate::progress::Steps;
 use crate::{build, host, kit};
 
@@ -31,7 +32,7 @@ pub struct E2e {
     /// QEMU machines.
     #[arg(long, conflicts_with = "all")]
     qemu: bool,
-    /// Which program drives the machine API.
+    /// Which programs drive machines and the manager: those of Talos and Omni, or ours.
     #[arg(long, value_enum, default_value = "talosctl")]
     client: Driver,
     /// Take the image in this folder instead of building what has changed.
@@ -51,10 +52,10 @@ pub struct E2e {
     json: bool,
 }
 
-/// Programs that drive the machine API.
+/// Programs that drive machines and the manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Driver {
-    /// The unmodified client of Talos.
+    /// The unmodified clients of Talos and Omni.
     Talosctl,
     /// Our own.
     Corten,
@@ -128,13 +129,21 @@ pub fn run(wanted: &E2e) -> Result<()> {
 fn build_missing(wanted: &E2e, chosen: &[(&'static Scenario, Mode)]) -> Result<()> {
     let mut steps = Steps::default();
     steps.run("packages of the host", || host::ensure_packages(host::BUILD))?;
+    let is_managed = chosen.iter().any(|(scenario, _)| scenario.managed != Managed::No);
     let mut parts = vec!["kubernetes", "clients/talosctl"];
     if chosen.iter().any(|(scenario, mode)| *mode == Mode::Qemu || scenario.on_disks) {
         parts.push("debian/qemu");
     }
+    if is_managed && wanted.client == Driver::Talosctl {
+        parts.push("clients/omnictl");
+    }
     steps.run("parts that run on the host", || kit::open()?.make(&parts))?;
     if wanted.client == Driver::Corten {
         build::corten(&mut steps)?;
+    }
+    if is_managed {
+        build::fleet(Profile::Debug, &mut steps)?;
+        build::emulator(Profile::Debug, &mut steps)?;
     }
     if wanted.image.is_none() {
         let flavours: BTreeSet<_> =

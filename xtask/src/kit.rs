@@ -11,8 +11,14 @@ use corten_image_kit::{Kit, all, recipes};
 use crate::host;
 
 /// Components that nobody needs every day.
-const ON_REQUEST: &[&str] =
-    &["kubernetes-1.35", "debian/kernel-metal", "debian/qemu", "debian/busybox", "clients/ctr"];
+const ON_REQUEST: &[&str] = &[
+    "kubernetes-1.35",
+    "debian/kernel-metal",
+    "debian/qemu",
+    "debian/busybox",
+    "clients/ctr",
+    "clients/omnictl",
+];
 
 /// Make third-party components that are not in the cache yet.
 ///

@@ -1,7 +1,10 @@
 //! `cargo xtask up`: builds what is missing, starts a machine and makes it a Kubernetes node that serves a page.
 //!
 //! Nothing is built twice: an image is made anew only when what goes into it has changed. Whatever stops this
-//! program before the end takes the machine away with it: its launcher notices that nobody is there any more.
+//! program before the end takes the machine away with it: its launcher notices that nobody is there any more. With
+//! `--fleet` there are two machines and a manager.
+
+mod fleet;
 
 use std::fs;
 use std::io::Write;
@@ -15,7 +18,7 @@ use corten_e2e::machine::{MachineOptions, Mode};
 use corten_e2e::tool::Tool;
 use corten_harness::cleanup::Cleanup;
 use corten_harness::qemu::Program;
-use corten_harness::{Lifetime, Registry, preflight};
+use corten_harness::{Lifetime, Registry, leftovers, preflight};
 use serde_json::{Map, Value};
 
 use crate::progress::Steps;
@@ -34,8 +37,15 @@ type Figures = Vec<(&'static str, f64)>;
 ///
 /// Builds what is missing, boots the machine, and ends when a pod of it serves a page through a service. The folder with
 /// its talosconfig and kubeconfig is printed together with the commands to try next.
+///
+/// With --fleet, Corten Fleet is started on its embedded store, two machines join it and become a cluster that it
+/// manages. Machines in QEMU boot the raw disk image, which is already installed, with the kernel arguments that Fleet
+/// gives: installation media that Fleet makes come later.
 #[derive(Debug, Parser)]
 pub struct Up {
+    /// Start Corten Fleet and two machines, and let it make a cluster of them.
+    #[arg(long)]
+    fleet: bool,
     /// A machine in namespaces of this kernel instead of one in QEMU.
     #[arg(long)]
     container: bool,
@@ -73,7 +83,7 @@ enum Kvm {
 pub fn run(up: &Up) -> Result<()> {
     let began = Instant::now();
     let mut steps = Steps::default();
-    let result = ready(up, &mut steps);
+    let result = if up.fleet { fleet::ready(up, &mut steps) } else { ready(up, &mut steps) };
     if up.json {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", report(&result, &steps, began.elapsed()))?;
@@ -238,11 +248,26 @@ pub fn down() -> Result<()> {
     let registry = registry();
     for entry in registry.list()? {
         registry.down(&entry.name, DOWN_TIMEOUT)?;
-        fs::remove_dir_all(&entry.folder)
-            .with_context(|| format!("cannot remove {}", entry.folder.display()))?;
-        say(&format!("the machine {} is gone", entry.name));
+    }
+    for (name, folder) in machine_folders()? {
+        let mounts = leftovers::remove(&folder)?;
+        for mount in mounts {
+            say(&format!("{} was still mounted", mount.display()));
+        }
+        say(&format!("the machine {name} is gone"));
     }
     Ok(())
+}
+
+/// Folders of machines, also of those whose launcher is gone.
+fn machine_folders() -> Result<Vec<(String, PathBuf)>> {
+    let folder = registry_folder();
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("cannot list {}", folder.display()))?,
+    };
+    let folders = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    Ok(folders.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path())).collect())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use corten_fleet_resources::auth::PublicKey;
 use corten_resource::{Resource, State};
 use tonic::{Request, Response, Status};
 
+use crate::COMPRESSION;
 use crate::audit::Audit;
 use crate::caller::Caller;
 use crate::management::refusal;
@@ -45,7 +46,7 @@ impl Auth {
     /// The service as a server.
     #[must_use]
     pub fn into_server(self) -> AuthServiceServer<Self> {
-        AuthServiceServer::new(self)
+        AuthServiceServer::new(self).accept_compressed(COMPRESSION).send_compressed(COMPRESSION)
     }
 }
 

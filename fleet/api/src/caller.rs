@@ -23,10 +23,11 @@ use corten_fleet_auth::{Caller as Rights, Decision, Email, Labels, Operation, Wh
 use corten_resource::AnyResource;
 use tonic::Extensions;
 
+pub use corten_base::Rate;
 pub use directory::Directory;
 pub(crate) use layer::cluster;
 pub use layer::{CallerLayer, Guard, GuardOptions, Guarded, Machines};
-pub use limit::Rate;
+pub use limit::RATE;
 
 /// Somebody with a key that works, as the store knew them when the call came.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 //! | path | answer |
 //! |---|---|
 //! | `/healthz` | 200 when the store answers, 500 otherwise |
+//! | that of a [`Page`] | what the page says |
 //! | `/api/…` | 501: JSON instead of gRPC |
 //! | `/image/…` | 410: clients download from the image factory |
 //! | anything else | 404 |
@@ -32,23 +33,45 @@ const HEALTH_DEADLINE: Duration = Duration::from_secs(5);
 /// A version that there never is; looking for it is the check.
 const NO_VERSION: &str = "health";
 
+/// Something of another crate that is read at one path, without log-in.
+pub trait Page: std::fmt::Debug + Send + Sync {
+    /// The path, such as `/oidc/keys`.
+    fn path(&self) -> &'static str;
+    /// What it says now, JSON.
+    fn json(&self) -> String;
+}
+
 /// Answers to plain HTTP on the API port.
 #[derive(Clone, Debug)]
 pub struct Http {
     state: State,
+    pages: Vec<Arc<dyn Page>>,
 }
 
 impl Http {
     /// Answers over a store.
     #[must_use]
     pub const fn new(state: State) -> Self {
-        Self { state }
+        Self { state, pages: Vec::new() }
+    }
+
+    /// The same with one more page.
+    #[must_use]
+    pub fn with_page(mut self, page: Arc<dyn Page>) -> Self {
+        self.pages.push(page);
+        self
     }
 
     /// The answer to a request, whose body is not read.
     pub async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let path = request.uri().path();
+        if let Some(page) = self.pages.iter().find(|page| is_read && page.path() == path) {
+            let mut response = text(StatusCode::OK, &page.json());
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(header::CONTENT_TYPE, json);
+            return response;
+        }
         match path.split('/').nth(1).unwrap_or_default() {
             "healthz" if is_read && path == "/healthz" => self.health().await,
             "api" => text(
@@ -154,6 +177,31 @@ mod tests {
             (Method::POST, "/api/omni.resources.ResourceService/Get", StatusCode::NOT_IMPLEMENTED),
             (Method::GET, "/image/x/y", StatusCode::GONE),
             (Method::GET, "/", StatusCode::NOT_FOUND),
+        ] {
+            assert_eq!(http.answer(&request(method, path)).await.status(), status, "{path}");
+        }
+    }
+
+    #[derive(Debug)]
+    struct Keys;
+
+    impl Page for Keys {
+        fn path(&self) -> &'static str {
+            "/oidc/keys"
+        }
+
+        fn json(&self) -> String {
+            "{}".to_owned()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_of_another_crate_is_read_at_its_path() {
+        let http = Http::new(Fleet::new().state).with_page(Arc::new(Keys));
+        for (method, path, status) in [
+            (Method::GET, "/oidc/keys", StatusCode::OK),
+            (Method::POST, "/oidc/keys", StatusCode::NOT_FOUND),
+            (Method::GET, "/oidc/keys/more", StatusCode::NOT_FOUND),
         ] {
             assert_eq!(http.answer(&request(method, path)).await.status(), status, "{path}");
         }

@@ -44,6 +44,7 @@ use corten_base::{Clock, Rng};
 use corten_fleet_settings::Settings;
 use corten_resource::State;
 use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_web::{GrpcWebLayer, GrpcWebService};
 use tower::ServiceExt as _;
@@ -53,12 +54,15 @@ use tower_service::Service;
 use crate::audit::Audit;
 use crate::auth_service::Auth;
 use crate::caller::{CallerLayer, Directory, Guard, GuardOptions, Guarded, Machines, Rate};
-use crate::http::{Http, MetricsPage};
+use crate::http::{Http, MetricsPage, Page};
 use crate::management::{AuditLog, ClusterAccess, MachineLogs, Management, ManagementOptions};
 use crate::metrics::Metrics;
 use crate::resources::Resources;
 use crate::validate::{Checks, Limits, View};
 use crate::virtual_resources::{Computed, Views};
+
+/// What omnictl compresses its requests with. Answers are compressed for those who say that they read it.
+const COMPRESSION: CompressionEncoding = CompressionEncoding::Gzip;
 
 /// What the API is made of. Other crates bring what they know.
 pub struct Parts {
@@ -146,6 +150,13 @@ impl Api {
         let calls = CallerLayer::new(Arc::new(guard), parts.machines).layer(routes);
         let web = GrpcWebLayer::new().layer(calls.clone());
         Self { calls, web, http: Http::new(parts.state), metrics, resources }
+    }
+
+    /// The same with one more page for plain HTTP.
+    #[must_use]
+    pub fn with_page(mut self, page: Arc<dyn Page>) -> Self {
+        self.http = self.http.with_page(page);
+        self
     }
 
     /// The counters, for [`serve::Door`].

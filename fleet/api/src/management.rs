@@ -41,13 +41,14 @@ use corten_resource::{ErrorKind, State, StateError};
 use futures::Stream;
 use tonic::{Request, Response, Status};
 
+use crate::COMPRESSION;
 use crate::accounts::AccountError;
 use crate::audit::Audit;
 use crate::caller::Caller;
 use crate::writer::Writer;
 
 pub use access::{
-    Answering, ClusterAccess, KubeconfigKind, KubeconfigWish, NoClusterAccess, TalosconfigKind,
+    Answering, ClusterAccess, Grant, KubeconfigKind, KubeconfigWish, Login, NoClusterAccess, TalosconfigKind,
     TalosconfigWish,
 };
 pub(crate) use joining::DEFAULT as DEFAULT_JOIN_TOKEN;
@@ -107,6 +108,8 @@ impl Management {
         ManagementServiceServer::new(self)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
+            .accept_compressed(COMPRESSION)
+            .send_compressed(COMPRESSION)
     }
 
     fn writer<'a>(&'a self, caller: &'a Caller) -> Writer<'a> {

@@ -28,6 +28,7 @@ use corten_resource::{
     WatchOptions,
 };
 
+use crate::COMPRESSION;
 use crate::audit::{Audit, AuditEvent, AuditKind};
 use crate::caller::{Caller, Directory};
 use crate::metrics::{Metrics, Refusal};
@@ -69,9 +70,10 @@ impl Resources {
     #[must_use]
     pub fn service(self: &Arc<Self>) -> StateServer<Service> {
         let shared = Arc::clone(self);
-        corten_cosi::service(self.state.registry().clone(), move |extensions| {
+        let service = corten_cosi::service(self.state.registry().clone(), move |extensions| {
             Arc::new(shared.open(Caller::of(extensions)))
-        })
+        });
+        service.accept_compressed(COMPRESSION).send_compressed(COMPRESSION)
     }
 
     /// Writes down a change.

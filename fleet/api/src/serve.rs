@@ -254,7 +254,8 @@ impl<S: HttpService> Connection<S> {
             service.clone().oneshot(request)
         });
         let builder = builder();
-        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(served);
         tokio::select! {
             ended = connection.as_mut() => return ended.map_err(io::Error::other),
             () = unused(&is_used) => return Err(io::Error::other("no request came")),

@@ -10,6 +10,7 @@ use tonic::{Code, Request as Call};
 
 use super::*;
 use crate::audit::NoAudit;
+use crate::caller::RATE;
 use crate::management::{NoAuditLog, NoClusterAccess, NoMachineLogs};
 use crate::testing::{Account, Fleet};
 use crate::virtual_resources::NotComputed;
@@ -23,7 +24,7 @@ fn api(fleet: &Fleet) -> Api {
         settings: Settings::default(),
         clock: fleet.clock.clone(),
         rng: Rng::seeded(1),
-        rate: Rate::default(),
+        rate: RATE,
         audit: Arc::new(NoAudit),
         audit_log: Arc::new(NoAuditLog),
         logs: Arc::new(NoMachineLogs),

@@ -16,7 +16,6 @@ mod kernel_args;
 mod machine_class;
 mod machine_set;
 mod machine_set_node;
-mod selector;
 mod version;
 
 use std::collections::BTreeMap;
@@ -32,7 +31,6 @@ use corten_resource::{AnyResource, Metadata, Resource, Spec, State};
 
 pub use config_patch::check_text as check_patch_text;
 pub use join_token::check_name as check_join_token_name;
-pub use selector::{InvalidSelector, parse as parse_selector};
 
 /// Rules of one type.
 pub trait Validate: Send + Sync {

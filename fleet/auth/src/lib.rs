@@ -20,7 +20,6 @@ pub mod identity;
 pub mod key;
 pub mod policy;
 pub mod replay;
-mod selector;
 pub mod signature;
 pub mod validate;
 

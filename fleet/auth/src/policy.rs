@@ -13,10 +13,10 @@ use corten_api::fleet::Role;
 use corten_fleet_resources::auth::{
     AccessPolicy, ClusterMatch, KubernetesAccess, PolicyRule, PolicyTest, UserMatch,
 };
+use corten_resource::Selector;
 
 use crate::Labels;
 use crate::glob::Glob;
-use crate::selector::Selector;
 
 /// Begin of the name of a group in a rule.
 const GROUP_PREFIX: &str = "group/";
@@ -167,7 +167,7 @@ fn problem_of_user(user: &UserMatch) -> Result<(), String> {
     }
     problem_of_pattern(&user.pattern)?;
     for text in &user.label_selectors {
-        Selector::parse(text).map_err(|error| format!("{text:?}: {error}"))?;
+        Selector::parse(text).map_err(|error| error.to_string())?;
     }
     Ok(())
 }

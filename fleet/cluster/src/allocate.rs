@@ -37,7 +37,7 @@ pub struct Machine<'a> {
 /// How a class tells its machines.
 #[derive(Clone, Copy)]
 pub enum Source<'a> {
-    /// By labels: whether its selectors are true for these.
+    /// By labels: whether one of its [`Selector`](corten_resource::Selector)s holds for these.
     Labels(&'a dyn Fn(&Labels) -> bool),
     /// They are made for the machine set with this id.
     Requests(&'a str),

@@ -16,16 +16,18 @@ mod image;
 use std::net::Ipv6Addr;
 
 use corten_base::{Secret, chain};
-use corten_config::{GenerateOptions, PatchError, Problem, Problems, SecretsBundle, generate, values, yaml};
+use corten_config::{
+    Audience, GenerateOptions, PatchError, Problem, Problems, SecretsBundle, generate, values, yaml,
+};
 use corten_fleet_resources::config::ClusterMachineConfig;
 use corten_fleet_resources::machine::{InstallImage, MachineInstallDiskStatus};
 use corten_fleet_resources::secrets::{CertificateAuthorities, CertificateAuthority};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use self::assembly::Assembly;
 use crate::patches::NamedPatch;
-use crate::{Contract, InvalidVersion, Preserved, Role};
+use crate::{Contract, InvalidVersion, Preserved, Role, contract};
 
 pub use image::{ImageError, install_image};
 
@@ -36,6 +38,9 @@ pub struct Inputs<'a> {
     pub cluster: &'a str,
     /// What the machine is in it.
     pub role: Role,
+    /// What the machine reads; see [`crate::audience`]. A form that it does not read gives way to the newest one that
+    /// it does, and a patch that it does not support is refused.
+    pub audience: Audience,
     /// Version that the cluster was created with, from its ClusterConfigVersion. It decides the form.
     pub initial_version: &'a str,
     /// Version of Kubernetes in the ClusterMachine, without `v`. Upgrades are patches on top.
@@ -161,21 +166,21 @@ pub fn endpoint(server: Ipv6Addr, port: u16) -> String {
 /// When something is not known yet ([`GenerationError::is_wait`]), or a patch cannot be applied; the text names the
 /// patch and the field. What the machine has stays then.
 pub fn configuration(inputs: &Inputs<'_>) -> Result<Generated, GenerationError> {
-    let contract = Contract::parse(inputs.initial_version)
-        .map_err(|source| GenerationError::Version { cluster: inputs.cluster.to_owned(), source })?;
+    let contract = contract::parse(inputs.initial_version)
+        .map_err(|source| GenerationError::Version { cluster: inputs.cluster.to_owned(), source })?
+        .read_by(inputs.audience);
     let image = install_image(inputs.image, inputs.plain_installer)?;
     let disk = install_disk(inputs)?;
-    let mut assembly = base(inputs, contract, image, disk)?;
+    let mut assembly = base(inputs, contract, &image)?;
     for patch in inputs.patches {
         assembly.apply_checked(&patch.id, patch.text.reveal())?;
     }
     assembly.apply(MANAGER, &on_disk(disk))?;
     let stripped_role = assembly.strip_role()?;
     assembly.join(JOIN, inputs.join_documents)?;
-    let documents = assembly.text();
     Ok(Generated {
-        sha256: hex::encode(Sha256::digest(documents.as_bytes())),
-        documents: Secret::new(documents),
+        sha256: hex::encode(Sha256::digest(assembly.text().as_bytes())),
+        documents: Secret::new(assembly.text().to_owned()),
         redacted: assembly.redacted(),
         install_disk: disk.to_owned(),
         grub_use_uki_cmdline: contract.grub_uses_uki_cmdline(),
@@ -198,39 +203,48 @@ fn install_disk<'a>(inputs: &Inputs<'a>) -> Result<&'a str, GenerationError> {
     Ok(&inputs.disk.disk)
 }
 
-/// The configuration without patches, in the form of the contract.
-fn base(
-    inputs: &Inputs<'_>,
-    contract: Contract,
-    image: String,
-    disk: &str,
-) -> Result<Assembly, GenerationError> {
+/// The configuration without patches, in the form of the contract. It says what to install in any form, so that a
+/// machine with an empty disk installs itself.
+fn base(inputs: &Inputs<'_>, contract: Contract, image: &str) -> Result<Assembly, GenerationError> {
     let mut options = GenerateOptions::new(inputs.cluster, inputs.endpoint);
+    options.contract = contract;
     inputs.kubernetes_version.clone_into(&mut options.kubernetes_version);
-    disk.clone_into(&mut options.install_disk);
-    options.install_image = image;
+    image.clone_into(&mut options.install_image);
+    options.install_disk.clear();
     let texts = generate::generate(&options, inputs.secrets);
     let text = match inputs.role {
         Role::ControlPlane => &texts.controlplane,
         Role::Worker => &texts.worker,
     };
-    let mut assembly = Assembly::parse(text.reveal())
+    let mut assembly = Assembly::parse(text.reveal(), inputs.audience)
         .map_err(|source| GenerationError::Base { cluster: inputs.cluster.to_owned(), source })?;
-    assembly.apply(MANAGER, &contract.patch(inputs.preserved))?;
-    assembly.apply(MANAGER, &accepted(inputs.accepted))?;
+    if contract.has_kubernetes_documents() {
+        let install = json!({ "image": image, "wipe": false, "grubUseUKICmdline": true });
+        assembly.apply(MANAGER, &yaml::render(&json!({ "machine": { "install": install } })))?;
+    }
+    assembly.apply(MANAGER, &inputs.preserved.patch())?;
+    assembly.apply(MANAGER, &accepted(inputs.accepted, contract))?;
     Ok(assembly)
 }
 
 /// The patch that makes a machine trust the authorities of a rotation; empty when there are none.
-fn accepted(authorities: Option<&CertificateAuthorities>) -> String {
-    let Some(authorities) = authorities else { return String::new() };
-    let mut patch = Map::new();
-    for (key, authority) in [("machine", &authorities.os), ("cluster", &authorities.k8s)] {
-        if let Some(CertificateAuthority { crt, .. }) = authority {
-            patch.insert(key.to_owned(), json!({ "acceptedCAs": [{ "crt": values::to_base64(crt) }] }));
-        }
+fn accepted(authorities: Option<&CertificateAuthorities>, contract: Contract) -> String {
+    let Some(CertificateAuthorities { os, k8s }) = authorities else { return String::new() };
+    let in_root = |authority: &CertificateAuthority| json!({ "acceptedCAs": [{ "crt": values::to_base64(&authority.crt) }] });
+    let mut documents = Vec::new();
+    if let Some(os) = os {
+        documents.push(json!({ "machine": in_root(os) }));
     }
-    if patch.is_empty() { String::new() } else { yaml::render(&Value::Object(patch)) }
+    match k8s {
+        Some(k8s) if contract.has_kubernetes_documents() => documents.push(json!({
+            "apiVersion": "v1alpha1",
+            "kind": "KubeAPIServerCAConfig",
+            "acceptedCAs": [String::from_utf8_lossy(&k8s.crt)],
+        })),
+        Some(k8s) => documents.push(json!({ "cluster": in_root(k8s) })),
+        None => {}
+    }
+    documents.iter().map(yaml::render).collect::<Vec<_>>().join("---\n")
 }
 
 /// The patch that installs on a disk, whatever patches say.

@@ -18,7 +18,6 @@ pub mod apply;
 pub mod bootstrap;
 pub mod contract;
 pub mod disk;
-mod documents;
 pub mod generate;
 pub mod patches;
 pub mod quorum;
@@ -31,7 +30,7 @@ pub mod teardown;
 mod testing;
 mod version;
 
-pub use contract::{Contract, Preserved};
+pub use contract::{Contract, Preserved, audience};
 pub use generate::{Generated, GenerationError, Inputs, configuration};
 pub use role::{Labels, Role};
 pub use version::{InvalidVersion, TalosVersion};

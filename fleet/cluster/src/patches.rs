@@ -17,6 +17,7 @@ use corten_fleet_resources::config::{ClusterMachineConfigPatches, ConfigPatch};
 use corten_fleet_resources::labels::{self, PatchLayer};
 use corten_resource::Resource;
 
+pub(crate) use forbidden::{DIRECTIVE, FORBIDDEN_ROLE};
 pub use forbidden::{Finding, Patch, forbidden};
 
 /// Where a machine is.

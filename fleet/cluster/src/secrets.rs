@@ -5,45 +5,30 @@
 //!                                                                                     ├─▶ TalosConfig (os:admin)
 //!                                                                                     └─▶ Kubeconfig (system:masters)
 //! ```
-//!
-//! The JSON has the keys of `secrets.yaml` (node.md 4.5). Keys are read in any case, since other programs write them
-//! with capitals.
 
 mod credentials;
 
 use std::time::SystemTime;
 
 use corten_base::{Rng, Secret};
-use corten_config::{Problem, SecretsBundle, SecretsError, yaml};
+use corten_config::{SecretsBundle, SecretsError};
 use corten_fleet_resources::backup::BackupData;
 use corten_fleet_resources::secrets::{ClusterSecrets, ImportedClusterSecrets};
 use corten_pki::PkiError;
-use serde_json::Value;
 
+pub use corten_config::secrets::SECRETS_BYTES_MAX;
 pub use credentials::{
     CREDENTIALS_LIFETIME, Renewal, kubeconfig, kubeconfig_renewal, renews_at, talosconfig,
     talosconfig_renewal,
 };
 
-/// Largest bundle, bytes. One with RSA keys everywhere has a quarter of it.
-pub const SECRETS_BYTES_MAX: usize = 256 << 10;
-
 /// Secrets or credentials that cannot be made, read or used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClusterSecretsError {
-    /// More bytes than any bundle has.
-    #[error("the secrets have {0} bytes, and at most {max} are read; restore them", max = SECRETS_BYTES_MAX)]
-    TooLarge(usize),
-    /// No JSON.
-    #[error("the secrets are no JSON; they are damaged, restore them")]
-    Json(#[source] serde_json::Error),
-    /// The bundle is incomplete, or a key in it is wrong.
+    /// The bundle is damaged or incomplete, or a key in it is wrong.
     #[error("the secrets cannot be used; import the bundle again, or restore it")]
     Bundle(#[source] SecretsError),
-    /// The bundle that was made cannot be written.
-    #[error("the new secrets cannot be written; the program is mistaken")]
-    Write(#[source] Problem),
     /// A credential cannot be issued.
     #[error("no credential can be issued for {what}; look at the authority in the secrets of the cluster")]
     Issue {
@@ -60,8 +45,7 @@ pub enum ClusterSecretsError {
 /// # Errors
 /// When the cryptographic library refuses.
 pub fn generate(now: SystemTime, rng: &Rng) -> Result<ClusterSecrets, ClusterSecretsError> {
-    let bundle = SecretsBundle::generate(now, rng).map_err(ClusterSecretsError::Bundle)?;
-    write(&bundle)
+    SecretsBundle::generate(now, rng).map(|bundle| write(&bundle)).map_err(ClusterSecretsError::Bundle)
 }
 
 /// New secrets of a cluster that starts from a backup: what Kubernetes encrypted must stay readable.
@@ -76,7 +60,7 @@ pub fn restore(
     let mut bundle = SecretsBundle::generate(now, rng).map_err(ClusterSecretsError::Bundle)?;
     bundle.aescbc_secret = Secret::new(backup.aes_cbc_encryption_secret.clone());
     bundle.secretbox_secret = Secret::new(backup.secretbox_encryption_secret.clone());
-    write(&bundle)
+    Ok(write(&bundle))
 }
 
 /// The secrets of a cluster that was made elsewhere.
@@ -84,21 +68,14 @@ pub fn restore(
 /// # Errors
 /// When the bundle is too large, incomplete or wrong.
 pub fn import(imported: &ImportedClusterSecrets) -> Result<ClusterSecrets, ClusterSecretsError> {
-    let bytes = imported.data.as_bytes();
-    check_size(bytes)?;
-    let bundle = SecretsBundle::parse(bytes).map_err(ClusterSecretsError::Bundle)?;
-    Ok(ClusterSecrets { imported: true, ..write(&bundle)? })
+    let bundle = SecretsBundle::parse(imported.data.as_bytes()).map_err(ClusterSecretsError::Bundle)?;
+    Ok(ClusterSecrets { imported: true, ..write(&bundle) })
 }
 
 /// Writes a bundle as the manager keeps it.
-///
-/// # Errors
-/// Never for a bundle that was read or made here.
-pub fn write(bundle: &SecretsBundle) -> Result<ClusterSecrets, ClusterSecretsError> {
-    let documents = yaml::parse(bundle.to_yaml().reveal()).map_err(ClusterSecretsError::Write)?;
-    let value = documents.into_iter().next().unwrap_or_default();
-    let data = serde_json::to_vec(&value).map_err(ClusterSecretsError::Json)?;
-    Ok(ClusterSecrets { data, ..ClusterSecrets::default() })
+#[must_use]
+pub fn write(bundle: &SecretsBundle) -> ClusterSecrets {
+    ClusterSecrets { data: bundle.to_json().reveal().clone(), ..ClusterSecrets::default() }
 }
 
 /// Reads the bundle in the `data` of ClusterSecrets or ClusterMachineSecrets.
@@ -106,24 +83,7 @@ pub fn write(bundle: &SecretsBundle) -> Result<ClusterSecrets, ClusterSecretsErr
 /// # Errors
 /// When it is too large, no JSON, incomplete or wrong.
 pub fn read(data: &[u8]) -> Result<SecretsBundle, ClusterSecretsError> {
-    check_size(data)?;
-    let value: Value = serde_json::from_slice(data).map_err(ClusterSecretsError::Json)?;
-    let text = yaml::render(&with_lower_case_keys(value));
-    SecretsBundle::parse(text.as_bytes()).map_err(ClusterSecretsError::Bundle)
-}
-
-fn check_size(bytes: &[u8]) -> Result<(), ClusterSecretsError> {
-    if bytes.len() > SECRETS_BYTES_MAX { Err(ClusterSecretsError::TooLarge(bytes.len())) } else { Ok(()) }
-}
-
-/// What is in lists is no part of a bundle and is left as it is.
-fn with_lower_case_keys(value: Value) -> Value {
-    match value {
-        Value::Object(map) => Value::Object(
-            map.into_iter().map(|(key, value)| (key.to_lowercase(), with_lower_case_keys(value))).collect(),
-        ),
-        other => other,
-    }
+    SecretsBundle::from_json(data).map_err(ClusterSecretsError::Bundle)
 }
 
 #[cfg(test)]
@@ -135,19 +95,9 @@ mod tests {
 
     #[test]
     fn a_bundle_survives_the_store() {
-        let secrets = write(bundle()).unwrap();
+        let secrets = write(bundle());
         assert!(!secrets.imported && secrets.extra_certs.is_none());
         assert_eq!(read(&secrets.data).unwrap(), *bundle());
-        assert!(serde_json::from_slice::<Value>(&secrets.data).unwrap().get("certs").is_some());
-    }
-
-    #[test]
-    fn keys_with_capitals_are_read() {
-        let text = String::from_utf8(write(bundle()).unwrap().data).unwrap();
-        let text = text.replace("\"cluster\"", "\"Cluster\"").replace("\"id\"", "\"Id\"");
-        let text = text.replace("\"k8saggregator\"", "\"K8sAggregator\"");
-        assert!(text.contains("\"K8sAggregator\"") && text.contains("\"Id\""));
-        assert_eq!(read(text.as_bytes()).unwrap(), *bundle());
     }
 
     #[test]
@@ -173,18 +123,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_or_broken_is_refused_without_telling_secrets() {
-        assert!(matches!(read(&vec![b' '; SECRETS_BYTES_MAX + 1]), Err(ClusterSecretsError::TooLarge(_))));
-        for text in ["", "[]", "{\"cluster\":{\"secret\":\"hunter2\"}}", "{\"hunter2"] {
-            let error = chain(&read(text.as_bytes()).unwrap_err());
-            assert!(!error.contains("hunter2"), "{error}");
-        }
-    }
-
-    #[test]
-    fn any_bytes_are_secrets_or_refused() {
-        bolero::check!().for_each(|bytes: &[u8]| {
-            let _ = read(bytes);
-        });
+    fn what_is_broken_is_told_with_the_way_out_and_without_secrets() {
+        let error = chain(&read(b"{\"hunter2").unwrap_err());
+        assert!(error.contains("restore it") && !error.contains("hunter2"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 //! Taking lines in: redacted, within a machine's rate and its share of the queue.
 //!
 //! ```text
-//! line ─redact, cut─▶ Meter ─admitted─▶ share of the machine ─▶ room of the queue ─▶ Writer
+//! line ─redact, cut─▶ Bucket ─admitted─▶ share of the machine ─▶ room of the queue ─▶ Writer
 //!                       └─too fast─▶ Losses ─each flush─▶ marker line in the log
 //! ```
 //!
@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use corten_base::Bucket;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 
 use crate::error::LogError;
 use crate::frame::{Arrival, LINE_MAX};
@@ -39,34 +41,15 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// How long so many bytes take.
-    fn time_of(self, bytes: u64) -> Duration {
-        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second.get());
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    fn of_bytes(self) -> corten_base::Rate {
+        let per_second = self.bytes_per_second.get();
+        let burst = if self.burst_bytes == 0 { per_second } else { self.burst_bytes };
+        corten_base::Rate { per_second, burst }
     }
 
-    fn burst(self) -> Duration {
-        match self.burst_bytes {
-            0 => Duration::from_secs(1),
-            bytes => self.time_of(bytes),
-        }
-    }
-}
-
-/// Measures the rate of one machine: until when the lines that were admitted are paid for.
-#[derive(Debug, Default)]
-pub(crate) struct Meter(Duration);
-
-impl Meter {
-    /// Whether a line is taken at `now`, the time since some beginning. After silence any line is.
-    fn admits(&mut self, rate: Rate, bytes: usize, now: Duration) -> bool {
-        let paid = self.0.max(now).saturating_add(rate.time_of(bytes as u64));
-        let is_silent = self.0 <= now;
-        let is_admitted = is_silent || paid.saturating_sub(now) <= rate.burst();
-        if is_admitted {
-            self.0 = paid;
-        }
-        is_admitted
+    /// Whether a line is taken now. After silence any line is.
+    fn admits(self, bucket: &mut Bucket, bytes: usize, now: Instant) -> bool {
+        bucket.try_take(self.of_bytes(), bytes as u64, Duration::ZERO, now).is_some()
     }
 }
 
@@ -183,7 +166,7 @@ impl Intake {
     pub async fn append(&self, line: &[u8]) -> Result<(), LogError> {
         let line = cut(&redact(line));
         let is_admitted = match self.shared.rate() {
-            Some(rate) => self.entry.meter().admits(rate, line.len(), self.shared.uptime()),
+            Some(rate) => rate.admits(&mut self.entry.bucket(), line.len(), Instant::now()),
             None => true,
         };
         if !is_admitted {
@@ -247,18 +230,20 @@ mod tests {
 
     #[test]
     fn a_machine_gets_its_rate_and_a_burst_of_a_second() {
-        let mut meter = Meter::default();
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let mut bucket = Bucket::full(start);
         let mut taken = 0;
         for tenth in 10..110 {
-            let now = Duration::from_millis(tenth * 100);
-            taken += (0..100).filter(|_| meter.admits(RATE, 100, now)).count();
+            let now = after(tenth * 100);
+            taken += (0..100).filter(|_| RATE.admits(&mut bucket, 100, now)).count();
         }
         assert_eq!(taken, 10 + 99, "a burst and what is earned in 9.9 s");
-        assert!(meter.admits(RATE, 50_000, Duration::from_secs(60)), "any line after silence");
-        assert!(!meter.admits(RATE, 1, Duration::from_secs(61)));
+        assert!(RATE.admits(&mut bucket, 50_000, after(60_000)), "any line after silence");
+        assert!(!RATE.admits(&mut bucket, 1, after(61_000)));
         let small = Rate { burst_bytes: 200, ..RATE };
-        let mut meter = Meter::default();
-        assert_eq!((0..100).filter(|_| meter.admits(small, 100, Duration::from_secs(1))).count(), 2);
+        let mut bucket = Bucket::full(start);
+        assert_eq!((0..100).filter(|_| small.admits(&mut bucket, 100, start)).count(), 2);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use corten_base::fs::{Durability, write_atomic};
-use corten_base::{Clock, Lane};
+use corten_base::{Bucket, Clock, Lane};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::caps::Limits;
 use crate::error::{LogError, failed};
 use crate::follow::Live;
-use crate::intake::{Job, Loss, Losses, Meter, QUEUE_BYTES, Rate, SHARE_BYTES};
+use crate::intake::{Job, Loss, Losses, QUEUE_BYTES, Rate, SHARE_BYTES};
 use crate::key::{Keys, SALT_BYTES};
 use crate::machine::Log;
 use crate::read::Snapshot;
@@ -46,7 +46,6 @@ pub(crate) struct Shared {
     options: Options,
     limits: Limits,
     clock: Clock,
-    began: Instant,
     entries: Mutex<HashMap<String, Arc<Entry>>>,
     /// Bytes on the disk of the logs that are open.
     bytes: AtomicU64,
@@ -81,7 +80,6 @@ impl Shared {
             options,
             limits: Limits::of(&options.caps),
             clock,
-            began: Instant::now(),
             entries: Mutex::new(entries(root)?),
             bytes: AtomicU64::new(0),
             queue,
@@ -107,11 +105,6 @@ impl Shared {
 
     pub(crate) fn rate(&self) -> Option<Rate> {
         self.options.rate
-    }
-
-    /// Time since the logs were opened, for rates.
-    pub(crate) fn uptime(&self) -> Duration {
-        self.began.elapsed()
     }
 
     /// Unix time in milliseconds.
@@ -277,7 +270,8 @@ pub(crate) struct Entry {
     log: Mutex<Option<Log>>,
     /// Its room in the queue.
     share: Arc<Semaphore>,
-    meter: Mutex<Meter>,
+    /// What it has sent lately.
+    bucket: Mutex<Bucket>,
     losses: Mutex<Losses>,
     pub(crate) live: Live,
 }
@@ -288,7 +282,7 @@ impl Entry {
             name: name.to_owned(),
             log: Mutex::new(None),
             share: Arc::new(Semaphore::new(SHARE_BYTES)),
-            meter: Mutex::default(),
+            bucket: Mutex::new(Bucket::full(Instant::now())),
             losses: Mutex::default(),
             live: Live::default(),
         }
@@ -302,8 +296,8 @@ impl Entry {
         &self.share
     }
 
-    pub(crate) fn meter(&self) -> MutexGuard<'_, Meter> {
-        self.meter.lock()
+    pub(crate) fn bucket(&self) -> MutexGuard<'_, Bucket> {
+        self.bucket.lock()
     }
 
     /// Takes what was lost, to tell it.

@@ -28,6 +28,7 @@ const TRUSTD: &str = "machine certificates";
 /// Everything that does not go together, each with its place.
 pub(crate) fn check(values: &Values) -> Vec<String> {
     let mut wrong = pairs(values);
+    wrong.extend(certificates(values));
     wrong.extend(order(values));
     wrong.extend(tunnel_ports(values));
     wrong.extend(listeners(values));
@@ -41,6 +42,13 @@ fn pairs(values: &Values) -> Vec<String> {
         .filter(|(one, other)| values.has(one) && !values.has(other))
         .map(|(one, other)| values.tell(one, &format!("needs {other} as well")))
         .collect()
+}
+
+/// One certificate, not two.
+fn certificates(values: &Values) -> Option<String> {
+    let own = "services.api.ownCertificate";
+    let is_double = values.is(own) && values.has("services.api.certFile");
+    is_double.then(|| values.tell(own, "services.api.certFile names a certificate already; remove one"))
 }
 
 /// Ranges whose begin is not behind their end.
@@ -125,6 +133,16 @@ mod tests {
                 "--services.api.certFile: needs services.api.keyFile as well",
                 "--registries.factories.secondary.pxeURL: needs registries.factories.secondary.url as well",
             ]
+        );
+    }
+
+    #[test]
+    fn a_certificate_is_given_or_made_and_not_both() {
+        let given = [("services.api.certFile", "a"), ("services.api.keyFile", "b")];
+        let both = [given.as_slice(), &[("services.api.ownCertificate", "true")]].concat();
+        assert_eq!(
+            wrong(&both),
+            ["--services.api.ownCertificate: services.api.certFile names a certificate already; remove one"]
         );
     }
 

@@ -1,5 +1,7 @@
 //! Puts files, command line and defaults together.
 
+use std::collections::BTreeSet;
+
 use clap::ArgMatches;
 
 use crate::check::check;
@@ -17,6 +19,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// What was accepted and changes nothing, or has a new name, each with its place.
     pub warnings: Vec<String>,
+    /// Paths of the settings that have another value than the default.
+    pub changed: BTreeSet<&'static str>,
 }
 
 /// A configuration that is wrong: every cause, each with its place and what would be right.
@@ -50,7 +54,7 @@ pub fn load(files: &[File], matches: &ArgMatches) -> Result<Loaded, Wrong> {
     if !causes.is_empty() {
         return Err(Wrong(causes));
     }
-    Ok(Loaded { settings: Settings::read(&values), warnings })
+    Ok(Loaded { settings: Settings::read(&values), warnings, changed: values.changed() })
 }
 
 /// What comes of a setting that is given.
@@ -108,6 +112,14 @@ mod tests {
         assert_eq!((load_balancer.min_port, load_balancer.max_port), (2, 7));
         assert_eq!(settings.account.name, "first");
         assert_eq!(settings.services.siderolink.event_sink_port, 8090);
+    }
+
+    #[test]
+    fn what_differs_from_its_default_is_known_by_its_path() {
+        let text = "services: {loadBalancer: {minPort: 10000, maxPort: 8}}\netcdBackup: {localPath: \"\"}\n";
+        let changed = loaded(&[text], &["--lb-min-port=7", "--log-level=info"]).unwrap().changed;
+        let changed: Vec<&str> = changed.into_iter().collect();
+        assert_eq!(changed, ["services.loadBalancer.maxPort", "services.loadBalancer.minPort"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The value of every setting that takes effect, and where it came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -68,6 +68,14 @@ impl Values {
             Some((_, Some(origin))) => origin.tell(message),
             _ => format!("{path}: {message}"),
         }
+    }
+
+    /// Settings that somebody gave another value than the default.
+    pub(crate) fn changed(&self) -> BTreeSet<&'static str> {
+        let is_other = |path: &str, value: &Value| {
+            table::setting(path).is_some_and(|setting| setting.initial() != *value)
+        };
+        self.0.iter().filter(|(path, (value, _))| is_other(path, value)).map(|(path, _)| *path).collect()
     }
 
     /// Whether there is a value.

@@ -18,7 +18,6 @@
 //! - Everything has a bound, and what one machine sends holds back that machine alone.
 //! - Answers and logs contain no token and no key.
 
-mod bundle;
 mod carrier;
 mod connections;
 mod events;
@@ -30,7 +29,6 @@ mod logs;
 mod pending;
 mod places;
 mod provision;
-mod rate;
 mod senders;
 mod trustd;
 
@@ -43,12 +41,12 @@ use corten_fleet_tunnel::Tunnel;
 use corten_resource::State;
 use tonic::service::Routes;
 
+pub use corten_base::Rate;
 pub use events::{News, NoRoom, Report, Reports, Sequence, SequenceAction, Snapshots, channel};
 pub use kms::KmsBinding;
 pub use listeners::{Outlets, Ports};
 pub use liveness::Counters;
 pub use logs::LogSink;
-pub use rate::Rate;
 
 use carrier::Carriers;
 use kms::Kms;

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corten_base::{Backoff, Rng, Task, chain, spawn};
+use corten_base::{Backoff, Rate, Rng, Task, chain, spawn};
 use corten_fleet_discovery::Discovery;
 use corten_fleet_tunnel::Tunnel;
 use tokio::net::{TcpListener, TcpStream};
@@ -25,7 +25,6 @@ use crate::events::{EventSink, Snapshots};
 use crate::liveness::Counters;
 use crate::logs::{LogReceiver, LogSink};
 use crate::places::{Bounds, Overflow, Place, Places};
-use crate::rate::Rate;
 use crate::trustd::Trustd;
 use crate::{Services, Settings};
 

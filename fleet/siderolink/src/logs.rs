@@ -76,6 +76,7 @@ impl LogReceiver {
 mod tests {
     use std::time::Duration;
 
+    use corten_base::Rate;
     use corten_fleet_resources::machine::Machine;
     use parking_lot::Mutex;
     use tokio::io::AsyncWriteExt as _;
@@ -83,7 +84,6 @@ mod tests {
 
     use super::*;
     use crate::places::{Bounds, Overflow, Places};
-    use crate::rate::Rate;
     use crate::senders::tests::{machine, state};
 
     const ADDRESS: &str = "fdae::7";

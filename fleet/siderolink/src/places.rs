@@ -13,11 +13,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use corten_base::{Bucket, Rate};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
-
-use crate::rate::{Bucket, Rate};
 
 /// What becomes of one connection too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

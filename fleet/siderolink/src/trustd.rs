@@ -23,8 +23,10 @@ use std::time::Duration;
 use aws_lc_rs::constant_time;
 use corten_api::securityapi::security_service_server::{SecurityService, SecurityServiceServer};
 use corten_api::securityapi::{CertificateRequest as Asked, CertificateResponse};
-use corten_base::{Clock, Rng, chain};
+use corten_base::{Clock, Rng, Secret, chain};
 use corten_client::TOKEN_KEY;
+use corten_config::view::Pair;
+use corten_config::{SecretsBundle, SecretsError};
 use corten_fleet_resources::cluster::ClusterMachine;
 use corten_fleet_resources::labels::CLUSTER;
 use corten_fleet_resources::secrets::{CertificateAuthorities, ClusterMachineSecrets, ClusterSecrets};
@@ -37,7 +39,6 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tonic::{Request, Response, Status};
 
-use crate::bundle::{Bundle, BundleError};
 use crate::connections::{canonical, http2};
 use crate::places::Place;
 use crate::senders::{Senders, source};
@@ -73,8 +74,11 @@ struct Inner {
 struct Member {
     machine: Arc<str>,
     cluster: String,
-    bundle: Bundle,
-    /// Authorities that it trusts beside that of the bundle, PEM.
+    /// What it shows.
+    token: Secret<String>,
+    /// Authority of the API of machines.
+    authority: Pair,
+    /// Authorities that it trusts beside that one, PEM.
     accepted: Vec<Vec<u8>>,
 }
 
@@ -88,7 +92,7 @@ enum MemberError {
     #[error("cluster {0} has no secrets yet; ask again")]
     NoSecrets(String),
     #[error("failed to read the secrets of cluster {0}")]
-    Bundle(String, #[source] BundleError),
+    Bundle(String, #[source] SecretsError),
 }
 
 /// A connection that is not served to its end.
@@ -133,7 +137,7 @@ impl Trustd {
 
     async fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) -> Result<(), ConnectionError> {
         let member = self.0.member(canonical(peer))?;
-        let config = self.0.configs.of(&member.cluster, &member.bundle, &self.0.clock, &self.0.rng)?;
+        let config = self.0.configs.of(&member.cluster, &member.authority, &self.0.clock, &self.0.rng)?;
         let stream = timeout(HANDSHAKE_MAX, TlsAcceptor::from(config).accept(stream)).await??;
         let service = SecurityServiceServer::new(self.clone()).max_decoding_message_size(REQUEST_BYTES_MAX);
         timeout(CONNECTION_MAX, http2(stream, peer, place, service)).await??;
@@ -156,12 +160,14 @@ impl Inner {
                 (shared.spec.data, shared.spec.extra_certs)
             }
         };
-        let bundle = Bundle::parse(&data).map_err(|error| MemberError::Bundle(cluster.clone(), error))?;
-        Ok(Member { machine, cluster, bundle, accepted: accepted(extra) })
+        let bundle = SecretsBundle::from_json(&data);
+        let bundle = bundle.map_err(|error| MemberError::Bundle(cluster.clone(), error))?;
+        let (token, authority) = (bundle.trustd_token, bundle.talos);
+        Ok(Member { machine, cluster, token, authority, accepted: accepted(extra) })
     }
 
     fn sign(&self, member: &Member, asked: &CertificateRequest) -> Result<CertificateResponse, PkiError> {
-        let authority = Authority::from_pem(&member.bundle.certificate, member.bundle.key.reveal())?;
+        let authority = Authority::from_pem(&member.authority.crt, member.authority.key.reveal())?;
         let signed = authority.sign_server_request(asked, LIFETIME, self.clock.now(), &self.rng)?;
         let mut handed = vec![authority.certificate().to_pem()];
         for text in &member.accepted {
@@ -201,7 +207,7 @@ impl SecurityService for Trustd {
         let member = self.0.member(source).map_err(|error| error.status())?;
         let token = request.metadata().get(TOKEN_KEY);
         let token = token.ok_or_else(|| Status::unauthenticated("missing token"))?;
-        if !is_same(token.as_bytes(), member.bundle.token.reveal().as_bytes()) {
+        if !is_same(token.as_bytes(), member.token.reveal().as_bytes()) {
             return Err(Status::unauthenticated("invalid token"));
         }
         let asked = CertificateRequest::from_pem(&request.get_ref().csr)

@@ -5,9 +5,11 @@
 //! table "resources": namespace 0 type 0 id ──▶ sealed envelope
 //! ```
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aws_lc_rs::hmac;
 use corten_base::{Rng, Secret};
 use corten_resource::{Answer, AnyResource, Backing, Change, Kept, Pointer, Registry, StateError, envelope};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
@@ -36,7 +38,7 @@ pub enum OpenError {
     #[error("{0} is open in another program: one manager at a time works on a store")]
     Busy(PathBuf),
     /// The file cannot be read or written, or is no store.
-    #[error("cannot open the store in {path}")]
+    #[error("cannot open the store in {path}: {}", way_out(source))]
     File {
         /// The file.
         path: PathBuf,
@@ -61,6 +63,31 @@ pub enum OpenError {
     },
 }
 
+/// What to do about a file that does not work.
+fn way_out(error: &redb::Error) -> &'static str {
+    match error {
+        redb::Error::Io(error) => match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                "its disk has no room; make some, and start the manager again"
+            }
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                "the manager may not write it; change its owner or its mode"
+            }
+            ErrorKind::NotFound | ErrorKind::NotADirectory => "its folder is not there; make it",
+            ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
+                "it is no store, or it is damaged; restore it from a backup, or name another file"
+            }
+            _ => "look after its disk, and start the manager again",
+        },
+        redb::Error::Corrupted(_) => "it is damaged; restore it from a backup",
+        redb::Error::UpgradeRequired(_) => {
+            "its format is not that of this program; use the program that wrote it"
+        }
+        redb::Error::PreviousIo => "its disk failed before; look after it, and start the manager again",
+        _ => "start the manager again; if it stays so, restore the file from a backup",
+    }
+}
+
 /// An open store in a file.
 #[derive(Debug)]
 pub struct Embedded(Arc<Shared>);
@@ -70,6 +97,8 @@ struct Shared {
     database: Database,
     path: PathBuf,
     sealer: Sealer,
+    /// Makes the keys of what is kept beside the store.
+    derivation: hmac::Key,
     registry: Registry,
 }
 
@@ -104,7 +133,20 @@ impl Embedded {
             Some(head) => unwrap(&wrapping, &head.master_key).ok_or_else(wrong_key)?,
         };
         let sealer = Sealer::new(&master, rng.clone()).map_err(|_| wrong_key())?;
-        Ok(Self(Arc::new(Shared { database, path: path.to_owned(), sealer, registry })))
+        let derivation = hmac::Key::new(hmac::HMAC_SHA256, master.reveal());
+        Ok(Self(Arc::new(Shared { database, path: path.to_owned(), sealer, derivation, registry })))
+    }
+
+    /// A key for what is kept beside the store, the same for the same purpose as long as the store is the same. It
+    /// tells nothing of the key of the store (HMAC-SHA256 of the purpose).
+    #[must_use]
+    pub fn key_for(&self, purpose: &str) -> Secret<[u8; KEY_BYTES]> {
+        let tag = hmac::sign(&self.0.derivation, purpose.as_bytes());
+        let mut key = [0; KEY_BYTES];
+        for (byte, derived) in key.iter_mut().zip(tag.as_ref()) {
+            *byte = *derived;
+        }
+        Secret::new(key)
     }
 }
 
@@ -227,8 +269,9 @@ impl Shared {
     }
 
     fn unavailable(&self, error: &redb::Error) -> StateError {
-        let path = self.path.display();
-        StateError::Unavailable(format!("the store in {path} does not work: {}", corten_base::chain(error)))
+        let (path, way_out) = (self.path.display(), way_out(error));
+        let why = corten_base::chain(error);
+        StateError::Unavailable(format!("the store in {path} does not work: {way_out}: {why}"))
     }
 }
 
@@ -343,7 +386,18 @@ mod tests {
         let file = place.folder.path().join("store");
         std::fs::write(&file, b"a letter to grandmother").expect("written");
         KeyFile::at(place.folder.path().join("key")).create(&Rng::kernel()).expect("a key");
-        assert!(matches!(place.open(), Err(OpenError::File { .. })));
+        let error = place.open().expect_err("no store");
+        assert!(matches!(error, OpenError::File { .. }));
+        assert!(error.to_string().contains("it is no store, or it is damaged; restore it"), "{error}");
         assert_eq!(std::fs::read(&file).expect("read"), b"a letter to grandmother");
+    }
+
+    #[test]
+    fn keys_for_what_is_beside_the_store_differ_by_purpose_and_stay() {
+        let place = Place::new();
+        let key = |purpose: &str| place.open().expect("opens").key_for(purpose);
+        let logs = key("logs");
+        assert!(logs == key("logs") && logs != key("audit"));
+        assert_ne!(*logs.reveal(), [0; KEY_BYTES]);
     }
 }

@@ -224,6 +224,22 @@ const TALOSCTL: Component = Component {
     }),
 };
 
+/// The client of Omni, for tests. Its sources are a `main` that runs its root command with the version of its releases.
+const OMNICTL: Component = Component {
+    name: "clients/omnictl",
+    version: "1.8.0",
+    licence: "MPL-2.0",
+    source: "pkg:golang/github.com/siderolabs/omni/client@v1.8.0",
+    recipe: Recipe::Go(Go {
+        pins: "omnictl",
+        sources: "omnictl",
+        tags: "",
+        linker: "-s -w",
+        cgo: false,
+        programs: &[("omnictl", ".")],
+    }),
+};
+
 /// containerd's own client, for measurements against a machine without our programs.
 const CTR: Component = Component {
     name: "clients/ctr",
@@ -269,6 +285,7 @@ const ALL: &[Component] = &[
     HELLO,
     PAUSE,
     TALOSCTL,
+    OMNICTL,
     CTR,
     debian("debian/kernel-cloud", &["linux-image-cloud-amd64"], &["linux-image-6"]),
     debian("debian/kernel-metal", &["linux-image-amd64"], &["linux-image-6"]),

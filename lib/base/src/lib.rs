@@ -1,4 +1,4 @@
-//! What every Corten program stands on: clock, randomness, tasks, secrets, paths and versions.
+//! What every Corten program stands on: clock, randomness, tasks, rates, secrets, paths and versions.
 //!
 //! Nothing here knows resources, wires or the kernel. Ambient time, randomness and spawning are
 //! banned elsewhere by lint, so that controllers run on virtual time in tests.
@@ -12,6 +12,7 @@ pub mod fs;
 pub mod log;
 pub mod paths;
 pub mod platform;
+pub mod rate;
 pub mod rng;
 pub mod secret;
 pub mod task;
@@ -23,6 +24,7 @@ pub use blocking::{Lane, blocking};
 pub use clock::Clock;
 pub use error::chain;
 pub use platform::{Capabilities, Platform};
+pub use rate::{Bucket, Buckets, Rate};
 pub use rng::Rng;
 pub use secret::Secret;
 pub use task::{Task, spawn};

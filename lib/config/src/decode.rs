@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::node::{Entry, Kind, Node, Scalar, Value};
 use crate::problem::{Path, Problem, Problems, nearest, unknown_key};
-use crate::schema::{Field, Record, Support, Type};
+use crate::schema::{Audience, Field, Record, Support, Type};
 use crate::{scalar, values};
 
 /// What a document is checked for.
@@ -32,12 +32,25 @@ pub struct Findings {
 
 /// Checks a document, `skip` being the keys that are no fields of it.
 pub fn check(node: &Node, record: &'static Record, document: &str, whole: Whole, skip: &[&str]) -> Findings {
-    let mut checker = Checker { document, whole, findings: Findings::default() };
+    check_for(Audience::Machine, node, record, document, whole, skip)
+}
+
+/// Checks a document for somebody who may take more than a machine does.
+pub(crate) fn check_for(
+    audience: Audience,
+    node: &Node,
+    record: &'static Record,
+    document: &str,
+    whole: Whole,
+    skip: &[&str],
+) -> Findings {
+    let mut checker = Checker { audience, document, whole, findings: Findings::default() };
     checker.record(node, record, &Path::ROOT, skip);
     checker.findings
 }
 
 struct Checker<'a> {
+    audience: Audience,
     document: &'a str,
     whole: Whole,
     findings: Findings,
@@ -120,8 +133,10 @@ impl Checker<'_> {
     }
 
     fn field(&mut self, entry: &Entry, field: &'static Field, path: &Path<'_>) {
-        self.value(&entry.value, field.kind, path);
-        if entry.value.is_zero() {
+        let takes_more = self.audience == Audience::Manager;
+        let kind = if field.open && takes_more { Type::Text } else { field.kind };
+        self.value(&entry.value, kind, path);
+        if entry.value.is_zero() || takes_more {
             return;
         }
         let deletes = entry.value.get(DIRECTIVE).is_some();
@@ -248,3 +263,6 @@ const fn expected(kind: Type) -> &'static str {
         Type::List(_) => "a list",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::decode::{self, Findings, Whole};
 use crate::node::{Map, Node};
 use crate::problem::{Problem, nearest};
-use crate::schema::{self, DOCUMENTS, DocumentKind, LATER_KINDS, ROOT_KIND};
+use crate::schema::{self, Audience, DOCUMENTS, DocumentKind, LATER_KINDS, ROOT_KIND};
 
 /// What tells documents apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,10 +63,10 @@ const ROOT_KEYS: &[&str] = &["version", "machine", "cluster", "debug", "persist"
 
 impl Document {
     /// Finds out what a tree is and checks it.
-    pub(crate) fn read(node: Node, whole: Whole) -> Result<(Self, Findings), Problem> {
-        let (id, kind) = identify(&node, whole)?;
+    pub(crate) fn read(node: Node, whole: Whole, audience: Audience) -> Result<(Self, Findings), Problem> {
+        let (id, kind) = identify(&node, whole, audience)?;
         let skip = if kind.kind == ROOT_KIND { &[] } else { HEADER };
-        let findings = decode::check(&node, kind.record, &id.label(), whole, skip);
+        let findings = decode::check_for(audience, &node, kind.record, &id.label(), whole, skip);
         Ok((Self { id, kind, node }, findings))
     }
 
@@ -76,7 +76,11 @@ impl Document {
     }
 }
 
-fn identify(node: &Node, whole: Whole) -> Result<(DocumentId, &'static DocumentKind), Problem> {
+fn identify(
+    node: &Node,
+    whole: Whole,
+    audience: Audience,
+) -> Result<(DocumentId, &'static DocumentKind), Problem> {
     let wrong = |message: String| Problem::at(node.at, message);
     let map = node
         .as_map()
@@ -86,7 +90,7 @@ fn identify(node: &Node, whole: Whole) -> Result<(DocumentId, &'static DocumentK
     };
     let name = kind_node.as_text().unwrap_or_default();
     let at_kind = |message: String| Problem { path: "kind".to_owned(), ..Problem::at(kind_node.at, message) };
-    let kind = schema::kind(name)
+    let kind = schema::kind_for(name, audience)
         .filter(|kind| kind.kind != ROOT_KIND)
         .ok_or_else(|| at_kind(unknown_kind(name)))?;
     let version = node.get("apiVersion").and_then(Node::as_text).unwrap_or_default();
@@ -131,11 +135,11 @@ fn unknown_kind(name: &str) -> String {
 }
 
 /// Reads every tree, collecting what is wrong with all of them.
-pub(crate) fn read_all(nodes: Vec<Node>, whole: Whole) -> (Vec<Document>, Findings) {
+pub(crate) fn read_all(nodes: Vec<Node>, whole: Whole, audience: Audience) -> (Vec<Document>, Findings) {
     let mut all = Findings::default();
     let mut documents: Vec<Document> = Vec::new();
     for node in nodes {
-        match Document::read(node, whole) {
+        match Document::read(node, whole, audience) {
             Err(problem) => all.problems.push(problem),
             Ok((document, findings)) => {
                 all.problems.extend(findings.problems);

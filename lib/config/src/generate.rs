@@ -1,4 +1,11 @@
 //! New configurations of a cluster from its secrets, equal in meaning to those of `talosctl gen config`.
+//!
+//! ```text
+//! options, secrets ─▶ the document without kind ─┬▶ with everything in it          (contracts before 1.14)
+//!                                                └▶ small, and a document for each (documents.rs)
+//! ```
+
+mod documents;
 
 use std::time::{Duration, SystemTime};
 
@@ -8,18 +15,20 @@ use corten_pki::Identity;
 use crate::node::Node;
 use crate::secrets::{key_node, pair_node};
 use crate::view::Pair;
-use crate::{SecretsBundle, SecretsError, defaults, values, write};
+use crate::{Contract, SecretsBundle, SecretsError, defaults, values, write};
 
 /// What a new cluster shall be like.
 #[derive(Clone, Debug)]
 pub struct GenerateOptions {
+    /// The form of the configurations.
+    pub contract: Contract,
     /// Name of the cluster.
     pub cluster_name: String,
     /// URL of the Kubernetes API.
     pub endpoint: String,
     /// Kubernetes version without `v`.
     pub kubernetes_version: String,
-    /// Disk to install to.
+    /// Disk to install to. Since contract 1.14 the configuration installs nothing when it is empty.
     pub install_disk: String,
     /// Installer image.
     pub install_image: String,
@@ -38,10 +47,12 @@ pub struct GenerateOptions {
 }
 
 impl GenerateOptions {
-    /// The usual options; the installer image carries the version of the running software.
+    /// The usual options: the newest form that machines of ours read, and the installer image with the version of the
+    /// running software.
     #[must_use]
     pub fn new(cluster_name: impl Into<String>, endpoint: impl Into<String>) -> Self {
         Self {
+            contract: Contract::OURS,
             cluster_name: cluster_name.into(),
             endpoint: endpoint.into(),
             kubernetes_version: defaults::KUBERNETES_VERSION.to_owned(),
@@ -84,21 +95,34 @@ pub fn generate(options: &GenerateOptions, secrets: &SecretsBundle) -> Generated
 }
 
 fn documents(options: &GenerateOptions, secrets: &SecretsBundle, role: Role) -> Vec<Node> {
-    let root = Node::map([
+    let contract = options.contract;
+    let mut documents = vec![Node::map([
         ("version", Node::string("v1alpha1")),
         ("debug", Node::bool(false)),
         ("persist", Node::bool(true)),
         ("machine", machine(options, secrets, role)),
         ("cluster", cluster(options, secrets, role)),
-    ]);
-    let kind = |kind: &str| [("apiVersion", Node::string("v1alpha1")), ("kind", Node::string(kind))];
-    let hostname = Node::map(kind("HostnameConfig").into_iter().chain([("auto", Node::string("stable"))]));
-    let mirrors = options.registry_mirrors.iter().map(|(host, url)| {
-        let endpoints = Node::list([Node::map([("url", Node::string(url.as_str()))])]);
-        let fields = [("name", Node::string(host.as_str())), ("endpoints", endpoints)];
-        Node::map(kind("RegistryMirrorConfig").into_iter().chain(fields))
-    });
-    std::iter::once(root).chain(mirrors).chain([hostname]).collect()
+    ])];
+    if contract.has_kubernetes_documents() {
+        documents.extend(documents::of_machine(options, secrets));
+    }
+    if contract.has_hostname_document() {
+        documents.extend(options.registry_mirrors.iter().map(|(host, url)| {
+            let endpoints = Node::list([Node::map([("url", Node::string(url.as_str()))])]);
+            let fields = [("name", Node::string(host.as_str())), ("endpoints", endpoints)];
+            document("RegistryMirrorConfig", fields)
+        }));
+        documents.push(document("HostnameConfig", [("auto", Node::string("stable"))]));
+    }
+    if contract.has_kubernetes_documents() {
+        documents.extend(documents::of_kubernetes(options, secrets, role));
+    }
+    documents
+}
+
+fn document<const N: usize>(kind: &str, fields: [(&'static str, Node); N]) -> Node {
+    let header = [("apiVersion", Node::string("v1alpha1")), ("kind", Node::string(kind))];
+    Node::map(header.into_iter().chain(fields))
 }
 
 fn texts(values: &[String]) -> Node {
@@ -114,25 +138,6 @@ fn pair_for(pair: &Pair, role: Role) -> Node {
 }
 
 fn machine(options: &GenerateOptions, secrets: &SecretsBundle, role: Role) -> Node {
-    let kubelet = [
-        ("image", options.image(defaults::KUBELET_IMAGE)),
-        ("defaultRuntimeSeccompProfileEnabled", Node::bool(true)),
-        ("disableManifestsDirectory", Node::bool(true)),
-    ];
-    let install = [
-        ("disk", Node::string(options.install_disk.as_str())),
-        ("image", Node::string(options.install_image.as_str())),
-        ("wipe", Node::bool(false)),
-        ("grubUseUKICmdline", Node::bool(true)),
-    ];
-    let prism =
-        [("enabled", Node::bool(true)), ("port", Node::integer(i64::from(defaults::KUBE_PRISM_PORT)))];
-    let host_dns = [("enabled", Node::bool(true)), ("forwardKubeDNSToHost", Node::bool(true))];
-    let features = [
-        ("diskQuotaSupport", Node::bool(true)),
-        ("kubePrism", Node::map(prism)),
-        ("hostDNS", Node::map(host_dns)),
-    ];
     let kind = match role {
         Role::ControlPlane => "controlplane",
         Role::Worker => "worker",
@@ -142,50 +147,127 @@ fn machine(options: &GenerateOptions, secrets: &SecretsBundle, role: Role) -> No
         ("token", Node::string(secrets.trustd_token.reveal().as_str())),
         ("ca", pair_for(&secrets.talos, role)),
         ("certSANs", texts(&options.additional_sans)),
-        ("kubelet", Node::map(kubelet)),
-        ("install", Node::map(install)),
-        ("features", Node::map(features)),
+        ("features", Node::map(features(options.contract))),
     ];
-    if role == Role::ControlPlane {
-        let label = "node.kubernetes.io/exclude-from-external-load-balancers";
-        machine.push(("nodeLabels", Node::map([(label, Node::string(""))])));
+    if !options.contract.has_kubernetes_documents() {
+        machine.extend(machine_before_documents(options, role));
     }
     Node::map(machine)
 }
 
+/// What of the machine has a document of its own since 1.14.
+fn machine_before_documents(options: &GenerateOptions, role: Role) -> Vec<(&'static str, Node)> {
+    let contract = options.contract;
+    let kubelet = [
+        ("image", options.image(defaults::KUBELET_IMAGE)),
+        ("defaultRuntimeSeccompProfileEnabled", Node::bool(true)),
+        ("disableManifestsDirectory", Node::bool(true)),
+    ];
+    let mut install = vec![
+        ("disk", Node::string(options.install_disk.as_str())),
+        ("image", Node::string(options.install_image.as_str())),
+        ("wipe", Node::bool(false)),
+    ];
+    if contract.grub_uses_uki_cmdline() {
+        install.push(("grubUseUKICmdline", Node::bool(true)));
+    }
+    let mut machine = vec![("kubelet", Node::map(kubelet)), ("install", Node::map(install))];
+    if !contract.leaves_out_empty_network() {
+        machine.push(("network", Node::map::<&str>([])));
+    }
+    if !contract.has_hostname_document() && !options.registry_mirrors.is_empty() {
+        let mirrors = options.registry_mirrors.iter().map(|(host, url)| {
+            let endpoints = Node::list([Node::string(url.as_str())]);
+            (host.as_str(), Node::map([("endpoints", endpoints)]))
+        });
+        machine.push(("registries", Node::map([("mirrors", Node::map(mirrors))])));
+    }
+    if role == Role::ControlPlane && contract.excludes_control_planes() {
+        machine.push(("nodeLabels", Node::map([(EXCLUDED_FROM_BALANCERS, Node::string(""))])));
+    }
+    machine
+}
+
+/// Label that keeps a node out of load balancers.
+const EXCLUDED_FROM_BALANCERS: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+
+fn features(contract: Contract) -> Vec<(&'static str, Node)> {
+    let mut features = Vec::new();
+    if !contract.leaves_out_the_obvious() {
+        features.extend([("rbac", Node::bool(true)), ("apidCheckExtKeyUsage", Node::bool(true))]);
+    }
+    if !contract.has_hostname_document() {
+        features.push(("stableHostname", Node::bool(true)));
+    }
+    if contract.has_disk_quota() {
+        features.push(("diskQuotaSupport", Node::bool(true)));
+    }
+    if contract.has_kubernetes_documents() {
+        return features;
+    }
+    if contract.has_kube_prism() {
+        let port = Node::integer(i64::from(defaults::KUBE_PRISM_PORT));
+        features.push(("kubePrism", Node::map([("enabled", Node::bool(true)), ("port", port)])));
+    }
+    if contract.has_host_dns() {
+        features.push(("hostDNS", host_dns(contract)));
+    }
+    features
+}
+
+/// The caching resolver on the machine.
+fn host_dns(contract: Contract) -> Node {
+    let mut fields = vec![("enabled", Node::bool(true))];
+    if contract.forwards_kube_dns() {
+        fields.push(("forwardKubeDNSToHost", Node::bool(true)));
+    }
+    Node::map(fields)
+}
+
 fn cluster(options: &GenerateOptions, secrets: &SecretsBundle, role: Role) -> Node {
+    let mut cluster = vec![("token", Node::string(secrets.bootstrap_token.reveal().as_str()))];
+    if role == Role::ControlPlane {
+        cluster.push(("etcd", Node::map([("ca", pair_node(&secrets.etcd))])));
+    }
+    if !options.contract.has_kubernetes_documents() {
+        cluster.extend(cluster_before_documents(options, secrets, role));
+        if role == Role::ControlPlane {
+            cluster.extend(control_plane(options, secrets));
+        }
+    }
+    Node::map(cluster)
+}
+
+/// What of the cluster has a document of its own since 1.14.
+fn cluster_before_documents(
+    options: &GenerateOptions,
+    secrets: &SecretsBundle,
+    role: Role,
+) -> Vec<(&'static str, Node)> {
     let endpoint = Node::map([("endpoint", Node::string(options.endpoint.as_str()))]);
     let network = [
         ("dnsDomain", Node::string(options.dns_domain.as_str())),
         ("podSubnets", texts(&options.pod_subnets)),
         ("serviceSubnets", texts(&options.service_subnets)),
     ];
+    let registries =
+        [("kubernetes", Node::map([("disabled", Node::bool(true))])), ("service", Node::map::<&str>([]))];
+    let discovery = [("enabled", Node::bool(options.discovery)), ("registries", Node::map(registries))];
     let mut cluster = vec![
         ("id", Node::string(secrets.cluster_id.as_str())),
         ("secret", Node::string(secrets.cluster_secret.reveal().as_str())),
         ("controlPlane", endpoint),
-        ("clusterName", Node::string(options.cluster_name.as_str())),
         ("network", Node::map(network)),
-        ("token", Node::string(secrets.bootstrap_token.reveal().as_str())),
         ("ca", pair_for(&secrets.kubernetes, role)),
+        ("discovery", Node::map(discovery)),
     ];
-    if role == Role::ControlPlane {
-        cluster.extend(control_plane(options, secrets));
+    if role == Role::ControlPlane || options.contract.names_cluster_to_workers() {
+        cluster.push(("clusterName", Node::string(options.cluster_name.as_str())));
     }
-    let registries =
-        [("kubernetes", Node::map([("disabled", Node::bool(true))])), ("service", Node::map::<&str>([]))];
-    let discovery = [("enabled", Node::bool(options.discovery)), ("registries", Node::map(registries))];
-    cluster.push(("discovery", Node::map(discovery)));
-    Node::map(cluster)
+    cluster
 }
 
 fn control_plane(options: &GenerateOptions, secrets: &SecretsBundle) -> Vec<(&'static str, Node)> {
-    let mut api_server = vec![("image", options.image(defaults::API_SERVER_IMAGE))];
-    if !options.additional_sans.is_empty() {
-        api_server.push(("certSANs", texts(&options.additional_sans)));
-    }
-    api_server.push(("admissionControl", Node::list([pod_security()])));
-    api_server.push(("auditPolicy", audit_policy()));
     let image = |name| Node::map([("image", options.image(name))]);
     let mut out: Vec<(&'static str, Node)> = Vec::new();
     for (key, secret) in [
@@ -199,14 +281,36 @@ fn control_plane(options: &GenerateOptions, secrets: &SecretsBundle) -> Vec<(&'s
     out.extend([
         ("aggregatorCA", pair_node(&secrets.aggregator)),
         ("serviceAccount", Node::map([("key", key_node(&secrets.service_account_key))])),
-        ("apiServer", Node::map(api_server)),
+        ("apiServer", api_server(options)),
         ("controllerManager", image(defaults::CONTROLLER_MANAGER_IMAGE)),
         ("proxy", image(defaults::PROXY_IMAGE)),
         ("scheduler", image(defaults::SCHEDULER_IMAGE)),
-        ("etcd", Node::map([("ca", pair_node(&secrets.etcd))])),
     ]);
     out
 }
+
+fn api_server(options: &GenerateOptions) -> Node {
+    let plugin = [("name", Node::string(POD_SECURITY)), ("configuration", pod_security())];
+    let mut fields = vec![
+        ("image", options.image(defaults::API_SERVER_IMAGE)),
+        ("admissionControl", Node::list([Node::map(plugin)])),
+        ("auditPolicy", audit_policy()),
+    ];
+    let mut sans = options.additional_sans.clone();
+    if !options.contract.leaves_out_the_obvious() {
+        fields.push(("disablePodSecurityPolicy", Node::bool(true)));
+        if let Some(url) = values::url(&options.endpoint) {
+            sans.insert(0, url.host);
+        }
+    }
+    if !sans.is_empty() {
+        fields.push(("certSANs", texts(&sans)));
+    }
+    Node::map(fields)
+}
+
+/// The admission plug-in that holds pods to a standard.
+const POD_SECURITY: &str = "PodSecurity";
 
 /// Pods are held to the baseline standard; kube-system is exempt.
 fn pod_security() -> Node {
@@ -224,13 +328,12 @@ fn pod_security() -> Node {
         ("runtimeClasses", Node::list([])),
         ("usernames", Node::list([])),
     ];
-    let configuration = [
+    Node::map([
         word("apiVersion", "pod-security.admission.config.k8s.io/v1alpha1"),
         ("defaults", Node::map(levels)),
         ("exemptions", Node::map(exemptions)),
         word("kind", "PodSecurityConfiguration"),
-    ];
-    Node::map([word("name", "PodSecurity"), ("configuration", Node::map(configuration))])
+    ])
 }
 
 fn audit_policy() -> Node {

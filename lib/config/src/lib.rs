@@ -11,6 +11,7 @@
 //! This crate knows neither the kernel nor the network; it makes clusters' secrets with `corten_pki`.
 
 pub mod config;
+mod contract;
 pub mod decode;
 pub mod defaults;
 pub mod diff;
@@ -33,12 +34,14 @@ pub mod view;
 pub mod write;
 pub mod yaml;
 
-pub use config::{Config, load_cached};
+pub use config::{Config, is_complete, load_cached};
+pub use contract::Contract;
 pub use document::{Document, DocumentId};
 pub use generate::{GenerateOptions, Generated};
 pub use patch::{Patch, PatchError};
 pub use problem::{Problem, Problems};
 pub use redact::REDACTED;
+pub use schema::Audience;
 pub use secrets::{SecretsBundle, SecretsError};
 pub use validate::Target;
 pub use view::MachineView;

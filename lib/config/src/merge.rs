@@ -97,12 +97,13 @@ fn list(old: &mut Vec<Node>, new: &[Node], kind: Type, rule: Merge, path: &Path<
             delete_elements(old, item, &path)?;
             continue;
         }
-        let same = match rule {
-            Merge::Keyed(keys) => old.iter_mut().find(|other| same_element(other, item, keys)),
-            _ => None,
+        let (keys, inside) = match rule {
+            Merge::Keyed(keys) => (keys, Merge::Default),
+            Merge::Elements(keys) => (keys, Merge::Replace),
+            Merge::Default | Merge::Replace => (&[][..], Merge::Default),
         };
-        match same {
-            Some(base) => value(base, item, inner, Merge::Default, &path)?,
+        match old.iter_mut().find(|other| same_element(other, item, keys)) {
+            Some(base) => value(base, item, inner, inside, &path)?,
             None => old.push(strip(item)),
         }
     }

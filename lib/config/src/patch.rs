@@ -6,7 +6,7 @@ use crate::document::{self, Document};
 use crate::json;
 use crate::node::{Node, Value};
 use crate::problem::{Problem, Problems};
-use crate::schema::ROOT_KIND;
+use crate::schema::{Audience, ROOT_KIND};
 use crate::{merge, read};
 
 /// A change to a configuration.
@@ -57,6 +57,14 @@ pub enum PatchError {
 impl Patch {
     /// Reads a patch: a list is a JSON patch, anything else partial documents.
     pub fn parse(bytes: &[u8]) -> Result<Self, PatchError> {
+        Self::parse_for(bytes, Audience::Machine)
+    }
+
+    /// Reads a patch of a configuration for somebody who may take more than a machine of ours.
+    ///
+    /// # Errors
+    /// When it is malformed, or sets what the audience does not take.
+    pub fn parse_for(bytes: &[u8], audience: Audience) -> Result<Self, PatchError> {
         let problem = |problem: Problem| PatchError::Read(problem.into());
         let text = std::str::from_utf8(bytes)
             .map_err(|_| problem(Problem::at(crate::node::Position::default(), "not UTF-8".to_owned())))?;
@@ -67,7 +75,7 @@ impl Patch {
                 .map(|patch| Self(Kind::Json(patch)))
                 .map_err(|error| PatchError::ReadJson(error.to_string()));
         }
-        let (documents, findings) = document::read_all(nodes, Whole::Patch);
+        let (documents, findings) = document::read_all(nodes, Whole::Patch, audience);
         findings.problems.into_result().map_err(PatchError::Read)?;
         Ok(Self(Kind::Strategic(documents)))
     }
@@ -87,7 +95,7 @@ impl Config {
                 Kind::Json(patch) => apply_json(&mut nodes, patch)?,
             }
         }
-        Self::from_nodes(nodes).map_err(PatchError::Result)
+        Self::from_nodes(&nodes, self.audience()).map_err(PatchError::Result)
     }
 }
 

@@ -30,7 +30,9 @@ fn node(source: &Node, kind: Type) -> Node {
         (Type::Map(inner), Value::Map(map)) => {
             map.iter_mut().for_each(|entry| entry.value = node(&entry.value, *inner));
         }
-        (Type::Url | Type::Text, Value::Scalar(scalar)) => scalar.text = without_credentials(&scalar.text),
+        (Type::Url | Type::Text, Value::Scalar(scalar)) => {
+            scalar.text = without_join_token(&without_credentials(&scalar.text));
+        }
         _ => {}
     }
     out
@@ -57,9 +59,28 @@ fn without_credentials(url: &str) -> String {
     hidden.unwrap_or_else(|| url.to_owned())
 }
 
+/// Hides the token in the query of a join URL; its other parameters stay.
+fn without_join_token(url: &str) -> String {
+    let Some((before, query)) = url.split_once('?') else { return url.to_owned() };
+    let hide = |pair: &str| match pair.split_once('=') {
+        Some(("jointoken", _)) => format!("jointoken={REDACTED}"),
+        _ => pair.to_owned(),
+    };
+    let pairs: Vec<String> = query.split('&').map(hide).collect();
+    format!("{before}?{}", pairs.join("&"))
+}
+
 #[cfg(test)]
 mod tests {
     use crate::Config;
+
+    #[test]
+    fn join_urls_keep_all_but_their_token() {
+        let text = "apiVersion: v1alpha1\nkind: SideroLinkConfig\napiUrl: https://h:1?jointoken=hunter2&grpc_tunnel=true\nuniqueToken: hunter2\n";
+        let redacted = Config::parse(text.as_bytes()).unwrap().redacted();
+        assert!(!redacted.contains("hunter2"), "{redacted}");
+        assert!(redacted.contains("https://h:1?jointoken=REDACTED&grpc_tunnel=true"), "{redacted}");
+    }
 
     #[test]
     fn secrets_and_passwords_in_urls_are_hidden_and_the_rest_stays() {

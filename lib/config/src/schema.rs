@@ -6,14 +6,14 @@
 mod bundle;
 mod cluster;
 mod documents;
-mod kinds;
+mod later;
 mod machine;
 mod network;
 
 pub use bundle::BUNDLE;
 pub use cluster::CLUSTER;
 pub use documents::DOCUMENTS;
-pub use kinds::LATER_KINDS;
+pub use later::{LATER_DOCUMENTS, LATER_KINDS};
 pub use machine::MACHINE;
 
 /// Type of a value.
@@ -66,6 +66,18 @@ pub enum Merge {
     Replace,
     /// Elements with the same value under one of these keys merge; others are added.
     Keyed(&'static [&'static str]),
+    /// Elements with the same value under one of these keys are replaced; others are added.
+    Elements(&'static [&'static str]),
+}
+
+/// Who reads a configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Audience {
+    /// A machine of ours. What it does not support yet is refused by name, for ignoring it would mislead.
+    #[default]
+    Machine,
+    /// A manager of machines, ours and those of Talos. Whatever is valid for one of them is taken.
+    Manager,
 }
 
 /// What happens to a field that is set.
@@ -115,6 +127,8 @@ pub struct Field {
     pub support: Support,
     /// Words of the language that are refused as not yet supported.
     pub later: &'static [&'static str],
+    /// Whether the language has further words, which this machine does not take.
+    pub open: bool,
     /// Whether it must not be shown.
     pub secret: bool,
     /// Whether a document without it is refused.
@@ -131,6 +145,7 @@ const fn field(key: &'static str, kind: Type, doc: &'static str) -> Field {
         merge: Merge::Default,
         support: Support::Effective,
         later: &[],
+        open: false,
         secret: false,
         required: false,
         doc,
@@ -158,6 +173,11 @@ impl Field {
         self
     }
 
+    const fn open(mut self) -> Self {
+        self.open = true;
+        self
+    }
+
     const fn secret(mut self) -> Self {
         self.secret = true;
         self
@@ -175,6 +195,7 @@ const CIDRS: Type = Type::List(&Type::Cidr);
 const ARGUMENTS: Type = Type::Map(&Type::Argument);
 const PORT: Type = Type::Integer(1, 65_535);
 const U32: Type = Type::Integer(0, u32::MAX as i64);
+const PERCENT: Type = Type::Integer(0, 100);
 
 /// One kind of document.
 #[derive(Debug)]
@@ -193,7 +214,17 @@ pub const ROOT_KIND: &str = "v1alpha1";
 /// The kind with this name, if this machine understands it.
 #[must_use]
 pub fn kind(name: &str) -> Option<&'static DocumentKind> {
-    DOCUMENTS.iter().find(|document| document.kind == name)
+    kind_for(name, Audience::Machine)
+}
+
+/// The kind with this name, if this audience takes it.
+#[must_use]
+pub fn kind_for(name: &str, audience: Audience) -> Option<&'static DocumentKind> {
+    let later: &'static [DocumentKind] = match audience {
+        Audience::Machine => &[],
+        Audience::Manager => LATER_DOCUMENTS,
+    };
+    DOCUMENTS.iter().chain(later).find(|document| document.kind == name)
 }
 
 #[cfg(test)]
@@ -216,14 +247,14 @@ mod tests {
     }
 
     fn walk_all(mut visit: impl FnMut(&str, &Field)) {
-        for document in DOCUMENTS {
+        for document in DOCUMENTS.iter().chain(LATER_DOCUMENTS) {
             walk(document.kind, Type::Record(document.record), 0, &mut visit);
         }
     }
 
     #[test]
     fn every_field_is_described_and_keys_are_unique() {
-        for document in DOCUMENTS {
+        for document in DOCUMENTS.iter().chain(LATER_DOCUMENTS) {
             assert!(document.record.doc.ends_with('.'), "{}", document.kind);
         }
         let mut seen = std::collections::HashSet::new();
@@ -253,5 +284,23 @@ mod tests {
             assert!(seen.insert(kind), "{kind}");
         }
         assert_eq!(seen.len(), 90);
+        assert!(LATER_KINDS.is_sorted());
+    }
+
+    #[test]
+    fn documents_with_names_need_one_and_others_have_none() {
+        for document in DOCUMENTS.iter().chain(LATER_DOCUMENTS) {
+            let name = document.record.field("name");
+            assert_eq!(name.is_some_and(|field| field.required), document.named, "{}", document.kind);
+        }
+    }
+
+    #[test]
+    fn a_machine_knows_its_own_kinds_and_a_manager_all() {
+        assert!(kind("HostnameConfig").is_some() && kind("VLANConfig").is_none());
+        for name in ["HostnameConfig", "VLANConfig", ROOT_KIND] {
+            assert!(kind_for(name, Audience::Manager).is_some(), "{name}");
+        }
+        assert!(kind_for("NoSuchConfig", Audience::Manager).is_none());
     }
 }

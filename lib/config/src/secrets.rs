@@ -1,6 +1,7 @@
 //! The secrets of a cluster: made once, kept by its operator, the source of every configuration.
 //!
-//! The text form is the `secrets.yaml` of Talos, with its lower case keys.
+//! The text form is the `secrets.yaml` of Talos, with its lower case keys. The JSON form is that in which managers keep
+//! it: the same tree, with the keys of the field's own types.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +14,10 @@ use crate::problem::{Path, Problem, Problems};
 use crate::reader::Reader;
 use crate::schema::BUNDLE;
 use crate::view::Pair;
-use crate::{read, values, write};
+use crate::{json, read, values, write};
+
+/// Largest bundle, bytes. One with RSA keys everywhere has a quarter of it.
+pub const SECRETS_BYTES_MAX: usize = 256 << 10;
 
 /// Every secret of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +50,12 @@ pub struct SecretsBundle {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretsError {
+    /// More bytes than any bundle has.
+    #[error("the secrets have {0} bytes, and at most {max} are read", max = SECRETS_BYTES_MAX)]
+    TooLarge(usize),
+    /// No JSON. The reason would quote it, so it is not told.
+    #[error("the secrets are not JSON")]
+    NotJson,
     /// The text does not follow the schema.
     #[error("failed to read the secrets")]
     Read(#[source] Problems),
@@ -108,6 +118,7 @@ impl SecretsBundle {
 
     /// Reads `secrets.yaml`.
     pub fn parse(bytes: &[u8]) -> Result<Self, SecretsError> {
+        check_size(bytes)?;
         let wrong = |message: &str| {
             SecretsError::Read(Problem::at(crate::node::Position::default(), message.to_owned()).into())
         };
@@ -116,6 +127,20 @@ impl SecretsBundle {
         let [node] = nodes.as_slice() else {
             return Err(wrong(&format!("expected one document, found {}", nodes.len())));
         };
+        Self::of(node)
+    }
+
+    /// Reads the JSON form. Its keys may be written in any case, since programs differ in it.
+    ///
+    /// # Errors
+    /// When it is too large, no JSON, incomplete or wrong; the text contains nothing of the secrets.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, SecretsError> {
+        check_size(bytes)?;
+        let value = serde_json::from_slice(bytes).map_err(|_| SecretsError::NotJson)?;
+        Self::of(&with_lower_case_keys(&json::from_json(&value)))
+    }
+
+    fn of(node: &Node) -> Result<Self, SecretsError> {
         let findings = decode::check(node, &BUNDLE, "", Whole::Document, &[]);
         findings.problems.into_result().map_err(SecretsError::Read)?;
         Self::read(Reader::new(node)).map_err(|missing| {
@@ -176,6 +201,37 @@ impl SecretsBundle {
         Secret::new(write::document(&root))
     }
 
+    /// Writes the JSON form.
+    #[must_use]
+    pub fn to_json(&self) -> Secret<Vec<u8>> {
+        let pair = |pair: &Pair| {
+            let (crt, key) = (values::to_base64(&pair.crt), values::to_base64(pair.key.reveal()));
+            serde_json::json!({ "Crt": crt, "Key": key })
+        };
+        let mut secrets = serde_json::json!({ "BootstrapToken": self.bootstrap_token.reveal() });
+        for (key, secret) in [
+            ("AESCBCEncryptionSecret", &self.aescbc_secret),
+            ("SecretboxEncryptionSecret", &self.secretbox_secret),
+        ] {
+            if !secret.reveal().is_empty() {
+                secrets[key] = secret.reveal().as_str().into();
+            }
+        }
+        let root = serde_json::json!({
+            "Cluster": { "Id": self.cluster_id, "Secret": self.cluster_secret.reveal() },
+            "Secrets": secrets,
+            "TrustdInfo": { "Token": self.trustd_token.reveal() },
+            "Certs": {
+                "Etcd": pair(&self.etcd),
+                "K8s": pair(&self.kubernetes),
+                "K8sAggregator": pair(&self.aggregator),
+                "K8sServiceAccount": { "Key": values::to_base64(self.service_account_key.reveal()) },
+                "OS": pair(&self.talos),
+            },
+        });
+        Secret::new(root.to_string().into_bytes())
+    }
+
     /// The Talos CA, ready to issue.
     pub fn talos_authority(&self) -> Result<Authority, SecretsError> {
         Authority::from_pem(&self.talos.crt, self.talos.key.reveal())
@@ -193,6 +249,20 @@ impl SecretsBundle {
         let request = LeafRequest::client(Subject::organizations(roles.iter().copied()), lifetime);
         let issued = self.talos_authority()?.issue(&request, now, rng);
         issued.map_err(SecretsError::pki("the Talos CA"))
+    }
+}
+
+fn check_size(bytes: &[u8]) -> Result<(), SecretsError> {
+    if bytes.len() > SECRETS_BYTES_MAX { Err(SecretsError::TooLarge(bytes.len())) } else { Ok(()) }
+}
+
+/// What is in lists is no part of a bundle and is left as it is.
+fn with_lower_case_keys(node: &Node) -> Node {
+    match node.as_map() {
+        Some(map) => {
+            Node::map(map.iter().map(|entry| (entry.key.to_lowercase(), with_lower_case_keys(&entry.value))))
+        }
+        None => node.clone(),
     }
 }
 

@@ -6,6 +6,7 @@
 mod cluster;
 mod kubernetes;
 mod machine;
+mod management;
 mod network;
 mod registries;
 
@@ -16,6 +17,7 @@ pub use kubernetes::{
 pub use machine::{
     ExtraMount, Features, File, FileOp, Install, KernelModule, Kubelet, Machine, MachineType, Pair, Time,
 };
+pub use management::Management;
 pub use network::{
     DeviceSelector, Dhcp, ExtraHost, HostDns, HostnameMode, Interface, LinkAddress, Network, Route, Vlan,
 };
@@ -34,6 +36,8 @@ pub struct MachineView {
     pub machine: Machine,
     /// The cluster.
     pub cluster: Cluster,
+    /// The machine's manager.
+    pub management: Management,
 }
 
 impl MachineView {
@@ -42,7 +46,8 @@ impl MachineView {
         let root = documents.root();
         let machine = Machine::read(root.get("machine"), &documents);
         let cluster = Cluster::read(root.get("cluster"), &machine);
-        Self { complete: root.exists(), machine, cluster }
+        let management = Management::read(&documents);
+        Self { complete: root.exists(), machine, cluster, management }
     }
 
     /// Whether this machine is a control plane.

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use crate::document;
 use crate::node::{Kind, Map, Node, Scalar, Value};
 use crate::scalar;
-use crate::schema::{self, ROOT_KIND, Record, Type};
+use crate::schema::{self, Audience, ROOT_KIND, Record, Type};
 
 /// Writes documents one after another, separated by `---`.
 #[must_use]
@@ -35,7 +35,7 @@ pub fn document(node: &Node) -> String {
 fn canonical(node: &Node) -> Node {
     let mut node = node.clone();
     let kind = node.get("kind").and_then(Node::as_text).unwrap_or(ROOT_KIND);
-    if let Some(kind) = schema::kind(kind) {
+    if let Some(kind) = schema::kind_for(kind, Audience::Manager) {
         order(&mut node, Type::Record(kind.record));
         if let Value::Map(map) = &mut node.value {
             map.sort_by_key(|key| {

@@ -13,11 +13,11 @@ use wire::label_term::Operation;
 /// Most terms of all label queries of a request together.
 const TERMS_MAX: usize = 256;
 
-/// A resource as a message, its specification in both encodings.
+/// A resource as a message, its specification in both encodings. A tombstone has an empty one: clients in Go refuse a
+/// resource without any.
 pub fn to_wire(resource: &AnyResource) -> wire::Resource {
     let metadata = resource.metadata();
-    let spec = (!resource.is_tombstone())
-        .then(|| wire::Spec { proto_spec: resource.to_proto().into(), yaml_spec: resource.to_yaml() });
+    let spec = wire::Spec { proto_spec: resource.to_proto().into(), yaml_spec: resource.to_yaml() };
     wire::Resource {
         metadata: Some(wire::Metadata {
             namespace: metadata.namespace.clone(),
@@ -32,7 +32,7 @@ pub fn to_wire(resource: &AnyResource) -> wire::Resource {
             labels: metadata.labels.clone().into_iter().collect(),
             annotations: metadata.annotations.clone().into_iter().collect(),
         }),
-        spec,
+        spec: Some(spec),
     }
 }
 
@@ -182,12 +182,19 @@ pub fn event_from_wire(event: wire::Event, registry: &Registry) -> Result<Event,
             let old = if event.old.is_some() { from_wire(event.old, registry)? } else { new.clone() };
             Change::Updated { new, old }
         }
-        wire::EventType::Destroyed => Change::Destroyed(from_wire(event.resource, registry)?),
+        wire::EventType::Destroyed => Change::Destroyed(from_wire(event.resource.map(gone), registry)?),
         wire::EventType::Bootstrapped => Change::Bootstrapped,
         wire::EventType::Errored => Change::Errored(event.error.unwrap_or_default()),
         wire::EventType::Noop => Change::Noop,
     };
     Ok(Event { change, bookmark: event.bookmark.map(Bookmark) })
+}
+
+/// What is destroyed as it is told: what never was, as its version says, has no specification.
+fn gone(resource: wire::Resource) -> wire::Resource {
+    let never_was =
+        resource.metadata.as_ref().is_some_and(|metadata| parse_version(&metadata.version) == Ok(0));
+    wire::Resource { spec: resource.spec.filter(|_| !never_was), ..resource }
 }
 
 /// A refusal as clients expect it.

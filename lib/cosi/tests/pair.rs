@@ -154,7 +154,7 @@ async fn a_watch_by_id_refuses_what_the_protocol_lacks() {
 }
 
 #[tokio::test]
-async fn a_tombstone_has_metadata_and_no_spec() {
+async fn a_tombstone_has_metadata_and_an_empty_spec_without_which_clients_in_go_refuse_it() {
     let state = State::new(registry());
     let mut client = StateClient::new(serve(&state, None));
     let request = watch_request(Some("absent"), 1, wire::WatchOptions::default());
@@ -163,7 +163,8 @@ async fn a_tombstone_has_metadata_and_no_spec() {
     let message = stream.message().await.expect("a message").expect("not the end");
     assert_eq!(message.event[0].event_type(), wire::EventType::Destroyed);
     let resource = message.event[0].resource.as_ref().expect("a tombstone");
-    assert!(resource.spec.is_none());
+    let spec = resource.spec.as_ref().expect("a specification");
+    assert!(spec.proto_spec.is_empty() && spec.yaml_spec.is_empty());
     let metadata = resource.metadata.as_ref().expect("metadata");
     assert_eq!(
         (metadata.id.as_str(), metadata.version.as_str(), metadata.phase.as_str()),

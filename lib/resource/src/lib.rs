@@ -24,6 +24,7 @@ mod query;
 mod record;
 mod registry;
 mod resource;
+mod selector;
 mod state;
 mod store;
 pub mod testing;
@@ -40,6 +41,7 @@ pub use query::{InvalidPattern, LabelOp, LabelTerm, Query};
 pub use record::{Enumeration, FieldDef, Form, Record, UnknownText};
 pub use registry::{RegisteredType, Registry};
 pub use resource::{AnyResource, Resource, Spec};
+pub use selector::{InvalidSelector, Selector};
 pub use state::State;
 pub use store::{
     Answer, Bookmark, Change, ErrorKind, Event, Start, StateError, Store, UpdateOptions, Watch, WatchOptions,

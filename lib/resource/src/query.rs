@@ -75,7 +75,7 @@ impl LabelTerm {
 }
 
 /// A number with an optional unit: `4`, `1.5GiB`, `20 MB`.
-fn number(text: &str) -> Option<f64> {
+pub(crate) fn number(text: &str) -> Option<f64> {
     const UNITS: [(&str, f64); 7] =
         [("", 1.0), ("B", 1.0), ("K", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12), ("P", 1e15)];
     const BINARY: [(&str, f64); 5] = [

@@ -341,6 +341,43 @@ async fn a_plan_with_a_problem_removes_nothing() {
     assert!(runtime.state().get::<Report>("a").is_some(), "what hangs on it stays");
 }
 
+/// Publishes, and stays with a machine in teardown until its address is gone.
+struct Patient;
+controller!(Patient, "test.Patient", inputs: [strong Machine], outputs: [exclusive Report]);
+
+impl ItemTransform for Patient {
+    fn concern(resource: &AnyResource) -> Concern {
+        Concern::by_id(resource)
+    }
+
+    fn plan(&self, item: &str, view: &View<Self>) -> Plan<Self> {
+        let mut plan = Plan::new();
+        if let Some(leaving) = view.tearing_down::<Machine>().first() {
+            let has_address = !leaving.spec.address.is_empty();
+            return if has_address { plan.holding("its address") } else { plan };
+        }
+        if view.get::<Machine>(item).is_some() {
+            plan.put(item, Report::default());
+        }
+        plan
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_unfinished_holds_an_input_in_teardown_and_keeps_outputs_without_being_a_failure() {
+    let runtime = TestRuntime::new(registry(), |runtime| {
+        runtime.register_item_transform(Patient);
+    });
+    runtime.put(machine("a", "1.1.1.1"));
+    runtime.quiet().await;
+    runtime.state().remove::<Machine>("", "a").expect("torn down");
+    runtime.advance(Duration::from_secs(3600)).await;
+    assert!(runtime.state().get::<Machine>("a").is_some());
+    assert!(runtime.state().get::<Report>("a").is_some());
+    let status = runtime.status("test.Patient/a").expect("it waits");
+    assert_eq!((status.state, status.reason.as_str()), (ControllerState::Waiting, "its address"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn outputs_and_statuses_that_an_earlier_program_left_are_looked_at_again() {
     let state = corten_resource::testing::state(registry());

@@ -18,6 +18,7 @@ mod registry;
 pub mod runtime;
 pub mod secrets;
 pub mod service;
+pub mod siderolink;
 pub mod time;
 
 pub use registry::registry;

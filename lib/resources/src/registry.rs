@@ -3,7 +3,8 @@
 use corten_resource::Registry;
 
 use crate::{
-    block, cluster, config, cri, etcd, files, hardware, kubernetes, network, runtime, secrets, service, time,
+    block, cluster, config, cri, etcd, files, hardware, kubernetes, network, runtime, secrets, service,
+    siderolink, time,
 };
 
 macro_rules! types {
@@ -155,6 +156,7 @@ types! {
     runtime::ServiceGate,
     runtime::KernelModuleStatus,
     runtime::MetaChange,
+    runtime::ResetIntent,
     secrets::ApiCertificate,
     secrets::CertSan,
     secrets::EtcdSecrets,
@@ -170,6 +172,12 @@ types! {
     service::ServiceDemand,
     service::Service,
     service::BootstrapIntent,
+    siderolink::SiderolinkConfig,
+    siderolink::SiderolinkStatus,
+    siderolink::SiderolinkTunnel,
+    siderolink::UniqueMachineToken,
+    siderolink::EventSinkConfig,
+    siderolink::KmsgLogConfig,
     time::TimeStatus,
     time::NtpStatus,
     time::AdjtimeStatus,

@@ -447,11 +447,46 @@ pub struct KernelModuleStatus {
     pub address: String,
 }
 
+/// A value of META that no volume holds yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Record)]
+pub struct MetaValue {
+    /// Tag, one byte.
+    #[field(1, "key")]
+    pub key: u32,
+    /// Value.
+    #[field(2, "value")]
+    pub value: Vec<u8>,
+}
+
 /// META was written since it was read. Ours. Singleton `meta`.
+///
+/// Written by who changes META; read by who publishes it.
 #[derive(Clone, Debug, Default, PartialEq, Resource)]
 #[resource(kind = "MetaChanges.corten.dev", namespace = "runtime", internal)]
 pub struct MetaChange {
     /// How often.
     #[field(1, "count")]
     pub count: u64,
+    /// What was written while the machine has no META volume; kept for this boot, and written to one that appears.
+    #[field(2, "pending")]
+    pub pending: Vec<MetaValue>,
+}
+
+impl MetaChange {
+    /// Id of the only one.
+    pub const ID: &'static str = "meta";
+}
+
+/// What is to be wiped by a reset that somebody asked for. The id is that of the actor.
+///
+/// Written by the API; read by the sequencer, also by that of a machined that was started meanwhile. Ours only.
+#[derive(Clone, Debug, Default, PartialEq, Resource)]
+#[resource(kind = "ResetIntents.corten.dev", namespace = "runtime", internal)]
+pub struct ResetIntent {
+    /// The machine leaves etcd first.
+    #[field(1, "graceful")]
+    pub graceful: bool,
+    /// Volumes, in the order in which they are wiped.
+    #[field(2, "volumes")]
+    pub volumes: Vec<String>,
 }

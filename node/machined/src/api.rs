@@ -16,6 +16,7 @@ pub mod power;
 pub mod proc;
 pub mod processes;
 pub mod recover;
+pub mod reset;
 pub mod serve;
 pub mod services;
 pub mod status;
@@ -137,6 +138,25 @@ impl Mode {
     /// No v1alpha1 document has been applied.
     #[must_use]
     pub fn is_maintenance(&self) -> bool {
-        self.0.get::<MachineConfig>(MachineConfig::ACTIVE).is_none()
+        let config = self.0.get::<MachineConfig>(MachineConfig::ACTIVE);
+        !config.is_some_and(|config| corten_config::is_complete(&config.spec.yaml))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_about_a_manager_do_not_end_maintenance() {
+        let state = State::new(corten_resources::registry());
+        let mode = Mode::new(state.clone());
+        assert!(mode.is_maintenance());
+        let partial = "{apiVersion: v1alpha1, kind: EventSinkConfig, endpoint: 'h:1'}";
+        for (yaml, is_maintenance) in [(partial, true), ("version: v1alpha1\n", false)] {
+            let config = MachineConfig { yaml: yaml.as_bytes().to_vec() };
+            state.put("", MachineConfig::ACTIVE, config).expect("put");
+            assert_eq!(mode.is_maintenance(), is_maintenance, "{yaml}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use corten_resources::runtime::{
     MachineStage, MachineStatus, MaintenanceServiceConfig, MaintenanceServiceRequest,
 };
 use corten_resources::secrets::ApiCertificate;
+use corten_resources::siderolink::SiderolinkConfig;
 
 /// Tells about stages, readiness and maintenance, for ever.
 pub async fn tell(state: State) {
@@ -57,9 +58,19 @@ async fn tell_maintenance(state: &State) {
         let certificate = state.wait_for::<ApiCertificate>(ApiCertificate::ID, |certificate| {
             certificate.is_some_and(|certificate| certificate.server.is_some())
         });
-        tell_how(&addresses, &certificate.await.spec);
+        let manager = state.get::<SiderolinkConfig>(SiderolinkConfig::ID);
+        match manager {
+            Some(manager) => tell_who(&manager.spec.host, &addresses),
+            None => tell_how(&addresses, &certificate.await.spec),
+        }
         told = Some(addresses);
     }
+}
+
+/// A machine with a manager is configured by it alone.
+fn tell_who(manager: &str, addresses: &[std::net::IpAddr]) {
+    let Some(node) = addresses.first() else { return };
+    tracing::info!("this machine waits for its manager {manager}, which knows it by the address {node}");
 }
 
 fn tell_how(addresses: &[std::net::IpAddr], certificate: &ApiCertificate) {

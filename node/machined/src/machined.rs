@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use corten_base::{Capabilities, Clock, Platform, Rng, chain, log, paths, spawn};
+use corten_controllers_block::meta;
 use corten_controllers_network as network;
+use corten_controllers_siderolink as siderolink;
 use corten_resource::{Runtime, State, StateOptions};
 use corten_sys::kmsg;
 use parking_lot::Mutex;
@@ -84,7 +86,7 @@ async fn run() -> anyhow::Result<()> {
     let configuration =
         Configuration::new(state.clone(), Generations::below(Path::new(paths::STATE)), platform);
 
-    let runtime = controllers(&state, platform, &clock, &rng, &init)?;
+    let runtime = controllers(&state, platform, &clock, &rng, &init, &events)?;
     let runtime = runtime.start().context("the controllers do not fit together")?;
     let (sequencer, requests) = sequencer::channel();
     let machine = Machine {
@@ -94,6 +96,7 @@ async fn run() -> anyhow::Result<()> {
         events: events.clone(),
         init: init.clone(),
         capabilities: capabilities(platform),
+        rng: rng.clone(),
     };
     let engine =
         Engine::new(requests, Arc::new(machine), events.clone(), state.clone(), capabilities(platform));
@@ -115,6 +118,7 @@ async fn run() -> anyhow::Result<()> {
         spawn("sequencer", engine.run()),
         spawn("machine status events", wire_events::follow_machine_status(state.clone(), events)),
         spawn("log bounds", logs::bound()),
+        spawn("META", meta::settle(state.clone())),
         spawn("console", crate::console::tell(state.clone())),
         spawn("power requests", crate::power::follow(init, notices, sequencer)),
     ];
@@ -134,6 +138,7 @@ fn controllers(
     clock: &Clock,
     rng: &Rng,
     init: &corten_supervisor::Client,
+    events: &Events,
 ) -> anyhow::Result<Runtime> {
     let capabilities = capabilities(platform);
     let mut runtime = Runtime::with_rng(state.clone(), clock.clone(), rng.clone());
@@ -142,7 +147,9 @@ fn controllers(
         capabilities,
         restrict_oom_score: !crate::services::backend::container::has_capability("CAP_SYS_RESOURCE"),
     };
-    corten_controllers_runtime::register(&mut runtime, machine);
+    let arguments = launchers_arguments();
+    let own_arguments = capabilities.links || arguments.is_some();
+    corten_controllers_runtime::register(&mut runtime, machine, arguments);
     corten_controllers_block::register(&mut runtime, capabilities, own_disk(), init, rng);
     let dependencies = network::Dependencies {
         kernel: network::Kernel::connect().context("cannot talk to the kernel's network")?,
@@ -152,6 +159,14 @@ fn controllers(
         folders: network::Folders::default(),
     };
     network::register(&mut runtime, dependencies);
+    let dependencies = siderolink::Dependencies {
+        capabilities,
+        own_arguments,
+        events: events.clone(),
+        clock: clock.clone(),
+        rng: rng.clone(),
+    };
+    siderolink::register(&mut runtime, dependencies);
     corten_controllers_secrets::register(&mut runtime, rng);
     let kubernetes = corten_controllers_kubernetes::Dependencies::machine(capabilities);
     corten_controllers_kubernetes::register(&mut runtime, &kubernetes);
@@ -167,6 +182,11 @@ fn capabilities(platform: Platform) -> Capabilities {
 /// The kernel's name of the only disk that is this machine's, on a machine of a host.
 fn own_disk() -> Option<String> {
     std::env::var("CORTEN_DISK").ok()
+}
+
+/// What the launcher of a machine of a host gave it in the place of a kernel's arguments.
+fn launchers_arguments() -> Option<String> {
+    std::env::var("CORTEN_CMDLINE").ok()
 }
 
 /// The platform that init or the kernel's arguments name.
@@ -191,7 +211,9 @@ mod tests {
         for platform in [Platform::Container, Platform::Metal, Platform::NoCloud] {
             let state = State::new(corten_resources::registry());
             let (init, _, _) = corten_supervisor::Client::new(paths::INIT_SOCKET);
-            let runtime = controllers(&state, platform, &Clock::system(), &Rng::kernel(), &init);
+            let (clock, rng) = (Clock::system(), Rng::kernel());
+            let events = Events::new(clock.clone(), &rng);
+            let runtime = controllers(&state, platform, &clock, &rng, &init, &events);
             runtime.expect("controllers").check().expect("they fit together");
         }
     }

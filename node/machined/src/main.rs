@@ -5,6 +5,7 @@
 mod api;
 mod configuration;
 mod console;
+mod event_log;
 mod events;
 mod logs;
 mod machined;

@@ -6,8 +6,10 @@
 //! the phase its predecessor was in. Tasks are therefore written to be run twice.
 
 mod image_store;
+mod load_config;
 pub mod plan;
 mod position;
+mod reset;
 pub mod tasks;
 
 use std::sync::Arc;

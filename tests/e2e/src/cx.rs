@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use corten_base::Arch;
+use corten_harness::{EmulatorSpec, FleetPorts, FleetSpec, LabSpec};
 use corten_image_kit::{Kit, recipes};
 use serde_json::{Map, Value, json};
 
@@ -143,11 +144,61 @@ impl Cx {
     }
 
     fn corten(&self) -> Result<Tool> {
-        let path = self.options.repository.join("target/debug/corten");
+        Ok(Tool::new(self.program("corten")?, "corten"))
+    }
+
+    /// A program of this repository, which xtask has built.
+    pub fn program(&self, package: &str) -> Result<PathBuf> {
+        let path = self.options.repository.join("target/debug").join(package);
         if !path.is_file() {
-            bail!("there is no {}: run `cargo build -p corten-cli`", path.display());
+            bail!("there is no {}: run `cargo build --package {package}`", path.display());
         }
-        Ok(Tool::new(path, "corten"))
+        Ok(path)
+    }
+
+    /// The program that this run drives a manager with, without access, not to leave marks in the user's home.
+    pub fn fleet_client(&self) -> Result<Tool> {
+        let tool = match self.options.client {
+            Client::Talosctl => {
+                let folder = self.component("clients/omnictl")?;
+                Tool::new(folder.join("bin/omnictl"), "omnictl")
+            }
+            Client::Corten => self.corten()?.with(["fleet"]),
+        };
+        Ok(tool.env("HOME", &self.folder).env("OMNICONFIG", self.folder.join("omniconfig")))
+    }
+
+    /// The network that machines of this run share with their manager.
+    #[must_use]
+    pub fn shared_lab(&self) -> LabSpec {
+        let mut lab = LabSpec::new(format!("e2e-{}", short(self.scenario)));
+        lab.gateway = std::net::Ipv4Addr::new(10, 5, 60 + (self.options.first_port / 100 % 20) as u8, 1);
+        lab
+    }
+
+    /// A manager of this run, which is not started: on ports behind those of machines, in the network of machines if
+    /// there is one.
+    pub fn manager(&self, lab: Option<LabSpec>) -> Result<FleetSpec> {
+        let ports = FleetPorts(self.options.first_port + 200);
+        let mut spec =
+            FleetSpec::new("fleet", self.program("corten-fleet")?, self.folder.join("fleet"), ports);
+        spec.lab = lab;
+        Ok(spec)
+    }
+
+    /// A machine of our image that joins a manager, in the network that they share.
+    pub fn member(&self, number: u8, kernel_arguments: &str) -> Result<MachineOptions> {
+        let mut options = self.machine(number)?;
+        options.shared_lab = Some(self.shared_lab());
+        options.number = 2 + number;
+        options.kernel_arguments = kernel_arguments.split_whitespace().map(str::to_owned).collect();
+        Ok(options)
+    }
+
+    /// Emulated machines that join a manager.
+    pub fn emulator(&self, name: &str, kernel_arguments: &str) -> Result<EmulatorSpec> {
+        let (program, folder) = (self.program("corten-emulator")?, self.folder.join("emulated"));
+        Ok(EmulatorSpec::new(name, program, folder, kernel_arguments))
     }
 
     /// A cluster of one machine, with its clients.
@@ -230,7 +281,7 @@ pub fn say(text: &str) {
 
 /// The beginnings of a scenario's words: names of machines become names of links, which are short.
 fn short(scenario: &str) -> String {
-    scenario.split('-').map(|word| word.get(..2).unwrap_or(word)).collect()
+    scenario.split('-').map(|word| word.get(..3).unwrap_or(word)).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! xtask e2e NAME ─▶ registry ─▶ Cx (image, clients, figures) ─▶ a scenario ─▶ steps (cluster) ─▶ talosctl, kubectl
-//!                                        └──────────▶ machine (harness: container or QEMU)
+//!                                        ├──────────▶ machine (harness: container or QEMU)
+//!                                        └──────────▶ fleet: a manager, emulated machines ─▶ omnictl, corten fleet
 //! ```
 //!
 //! Invariants:
@@ -17,6 +18,7 @@
 
 pub mod cluster;
 pub mod cx;
+pub mod fleet;
 pub mod host;
 pub mod inside;
 pub mod machine;
@@ -35,6 +37,17 @@ use anyhow::{Context, Result, ensure};
 pub use cx::{Client, Cx, Options, Report};
 pub use machine::Mode;
 
+/// How Corten Fleet takes part in a story.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Managed {
+    /// Not at all.
+    No,
+    /// It manages machines, some of which run our image.
+    Yes,
+    /// It manages emulated machines only, so that no image is needed.
+    Emulated,
+}
+
 /// A story, and on which kinds of machines it can be told.
 #[derive(Debug)]
 pub struct Scenario {
@@ -48,6 +61,8 @@ pub struct Scenario {
     pub flavour: Option<&'static str>,
     /// Container machines have a disk, too: that of an emulated machine's image.
     pub on_disks: bool,
+    /// How Corten Fleet takes part.
+    pub managed: Managed,
     run: fn(&mut Cx) -> Result<()>,
 }
 
@@ -61,6 +76,9 @@ impl Scenario {
     /// Flavours of all images that it takes.
     #[must_use]
     pub fn flavours(&self, mode: Mode) -> Vec<&'static str> {
+        if self.managed == Managed::Emulated {
+            return Vec::new();
+        }
         let disk = self.on_disks.then_some(Mode::Qemu.flavour());
         std::iter::once(self.flavour(mode)).chain(disk).collect()
     }
@@ -74,6 +92,7 @@ pub const SCENARIOS: &[Scenario] = &[
         modes: &[Mode::Qemu, Mode::Container],
         flavour: None,
         on_disks: false,
+        managed: Managed::No,
         run: scenarios::node::run,
     },
     Scenario {
@@ -82,6 +101,7 @@ pub const SCENARIOS: &[Scenario] = &[
         modes: &[Mode::Qemu, Mode::Container],
         flavour: None,
         on_disks: false,
+        managed: Managed::No,
         run: scenarios::ready::run,
     },
     Scenario {
@@ -90,6 +110,7 @@ pub const SCENARIOS: &[Scenario] = &[
         modes: &[Mode::Container],
         flavour: None,
         on_disks: false,
+        managed: Managed::No,
         run: scenarios::brain_kill::run,
     },
     Scenario {
@@ -98,6 +119,7 @@ pub const SCENARIOS: &[Scenario] = &[
         modes: &[Mode::Container],
         flavour: None,
         on_disks: false,
+        managed: Managed::No,
         run: scenarios::node_faults::run,
     },
     Scenario {
@@ -106,6 +128,7 @@ pub const SCENARIOS: &[Scenario] = &[
         modes: &[Mode::Qemu],
         flavour: Some("metal"),
         on_disks: false,
+        managed: Managed::No,
         run: scenarios::metal::run,
     },
     Scenario {
@@ -114,6 +137,7 @@ pub const SCENARIOS: &[Scenario] = &[
         modes: &[Mode::Container, Mode::Qemu],
         flavour: None,
         on_disks: true,
+        managed: Managed::No,
         run: scenarios::power_cut::run,
     },
     Scenario {
@@ -122,7 +146,44 @@ pub const SCENARIOS: &[Scenario] = &[
         modes: &[Mode::Container, Mode::Qemu],
         flavour: None,
         on_disks: false,
+        managed: Managed::No,
         run: scenarios::up_down::run,
+    },
+    Scenario {
+        name: "siderolink",
+        about: "machines dial home: link, facts, events, logs; again after a restart; strangers are refused and kept apart",
+        modes: &[Mode::Container],
+        flavour: None,
+        on_disks: false,
+        managed: Managed::Yes,
+        run: scenarios::siderolink::run,
+    },
+    Scenario {
+        name: "fleet-cli",
+        about: "the manager by unmodified omnictl and what it hands out to talosctl and kubectl; the same by corten fleet",
+        modes: &[Mode::Container],
+        flavour: None,
+        on_disks: false,
+        managed: Managed::Yes,
+        run: scenarios::fleet_cli::run,
+    },
+    Scenario {
+        name: "fleet-cluster",
+        about: "two machines become a cluster that serves a page; the manager is killed in the middle, and stays away",
+        modes: &[Mode::Container],
+        flavour: None,
+        on_disks: false,
+        managed: Managed::Yes,
+        run: scenarios::fleet_cluster::run,
+    },
+    Scenario {
+        name: "fleet-faults",
+        about: "kills of the manager while clusters of emulated machines change; bad stores, keys, clocks, calls, floods",
+        modes: &[Mode::Container],
+        flavour: None,
+        on_disks: false,
+        managed: Managed::Emulated,
+        run: scenarios::fleet_faults::run,
     },
 ];
 

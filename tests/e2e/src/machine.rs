@@ -16,6 +16,8 @@ use rustix::fs::{SeekFrom as Place, seek};
 pub const API_PORT: u16 = 50_000;
 /// Port of the Kubernetes API.
 pub const KUBERNETES_PORT: u16 = 6443;
+/// Where init finds what stands for the kernel's arguments on a container machine.
+const COMMAND_LINE: &str = "CORTEN_CMDLINE";
 /// The address that a QEMU machine gets from its network.
 const QEMU_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 
@@ -74,6 +76,10 @@ pub struct MachineOptions {
     pub kubernetes_port: u16,
     /// Third byte of a container machine's network.
     pub subnet: u8,
+    /// The network that it shares with other machines and their manager; one of its own if absent.
+    pub shared_lab: Option<LabSpec>,
+    /// Its number in a shared network, from 2 on.
+    pub number: u8,
     /// Folders with unpacked QEMU packages, tried before the host.
     pub qemu: Vec<PathBuf>,
     /// Memory of a QEMU machine.
@@ -88,7 +94,8 @@ pub struct MachineOptions {
     pub kvm: bool,
     /// More disks of a QEMU machine, as they are.
     pub further_disks: Vec<PathBuf>,
-    /// Kernel arguments of a QEMU machine after those of its image; its stub takes them from the firmware's tables.
+    /// Kernel arguments after those of the image. The stub of a QEMU machine takes them from the firmware's tables, a
+    /// container machine from init's environment.
     pub kernel_arguments: Vec<String>,
     /// File in which everything that the machine writes to its disk is logged.
     pub record: Option<PathBuf>,
@@ -110,6 +117,8 @@ impl MachineOptions {
             api_port: 52_000,
             kubernetes_port: 52_443,
             subnet: 40,
+            shared_lab: None,
+            number: 2,
             qemu: Vec::new(),
             memory_mib: 2048,
             cpus: 2,
@@ -128,8 +137,8 @@ impl MachineOptions {
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         match self.mode {
-            Mode::Container => self.lab().address(2),
-            Mode::Qemu => QEMU_ADDRESS,
+            Mode::Container => self.lab().address(self.number),
+            Mode::Qemu => self.plugged_in().unwrap_or(QEMU_ADDRESS),
         }
     }
 
@@ -139,9 +148,17 @@ impl MachineOptions {
         self.folder.join("disk.raw")
     }
 
+    /// The address of a QEMU machine that is plugged into a shared network.
+    fn plugged_in(&self) -> Option<Ipv4Addr> {
+        self.shared_lab.as_ref().map(|lab| lab.address(self.number))
+    }
+
     /// The network around the machine.
     #[must_use]
     pub fn lab(&self) -> LabSpec {
+        if let Some(lab) = &self.shared_lab {
+            return lab.clone();
+        }
         let mut lab = LabSpec::new(self.name.clone());
         lab.gateway = Ipv4Addr::new(10, 5, self.subnet, 1);
         lab
@@ -180,9 +197,13 @@ impl MachineOptions {
             self.image.display()
         );
         let mut spec = ContainerSpec::new(self.name.clone(), rootfs, &self.folder, self.lab());
+        spec.address = self.address();
         spec.forwards = self.forwards();
         spec.lifetime = self.lifetime;
         spec.registry = self.registry.clone();
+        if !self.kernel_arguments.is_empty() {
+            spec.env.insert(COMMAND_LINE.to_owned(), self.kernel_arguments.join(" "));
+        }
         if self.disk_image.is_some() {
             if !self.disk().exists() {
                 self.write_disk()?;
@@ -215,6 +236,10 @@ impl MachineOptions {
         }
         spec.disks.extend(self.further_disks.iter().cloned());
         let mut arguments = self.kernel_arguments.clone();
+        spec.address = self.plugged_in();
+        if let Some((address, lab)) = spec.address.zip(self.shared_lab.as_ref()) {
+            arguments.push(static_address(address, lab, &self.name));
+        }
         if !self.kvm {
             arguments.extend(EMULATED.map(str::to_owned));
         }
@@ -230,6 +255,12 @@ impl MachineOptions {
         spec.registry = self.registry.clone();
         Ok(Machine::Qemu(QemuMachine::start(spec)?))
     }
+}
+
+/// The kernel argument that gives a machine its address in a network that has no DHCP, and its name.
+fn static_address(address: Ipv4Addr, lab: &LabSpec, name: &str) -> String {
+    let mask = Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(lab.prefix_length)).unwrap_or_default());
+    format!("ip={address}::{}:{mask}:{name}::off", lab.gateway)
 }
 
 /// Kernel arguments of an emulated machine, after the image's own. Nothing speculates there, and each entry into a
@@ -345,5 +376,21 @@ impl Machine {
             Self::Container(machine) => machine.cut_power(),
             Self::Qemu(machine) => machine.cut_power(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_of_a_shared_network_are_told_apart_by_their_number() {
+        let mut options = MachineOptions::new(Mode::Qemu, "m", "/image".into(), "/machine".into());
+        assert_eq!(options.address(), QEMU_ADDRESS);
+        options.shared_lab = Some(LabSpec::new("fleet"));
+        options.number = 3;
+        assert_eq!((options.address(), options.lab().name.as_str()), (Ipv4Addr::new(10, 5, 0, 3), "fleet"));
+        let argument = static_address(options.address(), &options.lab(), "m");
+        assert_eq!(argument, "ip=10.5.0.3::10.5.0.1:255.255.255.0:m::off");
     }
 }

@@ -13,6 +13,28 @@ const ASK: Duration = Duration::from_millis(250);
 /// The same where the client and the emulator that it asks compete for the same processors.
 const ASK_EMULATED: Duration = Duration::from_secs(3);
 
+/// Asks until the answer is good and gives how long it took, without a machine to look at. A miss tells the last reason
+/// and what `evidence` finds.
+pub fn patiently<T>(
+    what: &str,
+    deadline: Duration,
+    evidence: impl FnOnce() -> String,
+    mut ask: impl FnMut() -> Result<T>,
+) -> Result<(T, Duration)> {
+    let start = Instant::now();
+    loop {
+        let reason = match ask() {
+            Ok(value) => return Ok((value, start.elapsed())),
+            Err(error) => error,
+        };
+        if start.elapsed() >= deadline {
+            let waited = start.elapsed().as_secs();
+            return Err(anyhow!("waited {waited} s in vain for {what}: {reason:#}\n{}", evidence()));
+        }
+        std::thread::sleep(ASK);
+    }
+}
+
 /// Asks until the answer is good and gives how long it took. A miss tells the last reason and what the machine's logs
 /// say.
 pub fn until<T>(

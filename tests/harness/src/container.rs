@@ -42,7 +42,8 @@ pub struct ContainerSpec {
     pub lab: LabSpec,
     /// Its address there.
     pub address: Ipv4Addr,
-    /// Environment of process 1, where a kernel command line would be on another machine.
+    /// Environment of process 1. `CORTEN_CMDLINE` stands for the kernel command line of another machine: with it a
+    /// machine may be told of its manager (`siderolink.api=…`).
     pub env: BTreeMap<String, String>,
     /// Ports of the host's loopback that lead to it.
     pub forwards: Vec<Forward>,

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use corten_sys::procfs;
 use corten_sys::signal::{SignalFd, number};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 
 use crate::registry::stop_launcher;
@@ -112,8 +113,30 @@ pub(crate) fn bound_main(arguments: &[OsString]) -> Result<()> {
 
 /// A command that runs `program` in the `bound` role.
 pub(crate) fn bound(program: &Command) -> Result<Command> {
+    in_role(program, "bound", &[])
+}
+
+/// The `pinned` role: becomes a program that runs on one processor, with everything that it starts.
+pub(crate) fn pinned_main(arguments: &[OsString]) -> Result<()> {
+    let [processor, program @ ..] = arguments else { bail!("usage: PROCESSOR PROGRAM ARGUMENT…") };
+    let number = processor.to_string_lossy().parse::<usize>().ok().filter(|number| *number < CpuSet::MAX_CPU);
+    let number = number.with_context(|| format!("{} is no processor", processor.display()))?;
+    let mut processors = CpuSet::new();
+    processors.set(number);
+    sched_setaffinity(None, &processors).with_context(|| format!("cannot stay on processor {number}"))?;
+    become_program(program)
+}
+
+/// A command that runs `program` in the `bound` role, on one processor only.
+pub(crate) fn bound_on(program: &Command, processor: usize) -> Result<Command> {
+    bound(&in_role(program, "pinned", &[&processor.to_string()])?)
+}
+
+/// A command that runs `program` in this role, which has these arguments before it.
+pub(crate) fn in_role(program: &Command, role: &str, arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
-    command.args([crate::ROLE_ARGUMENT, "bound"]).arg(program.get_program()).args(program.get_args());
+    command.args([crate::ROLE_ARGUMENT, role]).args(arguments);
+    command.arg(program.get_program()).args(program.get_args());
     command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     Ok(command)
 }

@@ -1,4 +1,5 @@
-//! Launches machines from the host: container machines (namespaces on this kernel) and QEMU machines.
+//! Launches machines from the host: container machines (namespaces on this kernel) and QEMU machines. Also what
+//! machines join: the manager, and emulated machines by the thousand.
 //!
 //! Used by `cargo xtask up`, `down` and `e2e`, and by end-to-end tests. Every machine has a *launcher*: a small process
 //! of its own, a second role of the calling program (or of `corten-launcher`), that holds the machine, starts it again
@@ -18,9 +19,13 @@
 
 pub mod cleanup;
 pub mod container;
+pub mod emulator;
+pub mod fleet;
 pub mod forward;
 pub mod lab;
+pub mod leftovers;
 pub mod preflight;
+pub mod process;
 pub mod qemu;
 pub mod registry;
 pub mod status;
@@ -33,6 +38,8 @@ use std::process::ExitCode;
 
 pub use container::disk::LoopDisk;
 pub use container::{Bind, ContainerMachine, ContainerSpec};
+pub use emulator::{Emulator, EmulatorSpec};
+pub use fleet::{Fleet, FleetPorts, FleetSpec, TlsPair};
 pub use forward::Forward;
 pub use lab::{Lab, LabSpec};
 pub use launcher::Lifetime;
@@ -69,7 +76,9 @@ pub fn dispatch(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCod
         "qemu" => qemu::launcher_main(&rest),
         "forward" => forward::forward_main(&rest),
         "enter" => lab::enter_main(&rest),
+        "fleet" => fleet::launcher_main(&rest),
         "bound" => launcher::bound_main(&rest),
+        "pinned" => launcher::pinned_main(&rest),
         _ => return None,
     };
     Some(match result {

@@ -6,10 +6,11 @@ mod program;
 mod qmp;
 pub mod storage;
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::forward::Forward;
@@ -27,6 +28,8 @@ pub use qmp::Qmp;
 /// File of a machine's folder that its launcher reads.
 const SPEC_FILE: &str = "machine.json";
 const CONSOLE: &str = "console.log";
+/// Longest name of a link, from linux/if.h.
+const LINK_NAME_MAX: usize = 15;
 /// For whoever tests the machine.
 const QMP_SOCKET: &str = "qmp.sock";
 /// For the launcher, because a QMP socket serves one client at a time.
@@ -60,6 +63,9 @@ pub struct QemuSpec {
     /// The network that it is on: what is in the lab is behind its gateway, 10.0.2.2. Without a lab it is alone, which
     /// needs no privilege.
     pub lab: Option<LabSpec>,
+    /// Its address in the lab, if it is plugged into the lab's bridge as container machines are, instead of being
+    /// behind a network of QEMU's own. Nobody there gives it this address: its kernel arguments must say it.
+    pub address: Option<Ipv4Addr>,
     /// Further arguments for QEMU.
     pub extra: Vec<String>,
     /// How long it may live.
@@ -113,11 +119,27 @@ impl QemuSpec {
             ends_on_reboot: false,
             forwards: Vec::new(),
             lab: None,
+            address: None,
             extra: Vec::new(),
             lifetime: Lifetime::Owned,
             registry: None,
             launcher: None,
         }
+    }
+}
+
+impl QemuSpec {
+    /// Name of the link by which the machine is plugged into the lab's bridge.
+    fn link(&self) -> String {
+        format!("m-{}", self.name)
+    }
+
+    fn validate(&self) -> Result<()> {
+        let is_plugged_in = self.address.is_some();
+        ensure!(!is_plugged_in || self.lab.is_some(), "`{}` has an address and no lab", self.name);
+        let is_long = self.link().len() > LINK_NAME_MAX;
+        ensure!(!(is_plugged_in && is_long), "`{}` is too long for the name of a link", self.name);
+        Ok(())
     }
 }
 
@@ -135,6 +157,7 @@ impl QemuMachine {
         if let Some(miss) = preflight::ports(&ports).into_iter().next() {
             bail!("{miss}");
         }
+        spec.validate()?;
         std::fs::create_dir_all(&spec.folder)
             .with_context(|| format!("cannot make {}", spec.folder.display()))?;
         let file = spec.folder.join(SPEC_FILE);
@@ -231,7 +254,7 @@ impl QemuMachine {
             folder: self.spec.folder.clone(),
             launcher_pid: self.launcher.pid(),
             launcher_start_ticks: self.launcher.start_ticks(),
-            address: None,
+            address: self.spec.address,
             forwards: self.spec.forwards.clone(),
         }
     }

@@ -31,7 +31,7 @@ pub struct Entry {
     pub launcher_pid: u32,
     /// Start of the launcher in ticks since boot: with its id it identifies the launcher for good.
     pub launcher_start_ticks: u64,
-    /// Address in the lab's network, for container machines.
+    /// Address in the lab's network, if it has one of its own there.
     pub address: Option<std::net::Ipv4Addr>,
     /// Ports on the host's loopback that lead to the machine.
     pub forwards: Vec<Forward>,
@@ -45,6 +45,8 @@ pub enum Kind {
     Container,
     /// An emulated computer.
     Qemu,
+    /// No machine: the manager of machines.
+    Fleet,
 }
 
 impl Entry {

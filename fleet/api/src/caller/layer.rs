@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use corten_api::fleet::FleetGate;
-use corten_base::{Clock, chain};
+use corten_base::{Clock, Rate, chain};
 use corten_fleet_auth::{Replays, Sight, SignatureError, SignedCall};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
@@ -30,7 +30,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::gate::{Destination, Refused, permit};
-use super::limit::{Limits, Rate};
+use super::limit::Limits;
 use super::{Caller, Directory, Signer};
 use crate::metrics::{Metrics, Refusal};
 

@@ -31,9 +31,33 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 /// An answer that is on its way.
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send + 'a>>;
 
+/// How a log-in of a person comes back to the waiting kubectl.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// As it is possible.
+    Auto,
+    /// To a port of the person's computer.
+    AuthCode,
+    /// By a code that the person types.
+    AuthCodeKeyboard,
+}
+
+/// What a person wants of the log-in in a kubeconfig.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Login {
+    /// How it comes back; nothing leaves it to kubelogin.
+    pub grant: Option<Grant>,
+    /// Folder on the person's computer for tokens; empty for what the configuration says.
+    pub cache_folder: String,
+    /// The context has a folder of its own there, whatever the configuration says.
+    pub has_own_cache: bool,
+}
+
 /// Which kubeconfig is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KubeconfigKind {
+    /// With a log-in of the person who uses it.
+    Person(Login),
     /// With a token for a tool.
     ServiceAccount {
         /// Name in Kubernetes.
@@ -200,9 +224,10 @@ fn kubeconfig_kind(request: KubeconfigRequest) -> Result<(KubeconfigKind, Role),
         return Ok((KubeconfigKind::BreakGlass, Role::Admin));
     }
     if !request.service_account {
-        let text = "a kubeconfig for people needs an identity provider, and none is configured; ask for a \
-                    service account's with a user and groups";
-        return Err(Status::unimplemented(text));
+        let grant = grant(&request.grant_type)?;
+        let (cache_folder, has_own_cache) = (request.oidc_cache_base_dir, request.oidc_cache_isolation);
+        let login = Login { grant, cache_folder, has_own_cache };
+        return Ok((KubeconfigKind::Person(login), Role::Reader));
     }
     let lifetime = match request.service_account_ttl {
         None => TOKEN_LIFETIME,
@@ -219,6 +244,20 @@ fn kubeconfig_kind(request: KubeconfigRequest) -> Result<(KubeconfigKind, Role),
         return Err(Status::invalid_argument("a service account has a user and at least one group"));
     }
     Ok((KubeconfigKind::ServiceAccount { user, groups, lifetime }, Role::Operator))
+}
+
+/// The words are those of kubelogin.
+fn grant(text: &str) -> Result<Option<Grant>, Status> {
+    match text {
+        "" => Ok(None),
+        "auto" => Ok(Some(Grant::Auto)),
+        "authcode" => Ok(Some(Grant::AuthCode)),
+        "authcode-keyboard" => Ok(Some(Grant::AuthCodeKeyboard)),
+        _ => {
+            let text = "the grant type is auto, authcode, authcode-keyboard, or nothing";
+            Err(Status::invalid_argument(text))
+        }
+    }
 }
 
 /// The cluster that the metadata of a request names: `cluster`, or `context` as older clients call it.
@@ -307,7 +346,6 @@ mod tests {
             (&reader, for_a_tool(), PROD, Code::PermissionDenied),
             (&operator, for_a_tool(), "lab", Code::PermissionDenied),
             (&admin, for_a_tool(), "lab", Code::NotFound),
-            (&admin, KubeconfigRequest::default(), PROD, Code::Unimplemented),
             (&admin, glass.clone(), PROD, Code::FailedPrecondition),
         ] {
             let status = service.kubeconfig(on_cluster(caller, request, cluster)).await.expect_err(cluster);
@@ -315,6 +353,8 @@ mod tests {
         }
         let status = service.kubeconfig(from(&admin, for_a_tool())).await.expect_err("no cluster");
         assert_eq!(status.code(), Code::InvalidArgument);
+        let person = KubeconfigRequest { grant_type: "authcode".to_owned(), ..KubeconfigRequest::default() };
+        service.kubeconfig(on_cluster(&reader, person, PROD)).await.expect("for a person");
         service.kubeconfig(on_cluster(&operator, for_a_tool(), PROD)).await.expect("for a tool");
         service.options.has_break_glass = true;
         let status =
@@ -324,7 +364,8 @@ mod tests {
         let asked = asked.0.lock().expect("not poisoned");
         let (user, groups) = ("ci".to_owned(), vec!["deployers".to_owned()]);
         let tool = KubeconfigKind::ServiceAccount { user, groups, lifetime: TOKEN_LIFETIME };
-        assert_eq!(*asked, [tool, KubeconfigKind::BreakGlass]);
+        let login = Login { grant: Some(Grant::AuthCode), ..Login::default() };
+        assert_eq!(*asked, [KubeconfigKind::Person(login), tool, KubeconfigKind::BreakGlass]);
     }
 
     #[test]
@@ -337,6 +378,8 @@ mod tests {
             let request = KubeconfigRequest { service_account_ttl: ttl, ..for_a_tool() };
             assert_eq!(kubeconfig_kind(request).is_ok(), is_ok, "{ttl:?}");
         }
+        let person = KubeconfigRequest { grant_type: "password".to_owned(), ..KubeconfigRequest::default() };
+        assert!(kubeconfig_kind(person).is_err(), "a grant that nobody knows");
         let nobody = KubeconfigRequest { service_account_user: String::new(), ..for_a_tool() };
         let alone = KubeconfigRequest { service_account_groups: Vec::new(), ..for_a_tool() };
         assert!(kubeconfig_kind(nobody).is_err() && kubeconfig_kind(alone).is_err());
@@ -347,6 +390,6 @@ mod tests {
         assert!(validate("machine: {}\n").is_ok());
         let status = validate("machine:\n  token: x\n").expect_err("refused");
         assert_eq!(status.code(), Code::InvalidArgument);
-        assert!(status.message().starts_with("machine.token is the manager's"), "{}", status.message());
+        assert!(status.message().starts_with("machine.token: the manager sets"), "{}", status.message());
     }
 }

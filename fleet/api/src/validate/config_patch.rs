@@ -1,55 +1,22 @@
 //! Rules of `ConfigPatch`: a patch that can be read, of nothing that the manager decides itself (fleet.md 3.1).
 //!
 //! ```text
-//! text ─┬▶ JSON values ─▶ places that are forbidden, documents that are forbidden
-//!       └▶ Patch::parse ─▶ unknown keys, wrong types
+//! text ─┬▶ patches::forbidden ─▶ fields and documents that are the manager's
+//!       └▶ Patch::parse_for ─▶ unknown keys, wrong types
 //! ```
 //!
-//! A list is a JSON patch: its pointers lead to places, and a place above a forbidden one is looked into.
+//! Which machine gets it is not known here, so everything that Talos reads is accepted. What machines of ours do not
+//! support is refused when the configuration of one is made.
 
-use corten_config::{Patch, yaml};
+use corten_base::chain;
+use corten_config::{Audience, Patch};
+use corten_fleet_cluster::patches::{self, forbidden};
 use corten_fleet_resources::cluster::{Cluster, MachineSet};
 use corten_fleet_resources::config::ConfigPatch;
 use corten_fleet_resources::labels::{CLUSTER, MACHINE_SET, SYSTEM_PATCH};
 use corten_resource::{Metadata, Resource};
-use serde_json::Value;
 
 use super::{View, keep_labels, label};
-
-/// Places that the manager fills itself, or that would give the cluster away.
-const PLACES: &[&[&str]] = &[
-    &["cluster", "clusterName"],
-    &["cluster", "id"],
-    &["cluster", "controlPlane", "endpoint"],
-    &["cluster", "token"],
-    &["cluster", "secret"],
-    &["cluster", "aescbcEncryptionSecret"],
-    &["cluster", "secretboxEncryptionSecret"],
-    &["cluster", "ca"],
-    &["cluster", "acceptedCAs"],
-    &["cluster", "serviceAccount"],
-    &["cluster", "aggregatorCA", "key"],
-    &["cluster", "etcd", "ca", "key"],
-    &["machine", "token"],
-    &["machine", "ca"],
-    &["machine", "type"],
-    &["machine", "acceptedCAs"],
-    &["machine", "install", "disk"],
-    &["machine", "install", "extensions"],
-];
-/// Documents that the manager writes itself.
-const DOCUMENTS: &[&str] = &[
-    "UnattendedInstallConfig",
-    "DiscoveryIdentity",
-    "KubeClusterConfig",
-    "KubeEtcdEncryptionConfig",
-    "KubeAPIServerCAConfig",
-    "KubeAggregatorCAConfig",
-];
-/// Where pods are given roles of the machine API.
-const POD_ROLES: &[&str] = &["machine", "features", "kubernetesTalosAPIAccess", "allowedRoles"];
-/// The role that they cannot have.
-const ADMIN: &str = "os:admin";
 
 pub(super) fn check(
     view: &View,
@@ -74,12 +41,13 @@ pub(super) fn check_destroy(_: &View, stored: &Resource<ConfigPatch>) -> Result<
 /// # Errors
 /// When it cannot be read, does not follow the schema, or touches what the manager decides itself.
 pub fn check_text(text: &str) -> Result<(), String> {
-    let values = yaml::parse(text).map_err(|problem| format!("the patch cannot be read: {problem}"))?;
-    values.iter().try_for_each(|value| match value {
-        Value::Array(operations) => operations.iter().try_for_each(check_operation),
-        document => check_document(document),
-    })?;
-    Patch::parse(text.as_bytes()).map(drop).map_err(|error| corten_base::chain(&error))
+    let unread = |problem| format!("the patch cannot be read: {problem}");
+    let patch = patches::Patch::parse(text).map_err(unread)?;
+    let findings: Vec<String> = forbidden(&patch).iter().map(ToString::to_string).collect();
+    if !findings.is_empty() {
+        return Err(findings.join("; "));
+    }
+    Patch::parse_for(text.as_bytes(), Audience::Manager).map(drop).map_err(|error| chain(&error))
 }
 
 /// What the manager makes is not for people.
@@ -102,67 +70,6 @@ fn check_target(view: &View, metadata: &Metadata) -> Result<(), String> {
     Ok(())
 }
 
-fn check_document(document: &Value) -> Result<(), String> {
-    if let Some(kind) = document.get("kind").and_then(Value::as_str)
-        && DOCUMENTS.contains(&kind)
-    {
-        return Err(format!("documents {kind} are the manager's own; leave it out"));
-    }
-    if let Some(place) = PLACES.iter().find(|place| within(document, place).is_some()) {
-        return Err(forbidden(place));
-    }
-    check_pod_roles(document, &[])
-}
-
-/// One operation of a JSON patch: where it writes and what, and where it takes that from. Whoever writes above a place
-/// replaces it as well.
-fn check_operation(operation: &Value) -> Result<(), String> {
-    let text = |key: &str| operation.get(key).and_then(Value::as_str);
-    if text("op") == Some("test") {
-        return Ok(());
-    }
-    for pointer in ["path", "from"].into_iter().filter_map(text) {
-        let steps: Vec<String> =
-            pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
-        let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
-        if let Some(place) = PLACES.iter().find(|place| steps.starts_with(place)) {
-            return Err(forbidden(place));
-        }
-        if let Some(place) = PLACES.iter().find(|place| place.starts_with(&steps)) {
-            let place = place.join(".");
-            return Err(format!("{pointer:?} holds {place}, which is the manager's; name what is in it"));
-        }
-        check_pod_roles(operation.get("value").unwrap_or(&Value::Null), &steps)?;
-    }
-    Ok(())
-}
-
-fn check_pod_roles(value: &Value, at: &[&str]) -> Result<(), String> {
-    let roles = match (POD_ROLES.strip_prefix(at), at.strip_prefix(POD_ROLES)) {
-        (Some(rest), _) => within(value, rest),
-        (None, Some(_)) => Some(value),
-        (None, None) => None,
-    };
-    let is_admin = |role: &Value| role.as_str() == Some(ADMIN);
-    let has_admin = match roles {
-        Some(Value::Array(roles)) => roles.iter().any(is_admin),
-        Some(role) => is_admin(role),
-        None => false,
-    };
-    if has_admin {
-        return Err(format!("{}: pods cannot have the role {ADMIN}", POD_ROLES.join(".")));
-    }
-    Ok(())
-}
-
-fn within<'a>(value: &'a Value, keys: &[&str]) -> Option<&'a Value> {
-    keys.iter().try_fold(value, |value, key| value.get(key))
-}
-
-fn forbidden(place: &[&str]) -> String {
-    format!("{} is the manager's to decide; leave it out", place.join("."))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,42 +90,27 @@ mod tests {
     }
 
     #[test]
-    fn every_place_of_the_manager_is_refused_in_both_kinds_of_patch() {
-        for place in PLACES {
-            let name = place.join(".");
-            let document =
-                place.iter().rev().fold("x".to_owned(), |inner, key| format!("{{{key}: {inner}}}"));
-            assert!(refusal(&document).starts_with(&name), "{document}: {}", refusal(&document));
-            let pointer = place.join("/");
-            for operation in [
-                format!(r#"[{{"op": "replace", "path": "/{pointer}", "value": "x"}}]"#),
-                format!(r#"[{{"op": "remove", "path": "/{pointer}/x"}}]"#),
-                format!(r#"[{{"op": "copy", "from": "/{pointer}", "path": "/machine/x"}}]"#),
-            ] {
-                assert!(refusal(&operation).starts_with(&name), "{operation}: {}", refusal(&operation));
-            }
-        }
-        for pointer in ["", "/cluster", "/machine/install"] {
-            let operation = format!(r#"[{{"op": "add", "path": "{pointer}", "value": {{}}}}]"#);
-            assert!(refusal(&operation).contains("name what is in it"), "{operation}");
-        }
+    fn what_only_stock_machines_read_is_accepted_and_just_as_strict() {
+        let vlan = "apiVersion: v1alpha1\nkind: VLANConfig\nname: a.5\nvlanID: 5\nparent: a\n";
+        assert_eq!(check_text(vlan), Ok(()));
+        assert_eq!(check_text("machine: {env: {A: b}}"), Ok(()));
+        let unknown = refusal(&vlan.replace("vlanID", "vlanId"));
+        assert!(unknown.contains("vlanId: unknown key; did you mean \"vlanID\"?"), "{unknown}");
+        let kind = refusal(&vlan.replace("VLANConfig", "VlanConfg"));
+        assert!(kind.contains("is not registered; did you mean \"VLANConfig\"?"), "{kind}");
     }
 
     #[test]
-    fn documents_of_the_manager_and_administrators_among_pods_are_refused() {
-        for kind in DOCUMENTS {
-            let text = format!("apiVersion: v1alpha1\nkind: {kind}\n");
-            assert!(refusal(&text).contains("are the manager's own"), "{kind}");
-        }
-        let access = |roles: &str| {
-            let access = format!("{{enabled: true, allowedRoles: {roles}}}");
-            format!("machine: {{features: {{kubernetesTalosAPIAccess: {access}}}}}")
-        };
-        assert!(refusal(&access("[os:reader, os:admin]")).contains("pods cannot have the role os:admin"));
-        assert!(!refusal(&access("[os:reader]")).contains("pods"));
-        let path = "/machine/features/kubernetesTalosAPIAccess/allowedRoles/-";
-        let text = format!(r#"[{{"op": "add", "path": "{path}", "value": "os:admin"}}]"#);
-        assert!(refusal(&text).contains("pods cannot have"), "{text}");
+    fn everything_that_is_the_managers_is_told_at_once() {
+        let refused = refusal("machine: {token: x, install: {disk: /dev/sda}}");
+        assert!(
+            refused.starts_with("machine.token: ") && refused.contains("; machine.install.disk"),
+            "{refused}"
+        );
+        let pointer = refusal(r#"[{"op": "remove", "path": "/cluster/ca"}]"#);
+        assert!(pointer.starts_with("cluster.ca: the manager sets it"), "{pointer}");
+        let document = refusal("apiVersion: v1alpha1\nkind: KubeClusterConfig\n");
+        assert!(document.starts_with("KubeClusterConfig: the manager writes this document"), "{document}");
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use corten_fleet_resources::cluster::{MachineClass, MachineProvision, MachineSet};
 use corten_fleet_resources::labels::{IS_STATIC_INFRA_PROVIDER, NO_MANUAL_ALLOCATION};
 use corten_fleet_resources::provider::InfraProviderStatus;
-use corten_resource::Resource;
+use corten_resource::{Resource, Selector};
 
+use super::View;
 use super::machine_set::allocation;
-use super::{View, selector};
 
 pub(super) fn check(
     view: &View,
@@ -35,11 +35,11 @@ pub(super) fn check_destroy(view: &View, stored: &Resource<MachineClass>) -> Res
 }
 
 fn check_selector(text: &str) -> Result<(), String> {
-    let terms = selector::parse(text).map_err(|error| error.to_string())?;
-    if terms.is_empty() {
+    let selector = Selector::parse(text).map_err(|error| error.to_string())?;
+    if selector.is_empty() {
         return Err("an empty selector would take every machine; name at least one label".to_owned());
     }
-    if terms.iter().any(|term| term.key == NO_MANUAL_ALLOCATION) {
+    if selector.keys().any(|key| key == NO_MANUAL_ALLOCATION) {
         return Err(format!("the label {NO_MANUAL_ALLOCATION} cannot be selected by; the manager does that"));
     }
     Ok(())

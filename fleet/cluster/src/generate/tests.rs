@@ -15,6 +15,7 @@ const ENDPOINT: &str = "https://[fdae:41e4:649b:9303::1]:10000";
 /// Inputs that own what they are made of.
 struct Case {
     role: Role,
+    audience: Audience,
     initial_version: String,
     image: InstallImage,
     disk: MachineInstallDiskStatus,
@@ -28,8 +29,15 @@ impl Default for Case {
         let image = InstallImage { schematic_initialized: true, schematic_invalid: true, ..image };
         let disk = MachineInstallDiskStatus { disk: "/dev/vda".to_owned(), ..Default::default() };
         let disk = MachineInstallDiskStatus { selection_hash: "wish".to_owned(), ..disk };
-        let initial_version = "1.12.0".to_owned();
-        Self { role: Role::ControlPlane, initial_version, image, disk, patches: Vec::new(), accepted: None }
+        Self {
+            role: Role::ControlPlane,
+            audience: Audience::Manager,
+            initial_version: "1.12.0".to_owned(),
+            image,
+            disk,
+            patches: Vec::new(),
+            accepted: None,
+        }
     }
 }
 
@@ -46,6 +54,7 @@ impl Case {
         configuration(&Inputs {
             cluster: "prod",
             role: self.role,
+            audience: self.audience,
             initial_version: &self.initial_version,
             kubernetes_version: "1.35.4",
             endpoint: ENDPOINT,
@@ -131,14 +140,46 @@ fn patches_apply_in_their_order() {
     assert!(text.contains("vm.swappiness: \"2\"") && text.contains("kernel.x: \"1\""), "{text}");
 }
 
+/// A configuration of a cluster that was created with 1.14, read by this audience.
+fn of_1_14(audience: Audience) -> Case {
+    let image = InstallImage { talos_version: "1.14.1".to_owned(), ..Case::default().image };
+    Case { initial_version: "1.14.0".to_owned(), audience, image, ..Case::default() }
+}
+
 #[test]
-fn documents_without_a_schema_pass_through_and_join_documents_are_last() {
+fn since_1_14_stock_machines_have_documents_and_what_to_install_in_the_one_without_kind() {
+    let text = of_1_14(Audience::Manager).text();
+    let (root, count) = root(&text);
+    assert!(count > 20, "{count}");
+    assert_eq!(found(&root, "cluster.controlPlane.endpoint"), None);
+    assert!(text.contains("kind: KubeClusterConfig") && !text.contains("UnattendedInstallConfig"), "{text}");
+    assert_eq!(found(&root, "machine.install.disk"), Some("/dev/vda"));
+    assert_eq!(found(&root, "machine.install.image"), Some("ghcr.io/siderolabs/installer:v1.14.1"));
+}
+
+#[test]
+fn machines_of_ours_get_the_newest_form_that_they_read_and_nothing_else() {
+    let text = of_1_14(Audience::Machine).text();
+    assert!(Config::parse(text.as_bytes()).is_ok());
+    assert!(!text.contains("kind: KubeClusterConfig"));
+    let vlan = "kind: VLANConfig\napiVersion: v1alpha1\nname: a.5\nvlanID: 5\nparent: a\n";
+    let ours = Case { audience: Audience::Machine, ..Case::patched(&[vlan]) };
+    let error = ours.error();
+    assert!(error.contains("patch `500-p`") && error.contains("VLANConfig is not yet supported"), "{error}");
+    let text = Case::patched(&[vlan]).text();
+    assert!(text.contains("kind: VLANConfig\nname: a.5\nvlanID: 5\nparent: a\n"), "{text}");
+}
+
+#[test]
+fn documents_of_stock_machines_are_laid_over_each_other_and_join_documents_are_last() {
+    let vlan = "kind: VLANConfig\napiVersion: v1alpha1\nname: eth0.1\nvlanID: 1\nparent: eth0\n";
     let text = Case::patched(&[
-        "machine: {sysctls: {a.b: '1'}}\n---\nkind: VLANConfig\napiVersion: v1alpha1\nname: eth0.1\n",
+        &format!("machine: {{sysctls: {{a.b: '1'}}}}\n---\n{vlan}"),
+        "kind: VLANConfig\napiVersion: v1alpha1\nname: eth0.1\nmtu: 1400\n",
         "kind: SideroLinkConfig\napiVersion: v1alpha1\napiUrl: grpc://evil\n",
     ])
     .text();
-    assert!(text.contains("kind: VLANConfig") && text.contains("a.b: \"1\""), "{text}");
+    assert!(text.contains("a.b: \"1\"") && text.contains("parent: eth0\nmtu: 1400\n"), "{text}");
     assert!(!text.contains("evil"));
     assert!(text.ends_with(&format!("---\n{JOIN_DOCUMENTS}")), "{text}");
 }
@@ -173,7 +214,7 @@ fn the_install_disk_stays_whatever_patches_say() {
 fn pods_do_not_become_administrators() {
     // Patches with the role are refused, so it can only come from what the manager applies itself.
     let text = Case::default().text();
-    let mut assembly = Assembly::parse(text.split("---\n").next().unwrap_or_default()).unwrap();
+    let mut assembly = Assembly::parse(&text, Audience::Manager).unwrap();
     for roles in ["[os:reader, os:admin]", "[os:admin]"] {
         let access = format!("{{kubernetesTalosAPIAccess: {{enabled: true, allowedRoles: {roles}}}}}");
         assembly.apply(MANAGER, &format!("machine: {{features: {access}}}")).unwrap();
@@ -181,6 +222,11 @@ fn pods_do_not_become_administrators() {
         assert!(!assembly.text().contains("os:admin"));
     }
     assert!(assembly.text().contains("os:reader") && !assembly.strip_role().unwrap());
+    let document = "kind: KubeTalosAPIAccessConfig\napiVersion: v1alpha1\n\
+                    allowedRoles: [os:etcd:backup, os:admin]\n";
+    assembly.apply(MANAGER, document).unwrap();
+    assert!(assembly.strip_role().unwrap());
+    assert!(assembly.text().contains("os:etcd:backup") && !assembly.text().contains("os:admin"));
     let patch = "machine: {features: {kubernetesTalosAPIAccess: {allowedRoles: [os:admin]}}}";
     assert_eq!(forbidden(&crate::patches::Patch::parse(patch).unwrap()).len(), 1);
 }
@@ -208,6 +254,11 @@ fn a_schematic_that_is_not_known_is_waited_for() {
 fn while_a_rotation_runs_both_authorities_are_trusted() {
     let authority = |crt: &str| Some(CertificateAuthority { crt: crt.as_bytes().to_vec(), key: Vec::new() });
     let accepted = CertificateAuthorities { os: authority("talos"), k8s: authority("kubernetes") };
+    let text = Case { accepted: Some(accepted.clone()), ..of_1_14(Audience::Manager) }.text();
+    let (root, _) = root(&text);
+    let accepts = |section: &str| root.at_path(&[section, "acceptedCAs"]).is_some();
+    assert!(accepts("machine") && !accepts("cluster"));
+    assert!(text.contains("acceptedCAs:\n    - kubernetes\n"), "{text}");
     let text = Case { accepted: Some(accepted), ..Case::default() }.text();
     let config = Config::parse(text.split("---\n").next().unwrap_or_default().as_bytes()).unwrap();
     let view = config.view();

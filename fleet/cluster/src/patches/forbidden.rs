@@ -7,7 +7,10 @@ use std::fmt;
 use corten_config::node::{Node, Position, Value};
 use corten_config::{Problem, read};
 
-use crate::documents::{DIRECTIVE, FORBIDDEN_ROLE};
+/// Key that gives an order instead of a value.
+pub(crate) const DIRECTIVE: &str = "$patch";
+/// The role that nothing in a cluster may have.
+pub(crate) const FORBIDDEN_ROLE: &str = "os:admin";
 
 /// The manager gives all machines of a cluster the same.
 const OWNED: &str = "the manager sets it for the whole cluster; remove it from the patch";

@@ -82,11 +82,14 @@ pub struct Api {
     pub listener: Listener,
     /// URL under which it is reached, without slash at its end.
     pub advertised_url: String,
+    /// It speaks TLS with a certificate that the manager makes itself; never together with files.
+    pub has_own_certificate: bool,
 }
 
 impl Api {
     fn read(values: &Values) -> Self {
         Self {
+            has_own_certificate: values.is("services.api.ownCertificate"),
             listener: Listener::read(values, "services.api"),
             advertised_url: values.url("services.api.advertisedURL").unwrap_or_default(),
         }
@@ -257,7 +260,8 @@ mod tests {
         let tls = TlsFiles { certificate: PathBuf::from("c"), key: PathBuf::from("k") };
         let listener = Listener { endpoint: endpoint.parse().unwrap(), tls: has_tls.then_some(tls) };
         let api_listener = Listener { endpoint: "0.0.0.0:8080".parse().unwrap(), tls: None };
-        derived(&Api { listener: api_listener, advertised_url: api.to_owned() }, &listener)
+        let advertised_url = api.to_owned();
+        derived(&Api { listener: api_listener, advertised_url, has_own_certificate: false }, &listener)
     }
 
     #[test]

@@ -28,6 +28,13 @@ pub(super) const SERVICES: &[Setting] = &[
     .flag("advertised-api-url"),
     effective("services.api.certFile", Kind::Path, "", CERTIFICATE).flag("cert"),
     effective("services.api.keyFile", Kind::Path, "", KEY).flag("key"),
+    effective(
+        "services.api.ownCertificate",
+        Kind::Bool,
+        "false",
+        "Whether TLS is spoken with a certificate of the manager's own, whose authority clients must trust.",
+    )
+    .flag("own-certificate"),
     later("services.devServerProxy.proxyTo", Kind::Text, "", "a user interface from another server")
         .flag("frontend-dst"),
     effective(

@@ -1,13 +1,9 @@
 //! Calls against a state in memory.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use corten_base::Secret;
 use corten_fleet_link::AddressPlan;
 use corten_fleet_resources::secrets::{CertificateAuthority, MachineRotation};
 use corten_pki::{AuthorityKind, PrivateKey, RequestTemplate, Subject, Usage};
 use corten_resource::testing::resource;
-use serde_json::json;
 
 use super::*;
 use crate::senders::tests::{from, machine, state};
@@ -19,16 +15,30 @@ fn authority(seed: u64) -> Authority {
     Authority::generate(AuthorityKind::Talos, now, &Rng::seeded(seed)).unwrap()
 }
 
-/// What trustd reads of a bundle with this authority.
-pub(super) fn bundle(authority: &Authority) -> Bundle {
-    Bundle::parse(&json(authority)).unwrap()
+/// An authority as a bundle has it.
+pub(super) fn pair(authority: &Authority) -> Pair {
+    let (crt, key) = (authority.certificate().to_pem(), authority.key().to_pem());
+    Pair { crt: crt.into_bytes(), key: Secret::new(key.reveal().clone().into_bytes()) }
 }
 
-/// A bundle as the store has it.
+/// A bundle as the store has it. Nothing of it is used but the token and the authority of the API of machines.
 fn json(authority: &Authority) -> Vec<u8> {
-    let (crt, key) = (authority.certificate().to_pem(), authority.key().to_pem());
-    let pair = json!({ "Crt": STANDARD.encode(crt), "Key": STANDARD.encode(key.reveal()) });
-    json!({ "TrustdInfo": { "Token": "abc.def" }, "Certs": { "OS": pair } }).to_string().into_bytes()
+    let pair = pair(authority);
+    let secret = || Secret::new("unused".to_owned());
+    let bundle = SecretsBundle {
+        cluster_id: "id".to_owned(),
+        cluster_secret: secret(),
+        bootstrap_token: secret(),
+        secretbox_secret: secret(),
+        aescbc_secret: Secret::default(),
+        trustd_token: Secret::new("abc.def".to_owned()),
+        etcd: pair.clone(),
+        kubernetes: pair.clone(),
+        aggregator: pair.clone(),
+        service_account_key: pair.key.clone(),
+        talos: pair,
+    };
+    bundle.to_json().reveal().clone()
 }
 
 /// A service over a state with one machine in the cluster `prod`.
@@ -109,8 +119,20 @@ async fn a_machine_in_a_rotation_is_served_with_its_own_secrets() {
 }
 
 #[test]
-fn a_bundle_keeps_its_key_to_itself() {
-    let text = format!("{:?}", bundle(&authority(1)));
+fn a_member_keeps_its_secrets_to_itself() {
+    let (service, _) = service(&authority(1));
+    let member = service.0.member(ADDRESS.parse().unwrap()).unwrap();
+    let text = format!("{member:?}");
     assert!(text.contains("REDACTED") && !text.contains("abc.def"));
-    assert_eq!(bundle(&authority(1)).token, Secret::new("abc.def".to_owned()));
+    assert_eq!((member.token.reveal().as_str(), member.authority), ("abc.def", pair(&authority(1))));
+}
+
+#[test]
+fn a_member_of_a_cluster_with_broken_secrets_is_told_no_more_than_that() {
+    let (service, state) = service(&authority(1));
+    let broken = ClusterSecrets { data: b"{\"hunter2".to_vec(), ..ClusterSecrets::default() };
+    state.put("", "prod", broken).unwrap();
+    let text = chain(&service.0.member(ADDRESS.parse().unwrap()).unwrap_err());
+    assert!(text.starts_with("failed to read the secrets of cluster prod: "), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use corten_base::{Clock, Rng};
+use corten_config::view::Pair;
 use corten_pki::{Authority, Identity, LeafRequest, PkiError, Subject};
 use parking_lot::Mutex;
 use rustls::ServerConfig;
@@ -18,8 +19,6 @@ use rustls::crypto::aws_lc_rs;
 use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
-
-use crate::bundle::Bundle;
 
 /// How long a certificate is valid (fleet.md 1.9).
 const LIFETIME: Duration = Duration::from_secs(5 * 60);
@@ -55,33 +54,33 @@ impl Configs {
         Self { server, kept: Mutex::default() }
     }
 
-    /// What a machine with these secrets is served with.
+    /// What a machine with this authority is served with.
     pub fn of(
         &self,
         cluster: &str,
-        bundle: &Bundle,
+        authority: &Pair,
         clock: &Clock,
         rng: &Rng,
     ) -> Result<Arc<ServerConfig>, TlsError> {
         let now = clock.now();
-        if let Some((made, config)) = self.kept.lock().get(&bundle.certificate)
+        if let Some((made, config)) = self.kept.lock().get(&authority.crt)
             && is_young(*made, now)
         {
             return Ok(Arc::clone(config));
         }
         let failed = |error| TlsError::Issue(cluster.to_owned(), error);
-        let identity = self.issue(bundle, now, rng).map_err(failed)?;
+        let identity = self.issue(authority, now, rng).map_err(failed)?;
         let config = config(&identity, clock).map_err(|error| TlsError::Setup(cluster.to_owned(), error))?;
         let mut kept = self.kept.lock();
         kept.retain(|_, (made, _)| is_young(*made, now));
         if kept.len() < KEPT_MAX {
-            kept.insert(bundle.certificate.clone(), (now, Arc::clone(&config)));
+            kept.insert(authority.crt.clone(), (now, Arc::clone(&config)));
         }
         Ok(config)
     }
 
-    fn issue(&self, bundle: &Bundle, now: SystemTime, rng: &Rng) -> Result<Identity, PkiError> {
-        let authority = Authority::from_pem(&bundle.certificate, bundle.key.reveal())?;
+    fn issue(&self, authority: &Pair, now: SystemTime, rng: &Rng) -> Result<Identity, PkiError> {
+        let authority = Authority::from_pem(&authority.crt, authority.key.reveal())?;
         let request = LeafRequest::server(Subject::common_name(COMMON_NAME), LIFETIME);
         let request = request.with_names([COMMON_NAME.to_owned()], [IpAddr::V6(self.server)]);
         authority.issue(&request, now, rng)
@@ -120,7 +119,7 @@ mod tests {
     use corten_pki::{AuthorityKind, Certificate};
 
     use super::*;
-    use crate::trustd::tests::bundle;
+    use crate::trustd::tests::pair;
 
     #[test]
     fn a_certificate_is_of_the_cluster_names_the_manager_and_serves_half_of_its_life() {
@@ -128,15 +127,15 @@ mod tests {
         let server: Ipv6Addr = "fdae:41e4:649b:9303::1".parse().unwrap();
         let configs = Configs::new(server);
         let authority = Authority::generate(AuthorityKind::Talos, clock.now(), &rng).unwrap();
-        let bundle = bundle(&authority);
-        let first = configs.of("prod", &bundle, &clock, &rng).unwrap();
+        let pair = pair(&authority);
+        let first = configs.of("prod", &pair, &clock, &rng).unwrap();
         clock.advance(Duration::from_secs(149));
-        assert!(Arc::ptr_eq(&first, &configs.of("prod", &bundle, &clock, &rng).unwrap()));
+        assert!(Arc::ptr_eq(&first, &configs.of("prod", &pair, &clock, &rng).unwrap()));
         clock.advance(Duration::from_secs(1));
-        assert!(!Arc::ptr_eq(&first, &configs.of("prod", &bundle, &clock, &rng).unwrap()));
+        assert!(!Arc::ptr_eq(&first, &configs.of("prod", &pair, &clock, &rng).unwrap()));
         assert_eq!(configs.kept.lock().len(), 1);
 
-        let issued: Certificate = configs.issue(&bundle, clock.now(), &rng).unwrap().certificate;
+        let issued: Certificate = configs.issue(&pair, clock.now(), &rng).unwrap().certificate;
         issued.verify_issued_by(authority.certificate()).unwrap();
         assert_eq!(issued.ip_addresses(), [IpAddr::V6(server)]);
         assert_eq!(issued.subject(), Subject::common_name("omni"));

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use corten_config::Problem;
 use corten_config::node::{Node, Position};
+use corten_config::{Problem, Problems, read};
 use semver::Version;
 
 use super::Checker;
@@ -73,29 +73,31 @@ impl Checker<'_> {
 }
 
 /// Objects of Kubernetes: mappings, at least one.
-fn objects(documents: &[Node]) -> Result<(), Problem> {
+fn objects(text: &str) -> Result<(), Problems> {
+    let documents = read::documents(text)?;
     if documents.is_empty() {
         let message = "there is no object; give one, or remove this";
-        return Err(Problem::at(Position::default(), message.to_owned()));
+        return Err(Problem::at(Position::default(), message.to_owned()).into());
     }
     match documents.iter().find(|document| document.as_map().is_none()) {
         Some(other) => {
             let message = format!("an object of Kubernetes is a mapping, this is a {}", other.describe());
-            Err(Problem::at(other.at, message))
+            Err(Problem::at(other.at, message).into())
         }
         None => Ok(()),
     }
 }
 
 /// A job of Kubernetes, exactly one.
-fn job(documents: &[Node]) -> Result<(), Problem> {
+fn job(text: &str) -> Result<(), Problems> {
+    let documents = read::documents(text)?;
     let is = |node: &Node, key: &str, value: &str| node.get(key).and_then(Node::as_text) == Some(value);
-    match documents {
+    match documents.as_slice() {
         [job] if is(job, "kind", "Job") && is(job, "apiVersion", "batch/v1") => Ok(()),
         _ => {
             let at = documents.first().map(|document| document.at).unwrap_or_default();
             let message = "a check is exactly one document with `apiVersion: batch/v1` and `kind: Job`";
-            Err(Problem::at(at, message.to_owned()))
+            Err(Problem::at(at, message.to_owned()).into())
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Rules of what every scope has: labels, annotations, patches.
 
-use corten_config::Problem;
 use corten_config::node::{Node, Position, Value};
-use corten_config::read;
+use corten_config::{Audience, PatchError, Problem, Problems, read};
 use corten_fleet_resources::labels;
 
 use super::Checker;
@@ -65,29 +64,41 @@ impl Checker<'_> {
         (field, at): (&str, Option<Position>),
         file: Option<&FileText>,
         text: Option<&str>,
-        rule: fn(&[Node]) -> Result<(), Problem>,
+        rule: fn(&str) -> Result<(), Problems>,
     ) {
-        let Some(text) = text else { return };
-        let Err(problem) = read::documents(text).and_then(|documents| rule(&documents)) else { return };
-        match file {
-            Some(file) => {
-                let path = format!("{path}.file");
-                self.refuse_in(file.path.value.clone(), path, problem.at, problem.text());
+        let Some(Err(problems)) = text.map(rule) else { return };
+        for problem in &problems {
+            match file {
+                Some(file) => {
+                    let path = format!("{path}.file");
+                    self.refuse_in(file.path.value.clone(), path, problem.at, problem.text());
+                }
+                None => self.refuse(format!("{path}.{field}"), at.unwrap_or_default(), problem.to_string()),
             }
-            None => self.refuse(format!("{path}.{field}"), at.unwrap_or_default(), problem.to_string()),
         }
     }
 }
 
-/// A change to a configuration: parts of one, or a JSON patch.
-fn change(documents: &[Node]) -> Result<(), Problem> {
-    let is_change = |document: &&Node| document.as_map().is_some_and(|map| !map.is_empty());
+/// A change to a configuration, by everything that Talos reads. What machines of ours do not support is refused when
+/// the configuration of one is made.
+fn change(text: &str) -> Result<(), Problems> {
+    read::documents(text).and_then(|documents| is_change(&documents))?;
+    let patch = corten_config::Patch::parse_for(text.as_bytes(), Audience::Manager);
+    patch.map(drop).map_err(|error| match error {
+        PatchError::Read(problems) => problems,
+        other => Problem::at(Position::default(), other.to_string()).into(),
+    })
+}
+
+/// Whether there are parts of a configuration, or a JSON patch.
+fn is_change(documents: &[Node]) -> Result<(), Problem> {
+    let has_keys = |document: &&Node| document.as_map().is_some_and(|map| !map.is_empty());
     if let [Node { value: Value::List(operations), .. }] = documents
         && !operations.is_empty()
     {
         return Ok(());
     }
-    match documents.iter().find(|document| !is_change(document)) {
+    match documents.iter().find(|document| !has_keys(document)) {
         Some(other) if !other.is_zero() => {
             let found = other.describe();
             let message = format!("a patch is made of mappings, or is one list; this is a {found}");

@@ -148,12 +148,27 @@ fn a_patch_has_one_text_a_name_and_an_id_of_its_own() {
     assert_eq!(patch("{file: patches/a.yaml}, {idOverride: x, inline: {machine: {}}}"), "");
     check(&patch("{name: a}"), "patches[0]: neither file nor inline; give one of them (t.yaml:5:11)");
     check(&patch("{file: patches/a.yaml, inline: {a: b}}"), "patches[0]: file and inline exclude each other");
-    check(&patch("{inline: {a: b}}"), "patches[0].name: missing; an inline patch needs name or idOverride");
+    check(&patch("{inline: {machine: {}}}"), "patches[0].name: missing; an inline patch needs name or id");
     check(&patch("{name: a, inline: {}}"), "patches[0].inline: it changes nothing");
     check(&patch("{name: a, inline: 'a: ['}"), "patches[0].inline: not YAML");
     check(&patch("{name: a, inline: text}"), "a patch is made of mappings, or is one list; this is a string");
-    let same = patch("{idOverride: x, inline: {a: b}}, {idOverride: x, inline: {c: d}}");
+    let same = patch("{idOverride: x, inline: {machine: {}}}, {idOverride: x, inline: {cluster: {}}}");
     check(&same, "patches[1]: the patch in line 5 has the id \"x\" too; give one of them another name");
+}
+
+#[test]
+fn a_patch_changes_what_talos_knows() {
+    let text = format!("{CLUSTER}patches: [{{file: p.yaml}}]\n{}", control_plane());
+    let patch = |patch: &'static str| match load("t.yaml", &text, &Files::new(&[("p.yaml", patch)])) {
+        Ok(_) => String::new(),
+        Err(findings) => findings.to_string(),
+    };
+    assert_eq!(patch("apiVersion: v1alpha1\nkind: VLANConfig\nname: a.5\nvlanID: 5\nparent: a\n"), "");
+    assert_eq!(patch("[{op: add, path: /machine/env/A, value: b}]"), "");
+    let found = patch("machine:\n  netwrk: {}\n  env: {A: [b]}\n");
+    assert!(found.contains("machine.netwrk: unknown key; did you mean \"network\"? (p.yaml:2:3)"), "{found}");
+    assert!(found.contains("patches[0].file: machine.env.A: expected a string"), "{found}");
+    assert!(patch("[{op: paint, path: /machine}]").contains("failed to read the JSON patch"));
 }
 
 #[test]

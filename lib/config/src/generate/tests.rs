@@ -8,7 +8,7 @@ use std::process::Command;
 use corten_base::Clock;
 
 use super::*;
-use crate::{Config, Target, read};
+use crate::{Audience, Config, Target, read};
 
 fn bundle() -> SecretsBundle {
     SecretsBundle::generate(Clock::fixed(1_800_000_000).now(), &Rng::seeded(1)).unwrap()
@@ -33,6 +33,75 @@ fn what_is_generated_is_valid_everywhere() {
         }
     }
     assert!(!format!("{generated:?}").contains("PRIVATE"));
+}
+
+/// The configurations of control planes and of workers in a form, with mirrors and further names.
+fn in_form(contract: Contract, bundle: &SecretsBundle) -> Generated {
+    let mut options = GenerateOptions::new("demo", "https://10.5.0.2:6443");
+    options.contract = contract;
+    options.additional_sans.push("api.example.com".to_owned());
+    options.registry_mirrors.push(("docker.io".to_owned(), "http://mirror:5000".to_owned()));
+    generate(&options, bundle)
+}
+
+#[test]
+fn every_form_up_to_ours_is_valid_for_our_machines() {
+    let bundle = bundle();
+    for minor in 4..=13 {
+        let generated = in_form(Contract::new(1, minor), &bundle);
+        for text in [&generated.controlplane, &generated.worker] {
+            let checked = Config::check(text.reveal().as_bytes(), Target::Metal);
+            let config = checked.unwrap_or_else(|error| panic!("1.{minor}: {error}"));
+            assert_eq!(config.warnings().to_string(), "", "1.{minor}");
+            let mirrors = &config.view().machine.registries.mirrors;
+            assert_eq!(mirrors["docker.io"].endpoints[0].url, "http://mirror:5000");
+        }
+    }
+}
+
+#[test]
+fn since_1_14_a_small_document_and_one_for_each_thing_are_written_for_stock_machines() {
+    let bundle = bundle();
+    let generated = in_form(Contract::new(1, 14), &bundle);
+    let (mut control_plane, mut worker) = (Vec::new(), Vec::new());
+    for (text, kinds) in [(&generated.controlplane, &mut control_plane), (&generated.worker, &mut worker)] {
+        assert!(Config::parse(text.reveal().as_bytes()).is_err(), "our machines do not read it");
+        let config = Config::parse_for(text.reveal().as_bytes(), Audience::Manager)
+            .unwrap_or_else(|error| panic!("{error}"));
+        kinds.extend(config.documents().iter().map(|document| document.id.to_string()));
+        let root = &config.documents()[0].node;
+        for gone in [["machine", "install"], ["machine", "kubelet"], ["cluster", "ca"], ["cluster", "id"]] {
+            assert!(root.at_path(&gone).is_none(), "{gone:?}");
+        }
+        assert!(!config.redacted().contains("PRIVATE KEY"));
+    }
+    let expected = [
+        "v1alpha1",
+        "DiscoveryServiceConfig/default",
+        "DiscoveryIdentityConfig",
+        "UnattendedInstallConfig",
+        "ResolverConfig",
+        "VolumeConfig/EPHEMERAL",
+        "FilesystemTrimConfig",
+        "SecurityProfileConfig",
+        "RegistryMirrorConfig/docker.io",
+        "HostnameConfig",
+        "KubeClusterConfig",
+        "KubeNetworkConfig",
+        "KubeAPIServerCAConfig",
+        "KubeletConfig",
+        "KubeNodeConfig",
+        "KubePrismConfig",
+    ];
+    assert_eq!(worker, expected);
+    assert_eq!((control_plane.len(), &control_plane[..16]), (30, &worker[..]));
+    let mut options = GenerateOptions::new("demo", "https://10.5.0.2:6443");
+    options.contract = Contract::new(1, 14);
+    options.install_disk.clear();
+    options.discovery = false;
+    let text = generate(&options, &bundle).worker;
+    assert!(!text.reveal().contains("UnattendedInstallConfig"));
+    assert!(!text.reveal().contains("DiscoveryServiceConfig"));
 }
 
 #[test]
@@ -125,6 +194,57 @@ fn the_same_secrets_give_what_talosctl_gives() {
                     "{name}/{file}:\n{}",
                     crate::diff::texts(&write::document(expected), &write::document(found))
                 );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_form_is_that_of_talosctl_for_its_release() {
+    let Some(program) = talosctl("every_form_is_that_of_talosctl_for_its_release") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let bundle = bundle();
+    std::fs::write(directory.path().join("secrets.yaml"), bundle.to_yaml().reveal()).unwrap();
+    for minor in 4..=13 {
+        let version = format!("v1.{minor}");
+        let arguments = [
+            "gen",
+            "config",
+            "demo",
+            "https://10.5.0.2:6443",
+            "--with-secrets",
+            "secrets.yaml",
+            "--talos-version",
+            version.as_str(),
+            "--output",
+            version.as_str(),
+            "--additional-sans",
+            "api.example.com",
+            "--install-image",
+            "installer:1",
+            "--kubernetes-version",
+            defaults::KUBERNETES_VERSION,
+            "--registry-mirror",
+            "docker.io=http://mirror:5000",
+            "--with-docs=false",
+            "--with-examples=false",
+        ];
+        run(&program, &arguments, directory.path());
+        let mut options = GenerateOptions::new("demo", "https://10.5.0.2:6443");
+        options.contract = Contract::new(1, minor);
+        options.additional_sans.push("api.example.com".to_owned());
+        "installer:1".clone_into(&mut options.install_image);
+        options.registry_mirrors.push(("docker.io".to_owned(), "http://mirror:5000".to_owned()));
+        let generated = generate(&options, &bundle);
+        for (file, text) in
+            [("controlplane.yaml", &generated.controlplane), ("worker.yaml", &generated.worker)]
+        {
+            let expected = documents_of(&directory.path().join(&version).join(file));
+            let found = read::documents(text.reveal()).unwrap();
+            assert_eq!(found.len(), expected.len(), "{version}/{file}");
+            for (found, expected) in found.iter().zip(&expected) {
+                let diff = crate::diff::texts(&write::document(expected), &write::document(found));
+                assert!(found == expected, "{version}/{file}:\n{diff}");
             }
         }
     }

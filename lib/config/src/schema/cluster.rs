@@ -109,7 +109,8 @@ const ADMISSION: Record = Record {
     fields: &[field("name", Text, "Name.").required(), field("configuration", Object, "Configuration.")],
 };
 
-const RESOURCES: Record = Record {
+/// Resources of a pod.
+pub const RESOURCES: Record = Record {
     doc: "Resources of a pod.",
     fields: &[field("requests", Object, "Requests."), field("limits", Object, "Limits.")],
 };

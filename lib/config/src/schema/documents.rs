@@ -19,6 +19,9 @@ pub const DOCUMENTS: &[DocumentKind] = &[
     DocumentKind { kind: "KernelModuleConfig", record: &KERNEL_MODULE, named: true },
     DocumentKind { kind: "SysctlConfig", record: &SYSCTL, named: false },
     DocumentKind { kind: "SysfsConfig", record: &SYSFS, named: false },
+    DocumentKind { kind: "SideroLinkConfig", record: &SIDEROLINK, named: false },
+    DocumentKind { kind: "EventSinkConfig", record: &EVENT_SINK, named: false },
+    DocumentKind { kind: "KmsgLogConfig", record: &KMSG_LOG, named: true },
 ];
 
 const ROOT: Record = Record {
@@ -146,3 +149,24 @@ const SYSCTL: Record =
     Record { doc: "Kernel parameters below /proc/sys.", fields: &[field("params", TEXT_MAP, "Parameters.")] };
 
 const SYSFS: Record = Record { doc: "Values below /sys.", fields: &[field("params", TEXT_MAP, "Values.")] };
+
+const SIDEROLINK: Record = Record {
+    doc: "Where the machine joins its manager.",
+    fields: &[
+        field("apiUrl", Text, "The join URL, such as https://host:port?jointoken=token.").required(),
+        field("uniqueToken", Text, "What the manager gave the machine to be known by.").secret(),
+    ],
+};
+
+const EVENT_SINK: Record = Record {
+    doc: "Where the machine's events are sent.",
+    fields: &[field("endpoint", Text, "Host and port of the gRPC service.").required()],
+};
+
+const KMSG_LOG: Record = Record {
+    doc: "Where the kernel log is sent.",
+    fields: &[
+        field("name", Text, "Name of the destination.").required(),
+        field("url", Url, "Destination, such as tcp://host:port or udp://host:port.").required(),
+    ],
+};

@@ -98,7 +98,8 @@ const ID_MAPPING: Record = Record {
     ],
 };
 
-const NODE_IP: Record = Record {
+/// Choice of node addresses.
+pub const NODE_IP: Record = Record {
     doc: "Choice of node addresses.",
     fields: &[field("validSubnets", TEXTS, "Networks that addresses must be in; a leading ! excludes.")],
 };
@@ -219,7 +220,8 @@ const DISK_ENCRYPTION: Record = Record {
     ],
 };
 
-const ENCRYPTION: Record = Record {
+/// Encryption of a volume.
+pub const ENCRYPTION: Record = Record {
     doc: "Encryption of a volume.",
     fields: &[
         field("provider", OneOf(&["luks2"]), "Format."),

@@ -4,9 +4,11 @@ use super::Type::{Address, Bool, Cidr, Duration, Integer, Ip, List, OneOf, Text}
 use super::{CIDRS, Field, Merge, Record, TEXTS, Type, U32, field};
 
 /// Largest MTU that Linux takes.
-const MTU: Type = Integer(0, 65_535);
-const U8: Type = Integer(0, 255);
-const U16: Type = Integer(0, 65_535);
+pub const MTU: Type = Integer(0, 65_535);
+/// A byte.
+pub const U8: Type = Integer(0, 255);
+/// Two bytes.
+pub const U16: Type = Integer(0, 65_535);
 
 /// Network settings.
 pub const NETWORK: Record = Record {
@@ -111,7 +113,9 @@ const BRIDGE: Record = Record {
     ],
 };
 
-const STP: Record = Record { doc: "Spanning tree.", fields: &[field("enabled", Bool, "Whether it is on.")] };
+/// Spanning tree.
+pub const STP: Record =
+    Record { doc: "Spanning tree.", fields: &[field("enabled", Bool, "Whether it is on.")] };
 
 const BRIDGE_VLAN: Record = Record {
     doc: "VLANs on a bridge.",
@@ -194,7 +198,8 @@ const KUBESPAN: Record = Record {
     ],
 };
 
-const KUBESPAN_FILTERS: Record = Record {
+/// Which addresses of the mesh are used.
+pub const KUBESPAN_FILTERS: Record = Record {
     doc: "Which addresses are used.",
     fields: &[
         field("endpoints", TEXTS, "Networks of endpoints; a leading ! excludes."),
@@ -202,15 +207,33 @@ const KUBESPAN_FILTERS: Record = Record {
     ],
 };
 
-/// Link fields of a document.
-pub const LINK_FIELDS: &[Field] = &[
-    field("name", Text, "Name of the link.").required(),
-    field("up", Bool, "Whether the link is up."),
-    field("mtu", MTU, "Largest packet."),
-    field("multicast", Bool, "Whether the link takes multicast.").inert(),
-    field("addresses", List(&Type::Record(&LINK_ADDRESS)), "Addresses."),
-    field("routes", List(&Type::Record(&LINK_ROUTE)), "Routes."),
-];
+/// Fields of a document about a link: its own, and those that all links have.
+macro_rules! link_fields {
+    ($($own:expr),* $(,)?) => {
+        &[
+            $($own,)*
+            $crate::schema::field("up", $crate::schema::Type::Bool, "Whether the link is up."),
+            $crate::schema::field("mtu", $crate::schema::network::MTU, "Largest packet."),
+            $crate::schema::field(
+                "multicast",
+                $crate::schema::Type::Bool,
+                "Whether the link takes multicast.",
+            )
+            .inert(),
+            $crate::schema::field("addresses", $crate::schema::network::LINK_ADDRESSES, "Addresses."),
+            $crate::schema::field("routes", $crate::schema::network::LINK_ROUTES, "Routes."),
+        ]
+    };
+}
+pub(super) use link_fields;
+
+/// Addresses of a link.
+pub const LINK_ADDRESSES: Type = List(&Type::Record(&LINK_ADDRESS));
+/// Routes of a link.
+pub const LINK_ROUTES: Type = List(&Type::Record(&LINK_ROUTE));
+
+/// Link fields of a document about a physical link.
+pub const LINK_FIELDS: &[Field] = link_fields![field("name", Text, "Name of the link.").required()];
 
 const LINK_ADDRESS: Record = Record {
     doc: "An address of a link.",
@@ -228,6 +251,6 @@ const LINK_ROUTE: Record = Record {
         field("source", Ip, "Source address."),
         field("metric", U32, "Metric."),
         field("mtu", U32, "Largest packet."),
-        field("table", OneOf(&["default", "main", "local", "unspec"]), "Routing table."),
+        field("table", OneOf(&["default", "main", "local", "unspec"]), "Routing table.").open(),
     ],
 };

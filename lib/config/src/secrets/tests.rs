@@ -16,6 +16,37 @@ fn a_bundle_survives_its_text() {
 }
 
 #[test]
+fn a_bundle_survives_its_json_whatever_the_case_of_its_keys() {
+    let mut bundle = bundle();
+    for aescbc in ["", "YWVz"] {
+        bundle.aescbc_secret = Secret::new(aescbc.to_owned());
+        let json = bundle.to_json();
+        assert_eq!(SecretsBundle::from_json(json.reveal()).unwrap(), bundle);
+        let text = String::from_utf8(json.reveal().clone()).unwrap();
+        assert!(text.contains(r#""Cluster":{"Id":"#) && text.contains(r#""K8sServiceAccount":{"Key":"#));
+        let keys = ["Certs", "OS", "Crt", "TrustdInfo", "BootstrapToken", "K8sAggregator"];
+        let lower = keys.iter().fold(text, |text, key| {
+            text.replace(&format!("\"{key}\""), &format!("\"{}\"", key.to_lowercase()))
+        });
+        assert_eq!(SecretsBundle::from_json(lower.as_bytes()).unwrap(), bundle);
+    }
+}
+
+#[test]
+fn what_is_too_large_or_broken_is_refused_without_telling_secrets() {
+    let large = vec![b' '; SECRETS_BYTES_MAX + 1];
+    assert!(matches!(SecretsBundle::from_json(&large), Err(SecretsError::TooLarge(_))));
+    assert!(matches!(SecretsBundle::parse(&large), Err(SecretsError::TooLarge(_))));
+    let no_token = r#"{"TrustdInfo":{"Token":""},"Certs":{"OS":{"Crt":"hunter2!","Key":""}}}"#;
+    for text in ["", "[]", "{\"cluster\":{\"secret\":\"hunter2\"}}", "{\"hunter2", no_token] {
+        let error = corten_base::chain(&SecretsBundle::from_json(text.as_bytes()).unwrap_err());
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    let error = corten_base::chain(&SecretsBundle::from_json(no_token.as_bytes()).unwrap_err());
+    assert!(error.contains("trustdinfo.token: missing"), "{error}");
+}
+
+#[test]
 fn tokens_have_the_form_of_bootstrap_tokens() {
     for token in [token(&Rng::kernel()), token(&Rng::seeded(7))] {
         let (id, secret) = token.reveal().split_once('.').unwrap();
@@ -51,6 +82,6 @@ fn a_client_has_its_roles_and_the_authority_of_the_bundle() {
 #[test]
 fn any_bytes_are_a_bundle_or_refused() {
     bolero::check!().for_each(|bytes: &[u8]| {
-        let _ = SecretsBundle::parse(bytes);
+        let _ = (SecretsBundle::parse(bytes), SecretsBundle::from_json(bytes));
     });
 }

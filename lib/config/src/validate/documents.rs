@@ -7,6 +7,7 @@ use crate::document::Document;
 use crate::node::Node;
 use crate::problem::Path;
 use crate::schema::ROOT_KIND;
+use crate::values;
 
 pub(super) fn check(documents: &[Document], out: &mut Validation) {
     let root = documents.iter().find(|document| document.id.kind == ROOT_KIND).map(|document| &document.node);
@@ -16,6 +17,9 @@ pub(super) fn check(documents: &[Document], out: &mut Validation) {
             "HostnameConfig" => hostname(&mut rules),
             "LinkConfig" => link(&mut rules),
             "SysctlConfig" | "SysfsConfig" => parameters(&mut rules, &["params"]),
+            "SideroLinkConfig" => join_url(&mut rules),
+            "EventSinkConfig" => event_sink(&mut rules),
+            "KmsgLogConfig" => kernel_log(&mut rules),
             _ => {}
         }
         if let Some(root) = root {
@@ -43,6 +47,31 @@ fn hostname(rules: &mut Rules<'_>) {
 fn link(rules: &mut Rules<'_>) {
     mtu(rules, rules.node(), &Path::ROOT, "addresses");
     routes(rules, rules.node(), &Path::ROOT, "destination");
+}
+
+/// A URL whose scheme may be left out. It is not shown: it holds the join token.
+fn join_url(rules: &mut Rules<'_>) {
+    let Some(text) = rules.text(&["apiUrl"]) else { return };
+    let is_scheme = |scheme: &str| !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric());
+    let has_scheme = text.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme));
+    let url = if has_scheme { text.to_owned() } else { format!("grpc://{text}") };
+    if values::url(&url).is_none() {
+        rules.refuse(&["apiUrl"], "not a join URL such as https://host:port?jointoken=token");
+    }
+}
+
+fn event_sink(rules: &mut Rules<'_>) {
+    let Some(text) = rules.text(&["endpoint"]) else { return };
+    if values::url(&format!("grpc://{text}")).is_none_or(|url| url.port.is_none()) {
+        rules.refuse(&["endpoint"], format!("{text:?} is not a host with a port such as [fd00::1]:8090"));
+    }
+}
+
+fn kernel_log(rules: &mut Rules<'_>) {
+    let Some(url) = rules.text(&["url"]).and_then(values::url) else { return };
+    if !matches!(url.scheme.as_str(), "tcp" | "udp") || url.port.is_none() {
+        rules.refuse(&["url"], "expected tcp://host:port or udp://host:port");
+    }
 }
 
 /// A setting of a document, and where `v1alpha1` has the same one.

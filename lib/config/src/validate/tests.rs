@@ -229,3 +229,24 @@ fn what_has_no_effect_is_a_warning() {
     let warnings = config.warnings().to_string();
     assert_eq!(warnings, "machine.udev: accepted, but has no effect yet (line 6, column 5)");
 }
+
+#[test]
+fn documents_of_the_manager_say_where_it_is_and_never_show_the_token() {
+    let problems = |kind: &str, fields: &str| {
+        let text = format!("apiVersion: v1alpha1\nkind: {kind}\n{fields}");
+        let checked = Config::check(text.as_bytes(), Target::Installed);
+        checked.err().map(|problems| problems.to_string()).unwrap_or_default()
+    };
+    for url in
+        ["https://h:1?jointoken=t", "grpc://[fd00::1]:1/?jointoken=t&grpc_tunnel=y", "h:1?jointoken=a://b"]
+    {
+        assert_eq!(problems("SideroLinkConfig", &format!("apiUrl: {url}\n")), "", "{url}");
+    }
+    let refused = problems("SideroLinkConfig", "apiUrl: https://?jointoken=hunter2\n");
+    assert!(refused.contains("apiUrl: not a join URL") && !refused.contains("hunter2"), "{refused}");
+    assert_eq!(problems("EventSinkConfig", "endpoint: '[fd00::1]:8090'\n"), "");
+    assert!(problems("EventSinkConfig", "endpoint: host\n").contains("is not a host with a port"));
+    assert_eq!(problems("KmsgLogConfig", "name: a\nurl: tcp://[fd00::1]:8092\n"), "");
+    assert!(problems("KmsgLogConfig", "name: a\nurl: http://h:1\n").contains("expected tcp://"));
+    assert!(problems("KmsgLogConfig", "url: tcp://h:1\n").contains("name: missing"));
+}

@@ -20,6 +20,7 @@ const WITHOUT_CHOICE: &[(&str, &str)] = &[
     ("v1alpha1.machine.features.apidCheckExtKeyUsage", "always on"),
     ("v1alpha1.cluster.apiServer.disablePodSecurityPolicy", "Kubernetes has none any more"),
     ("ResolverConfig.nameservers.protocol", "only one is not refused"),
+    ("KmsgLogConfig.name", "it only tells the documents apart"),
 ];
 
 /// A field and the fields that hold it.

@@ -109,6 +109,17 @@ fn the_cluster_is_read_with_its_defaults() {
 }
 
 #[test]
+fn the_manager_is_read_from_its_own_documents() {
+    let view = view(
+        "{apiVersion: v1alpha1, kind: SideroLinkConfig, apiUrl: 'https://h?jointoken=t', uniqueToken: u}\n---\n{apiVersion: v1alpha1, kind: EventSinkConfig, endpoint: 'h:8090'}\n---\n{apiVersion: v1alpha1, kind: KmsgLogConfig, name: a, url: 'tcp://h:8092'}\n---\n{apiVersion: v1alpha1, kind: KmsgLogConfig, name: b, url: 'udp://h:1'}\n",
+    );
+    let management = &view.management;
+    assert_eq!(management.join_url.reveal(), "https://h?jointoken=t");
+    assert_eq!((management.unique_token.reveal().as_str(), management.event_sink.as_str()), ("u", "h:8090"));
+    assert_eq!(management.kernel_logs, ["tcp://h:8092", "udp://h:1"]);
+}
+
+#[test]
 fn arbitrary_bytes_become_a_view_or_problems() {
     bolero::check!().for_each(|bytes: &[u8]| {
         if let Ok(config) = Config::check(bytes, crate::Target::Metal) {

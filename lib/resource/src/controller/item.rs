@@ -53,7 +53,7 @@ pub trait ItemTransform: Declared + Sync + Sized {
     fn concern(resource: &AnyResource) -> Concern;
 
     /// Decides about one item, from what concerns it. Its outputs that are not put again are removed, unless the plan has
-    /// a problem.
+    /// a problem or is unfinished.
     fn plan(&self, item: &str, view: &View<Self>) -> Plan<Self>;
 }
 

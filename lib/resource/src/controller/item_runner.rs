@@ -225,8 +225,9 @@ impl ItemRunner {
                 has_applied = true;
                 continue;
             }
-            let waiting = self.publish(item, &changes, changes.problems.is_empty()).await?;
-            if waiting.is_empty() && changes.problems.is_empty() {
+            let is_over = changes.problems.is_empty() && !changes.is_unfinished;
+            let waiting = self.publish(item, &changes, is_over).await?;
+            if waiting.is_empty() && is_over {
                 self.release(&snapshot)?;
             }
             return Ok((outcome(&changes, &waiting), changes.again_in));

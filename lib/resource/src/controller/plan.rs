@@ -33,6 +33,8 @@ pub struct Changes {
     pub releases: Vec<Pointer>,
     pub missing: Reasons,
     pub problems: Reasons,
+    /// Whether what is missing is the end of work for inputs in teardown, which are held until then.
+    pub is_unfinished: bool,
     pub again_in: Option<Duration>,
 }
 
@@ -150,6 +152,13 @@ impl<C: Declared, Op> Plan<C, Op> {
         self
     }
 
+    /// Work for inputs in teardown goes on when something happens that others do: as [`missing`](Self::missing), but no
+    /// input is let go of and no output removed until then. For controllers over items.
+    pub fn unfinished(&mut self, what: impl Into<String>) -> &mut Self {
+        self.changes.is_unfinished = true;
+        self.missing(what)
+    }
+
     /// Something is wrong; everything that is wrong is published and the controller runs again after a while.
     pub fn problem(&mut self, why: impl Into<String>) -> &mut Self {
         self.changes.problems.push(why.into());
@@ -159,6 +168,12 @@ impl<C: Declared, Op> Plan<C, Op> {
     /// Ends with something that is [missing](Self::missing).
     pub fn waiting(mut self, what: impl Into<String>) -> Self {
         self.missing(what);
+        self
+    }
+
+    /// Ends with something that is [unfinished](Self::unfinished).
+    pub fn holding(mut self, what: impl Into<String>) -> Self {
+        self.unfinished(what);
         self
     }
 

@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
 
 use crate::api::Api;
-use crate::connect::{Connector, Resolver, no_names};
+use crate::connect::{Connector, Dialer, Resolver, host_network, no_names};
 use crate::error::{Error, ServerStatus};
 use crate::resource::ApiResource;
 use crate::tls;
@@ -87,6 +87,18 @@ impl Client {
     /// # Errors
     /// As [`Client::new`].
     pub fn with_resolver(config: &Config, resolver: Resolver) -> Result<Self, Error> {
+        Self::build(config, resolver, host_network())
+    }
+
+    /// A client for a server that is reached by connections of the caller's making, such as through a tunnel.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn with_dialer(config: &Config, dialer: Dialer) -> Result<Self, Error> {
+        Self::build(config, no_names(), dialer)
+    }
+
+    fn build(config: &Config, resolver: Resolver, dialer: Dialer) -> Result<Self, Error> {
         let server = config.server.trim_end_matches('/').to_owned();
         let uri: Uri =
             server.parse().map_err(|error| Error::Config(format!("server `{server}`: {error}")))?;
@@ -105,6 +117,7 @@ impl Client {
         let connector = Connector {
             tls: tls::client_config(&config.ca, &config.auth)?,
             resolver,
+            dialer,
             server_name: config.server_name.clone().filter(|it| !it.is_empty()),
         };
         let http = HttpClient::builder(TokioExecutor::new())

@@ -1,4 +1,4 @@
-//! Dialing: name to addresses by the caller's function, TCP, TLS.
+//! Dialing: name to addresses by the caller's function, TCP by the host or by the caller, TLS.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,6 +25,14 @@ const DIAL: Duration = Duration::from_secs(10);
 /// Turns a host name into addresses.
 pub type Resolver = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
 
+/// Opens a TCP connection to an address, where the host's own network does not lead there.
+pub type Dialer = Arc<dyn Fn(SocketAddr) -> BoxFuture<'static, io::Result<TcpStream>> + Send + Sync>;
+
+/// Connections of the host's own network.
+pub(crate) fn host_network() -> Dialer {
+    Arc::new(|address: SocketAddr| TcpStream::connect(address).boxed())
+}
+
 /// Knows `localhost` and nothing else; addresses need no resolver.
 pub(crate) fn no_names() -> Resolver {
     Arc::new(|name| {
@@ -44,6 +52,7 @@ pub(crate) fn no_names() -> Resolver {
 pub(crate) struct Connector {
     pub(crate) tls: Arc<ClientConfig>,
     pub(crate) resolver: Resolver,
+    pub(crate) dialer: Dialer,
     /// Name that the server's certificate must carry, when it is not the host.
     pub(crate) server_name: Option<String>,
 }
@@ -71,7 +80,7 @@ impl Connector {
     }
 
     async fn dial(&self, address: SocketAddr, name: ServerName<'static>) -> io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(address).await?;
+        let stream = (self.dialer)(address).await?;
         stream.set_nodelay(true)?;
         TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await
     }

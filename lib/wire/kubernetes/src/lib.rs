@@ -8,7 +8,8 @@
 //!
 //! - Every answer has a bound in bytes and in time.
 //! - A watch never ends by itself: it resumes where it was, and lists again when the server has forgotten.
-//! - Names are resolved by a function that the caller gives; alone, only addresses are reached.
+//! - Names are resolved by a function that the caller gives; alone, only addresses are reached. Connections are those of
+//!   the host, or of the caller's making.
 
 mod api;
 mod client;
@@ -25,7 +26,7 @@ mod watch;
 
 pub use api::{Api, List, ListOptions, PatchKind};
 pub use client::{Auth, Client, Config};
-pub use connect::Resolver;
+pub use connect::{Dialer, Resolver};
 pub use error::{Error, ServerStatus};
 pub use kubeconfig::Kubeconfig;
 pub use manifests::{Applied, ApplyOptions, Outcome};

@@ -2,7 +2,7 @@
 //!
 //!     machine with disks:     udevd ─▶ drivers ─▶ kernel ─▶ Disks, DiscoveredVolumes ─▶ SystemDisk ─▶ VolumeStatus ─▶ mounts
 //!     machine of a host:      launcher's folders ─▶ VolumeStatus, VolumeMountStatus
-//!     both:                   META volume ─▶ MetaKeys
+//!     both:                   META volume ─▶ MetaKeys;  a reset ─▶ wipe
 //!
 //! What is in a volume is nobody's business here, except META, which is a volume and a format at once.
 
@@ -20,6 +20,7 @@ mod sysfs;
 mod system_disk;
 mod uevent;
 mod volumes;
+pub mod wipe;
 
 use std::sync::Arc;
 

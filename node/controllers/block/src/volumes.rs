@@ -8,7 +8,7 @@
 //!   was killed, changes nothing about what comes next.
 //! - A partition is formatted only when there is nothing in it or a file system whose making was not finished, and
 //!   that is looked at again right before.
-//! - Nothing is made on a machine without configuration.
+//! - Nothing is made on a machine without a complete configuration: documents about a manager alone take no disk.
 //! - What is mounted stays mounted until the last request for it is torn down.
 
 pub mod layout;
@@ -80,7 +80,9 @@ impl Volumes {
     fn wish<'a>(&'a self, view: &'a View<Self>) -> Wish<'a> {
         Wish {
             layouts: self.layouts,
-            is_configured: view.get::<MachineConfig>(MachineConfig::ACTIVE).is_some(),
+            is_configured: view
+                .get::<MachineConfig>(MachineConfig::ACTIVE)
+                .is_some_and(|config| corten_config::is_complete(&config.spec.yaml)),
             is_probed: view
                 .get::<DiscoveredVolumesStatus>(discovery::STATUS)
                 .is_some_and(|status| status.spec.ready),

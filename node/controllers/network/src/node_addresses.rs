@@ -3,7 +3,8 @@
 //! ```text
 //! AddressStatus, LinkStatus, filters, order ──▶ NodeAddress default, current, routed, accumulative (and filtered)
 //! ```
-//! `default` stays for as long as the address exists; `accumulative` never forgets within one boot.
+//! `default` stays for as long as the address exists; `accumulative` never forgets within one boot. The address in the
+//! network of a manager is for the manager alone: it is current, but neither routed nor the default.
 
 use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,6 +14,7 @@ use corten_resources::network::{
     AddressFlags, AddressStatus, LinkStatus, NodeAddress, NodeAddressFilter, NodeAddressSortAlgorithm, Scope,
     SortAlgorithm,
 };
+use corten_resources::siderolink::is_in_network;
 use ipnet::IpNet;
 
 /// Where the host's resolver listens for pods over IPv6.
@@ -72,14 +74,10 @@ fn sorted(mut addresses: Vec<IpNet>, algorithm: SortAlgorithm) -> Vec<IpNet> {
 }
 
 /// The one that was chosen before, while it exists and the order is the same; otherwise the first.
-fn choose_default(
-    before: Option<&NodeAddress>,
-    current: &[IpNet],
-    algorithm: SortAlgorithm,
-) -> Option<IpNet> {
+fn choose_default(before: Option<&NodeAddress>, routed: &[IpNet], algorithm: SortAlgorithm) -> Option<IpNet> {
     let kept = before.filter(|before| before.sort_algorithm == algorithm);
-    let kept = kept.and_then(|before| before.addresses.first()).filter(|address| current.contains(address));
-    kept.or(current.first()).copied()
+    let kept = kept.and_then(|before| before.addresses.first()).filter(|address| routed.contains(address));
+    kept.or(routed.first()).copied()
 }
 
 impl Transform for NodeAddresses {
@@ -93,8 +91,10 @@ impl Transform for NodeAddresses {
         let rows = view.list::<AddressStatus>();
         let usable = rows.iter().filter(|row| names_the_machine(&row.spec) && is_up(&row.spec.link_name));
         let current = sorted(usable.map(|row| row.spec.address).collect(), sort_algorithm);
+        let routed = current.iter().copied().filter(|address| !is_in_network(address.addr()));
+        let routed: Vec<IpNet> = routed.collect();
         let before = |id: &str| view.get::<NodeAddress>(id).map(|row| &row.spec);
-        let default = choose_default(before(NodeAddress::DEFAULT), &current, sort_algorithm);
+        let default = choose_default(before(NodeAddress::DEFAULT), &routed, sort_algorithm);
         let known = before(NodeAddress::ACCUMULATIVE).map(|row| row.addresses.clone()).unwrap_or_default();
         let mut accumulative = sorted(known.into_iter().chain(current.clone()).collect(), sort_algorithm);
         accumulative.truncate(REMEMBERED_MAX);
@@ -106,7 +106,7 @@ impl Transform for NodeAddresses {
         }
         let lists = [
             (NodeAddress::CURRENT, &current),
-            (NodeAddress::ROUTED, &current),
+            (NodeAddress::ROUTED, &routed),
             (NodeAddress::ACCUMULATIVE, &accumulative),
         ];
         for (id, addresses) in lists {
@@ -176,6 +176,22 @@ mod tests {
             list(&plan, "accumulative"),
             ["10.5.0.2/24", "10.5.0.9/24", "10.7.0.1/24", "10.244.0.1/24"]
         );
+    }
+
+    #[test]
+    fn the_address_in_the_network_of_a_manager_is_current_and_nothing_else() {
+        let (manager, lan) = ("fdae:41e4:649b:9303::2/64", "fd12::7/64");
+        let link = |address_of_link: &str| [up("siderolink"), address("siderolink", address_of_link)];
+        let alone = NodeAddresses.plan(&View::of(link(manager), UNIX_EPOCH));
+        assert_eq!(list(&alone, NodeAddress::CURRENT), [manager]);
+        assert!(list(&alone, NodeAddress::ROUTED).is_empty());
+        assert!(list(&alone, NodeAddress::DEFAULT).is_empty());
+        let both = link(manager).into_iter().chain([up("eth0"), address("eth0", lan)]);
+        let both = NodeAddresses.plan(&View::of(both, UNIX_EPOCH));
+        assert_eq!(list(&both, NodeAddress::CURRENT), [lan, manager]);
+        assert_eq!(list(&both, NodeAddress::ACCUMULATIVE), [lan, manager], "certificates name it");
+        assert_eq!(list(&both, NodeAddress::ROUTED), [lan]);
+        assert_eq!(list(&both, NodeAddress::DEFAULT), [lan]);
     }
 
     #[test]

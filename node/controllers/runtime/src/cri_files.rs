@@ -74,15 +74,17 @@ impl Driver for CriFiles {
     }
 
     fn plan(&self, view: &View<Self>, observed: &Files) -> Plan<Self, Change> {
-        let configured = view.get::<MachineConfig>(MachineConfig::ACTIVE);
-        let registries = match configured.map(|config| corten_config::load_cached(&config.spec.yaml)) {
-            Some(Ok(config)) => config.view().machine.registries.clone(),
-            Some(Err(error)) => return Plan::new().failed(corten_base::chain(&error)),
-            None => Registries::default(),
-        };
+        let config = view.get::<MachineConfig>(MachineConfig::ACTIVE);
+        let (registries, is_complete) =
+            match config.map(|config| corten_config::load_cached(&config.spec.yaml)) {
+                // Documents about registries count in maintenance too.
+                Some(Ok(config)) => (config.view().machine.registries.clone(), config.is_complete()),
+                Some(Err(error)) => return Plan::new().failed(corten_base::chain(&error)),
+                None => (Registries::default(), false),
+            };
         let hosts = hosts::files(Path::new(HOSTS), &registries);
         let mut instances = vec![(SYSTEM_FILES, config::render(&system()))];
-        if configured.is_some() {
+        if is_complete {
             instances.push((CRI_FILES, config::render(&kubernetes(self.restrict_oom_score))));
         }
         let mut plan = Plan::new();

@@ -1,6 +1,9 @@
 //! What is known about the machine from the start and does not change.
 //!
 //!     kernel, image ──▶ Version, BootId, KernelCmdline, PlatformMetadata, SecurityState, SbomItems
+//!
+//! A machine of a host has the arguments that its launcher gave it in the place of a kernel's; without any the host's
+//! are shown.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,6 +26,7 @@ const STUB_INFO: &str = "/sys/firmware/efi/efivars/StubInfo-4a67b082-0a4c-41cf-b
 /// Publishes facts.
 pub struct SystemFacts {
     platform: Platform,
+    arguments: Option<String>,
 }
 
 controller!(SystemFacts, "runtime.Facts",
@@ -33,9 +37,9 @@ outputs: [
 ]);
 
 impl SystemFacts {
-    /// For this platform.
-    pub const fn new(platform: Platform) -> Self {
-        Self { platform }
+    /// For this platform, with the arguments of the launcher.
+    pub const fn new(platform: Platform, arguments: Option<String>) -> Self {
+        Self { platform, arguments }
     }
 }
 
@@ -52,18 +56,18 @@ impl Driver for SystemFacts {
     type Op = Never;
 
     async fn observe(&mut self, _: &View<Self>) -> anyhow::Result<Facts> {
-        let cmdline = fs::read_to_string("/proc/cmdline")?.trim().to_owned();
+        let kernel = fs::read_to_string("/proc/cmdline")?.trim().to_owned();
         let security = SecurityState {
             secure_boot: fs::read(SECURE_BOOT).is_ok_and(|bytes| bytes.last() == Some(&1)),
             selinux_state: selinux(),
             booted_with_uki: Path::new(STUB_INFO).exists(),
-            module_signature_enforced: cmdline.split(' ').any(|word| word == "module.sig_enforce=1"),
+            module_signature_enforced: kernel.split(' ').any(|word| word == "module.sig_enforce=1"),
             ..SecurityState::default()
         };
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
         Ok(Facts {
             boot_id,
-            cmdline,
+            cmdline: self.arguments.clone().unwrap_or(kernel),
             security,
             sbom: fs::read(SBOM).map(|text| sbom(&text)).unwrap_or_default(),
         })

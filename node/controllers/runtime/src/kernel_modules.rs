@@ -1,23 +1,27 @@
 //! Kernel modules.
 //!
 //!     what every node needs, MachineConfig (kernel.modules) ──▶ KernelModuleSpec
+//!     SiderolinkConfig ──▶ what the link to a manager needs ──▶ KernelModuleSpec
 
 use corten_resource::{Plan, Transform, View, controller};
 use corten_resources::config::MachineConfig;
 use corten_resources::runtime::KernelModuleSpec;
+use corten_resources::siderolink::SiderolinkConfig;
 
 /// Reads the modules that the configuration names.
 pub struct KernelModulesFromConfig;
 
 controller!(KernelModulesFromConfig, "runtime.KernelModuleConfig",
-    inputs: [weak MachineConfig],
+    inputs: [weak MachineConfig, weak SiderolinkConfig],
     outputs: [exclusive KernelModuleSpec]);
 
 impl Transform for KernelModulesFromConfig {
     fn plan(&self, view: &View<Self>) -> Plan<Self> {
         let mut plan = Plan::new();
-        for name in ALWAYS {
-            plan.put(name, KernelModuleSpec { name: name.to_owned(), parameters: Vec::new() });
+        let is_managed = view.get::<SiderolinkConfig>(SiderolinkConfig::ID).is_some();
+        let of_link = LINK.iter().filter(|_| is_managed);
+        for name in ALWAYS.iter().chain(of_link) {
+            plan.put(*name, KernelModuleSpec { name: (*name).to_owned(), parameters: Vec::new() });
         }
         let Some(config) = view.get::<MachineConfig>(MachineConfig::ACTIVE) else { return plan };
         match corten_config::load_cached(&config.spec.yaml) {
@@ -49,3 +53,27 @@ const ALWAYS: [&str; 12] = [
     "nft_reject_ipv6",
     "nft_fib_ipv4",
 ];
+
+/// What the link to a manager is made of: the kernel's WireGuard, or a tunnel in user space where it has none or the
+/// manager wants gRPC. A kernel may lack either.
+pub const LINK: [&str; 2] = ["wireguard", "tun"];
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use corten_resource::testing::resource;
+
+    use super::*;
+
+    #[test]
+    fn only_a_machine_with_a_manager_loads_what_the_link_needs() {
+        let loads = |plan: Plan<KernelModulesFromConfig>| {
+            LINK.map(|name| plan.output::<KernelModuleSpec>(name).is_some())
+        };
+        let view = View::of([], UNIX_EPOCH);
+        assert_eq!(loads(KernelModulesFromConfig.plan(&view)), [false, false]);
+        let view = View::of([resource(SiderolinkConfig::ID, SiderolinkConfig::default())], UNIX_EPOCH);
+        assert_eq!(loads(KernelModulesFromConfig.plan(&view)), [true, true]);
+    }
+}

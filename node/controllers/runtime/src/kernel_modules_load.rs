@@ -3,6 +3,7 @@
 //!     KernelModuleSpec ──▶ kernel ──▶ KernelModuleStatus
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use corten_resource::{Driver, Plan, View, controller};
 use corten_resources::runtime::{KernelModuleSpec, KernelModuleStatus};
 use corten_sys::Kernel;
 use corten_sys::modules::{ModuleIndex, load};
+
+use crate::kernel_modules::LINK;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -66,7 +69,15 @@ impl Driver for KernelModulesLoad {
                 ModuleIndex::read(&Path::new("/lib/modules").join(corten_sys::sysctl::kernel_release()))?;
             load(&Kernel, &index, &op.name, &parameters).map(drop)
         };
-        blocking(DEADLINE, work).await?.with_context(|| format!("cannot load the kernel module {name}"))?;
+        match blocking(DEADLINE, work).await? {
+            Err(error) if error.kind() == ErrorKind::NotFound && LINK.contains(&name.as_str()) => {
+                tracing::info!(
+                    module = name,
+                    "the kernel has no such module; the link to the manager does without"
+                );
+            }
+            loaded => loaded.with_context(|| format!("cannot load the kernel module {name}"))?,
+        }
         self.done.push(name);
         Ok(())
     }

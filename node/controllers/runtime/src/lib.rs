@@ -4,6 +4,7 @@
 //!                   ─▶ kernel parameters ─▶ /proc/sys, /sys ─▶ KernelParamStatus
 //!                   ─▶ kernel modules ─▶ kernel
 //!                   ─▶ registries ─▶ files below /etc/cri
+//!                   ─▶ how apid listens, with SiderolinkConfig
 //!     capabilities  ─▶ ServiceSpecs of apid, trustd, dataplane, cri, udevd
 //!     everything    ─▶ MachineStatus
 //!
@@ -40,8 +41,9 @@ pub struct Machine {
     pub restrict_oom_score: bool,
 }
 
-/// Registers the controllers of this domain.
-pub fn register(runtime: &mut Runtime, machine: Machine) {
+/// Registers the controllers of this domain. `arguments` are those that the launcher of a machine of a host gave it in
+/// the place of a kernel's.
+pub fn register(runtime: &mut Runtime, machine: Machine, arguments: Option<String>) {
     runtime.register_transform(machine_type::MachineTypeFromConfig);
     runtime.register_transform(machine_status::MachineReadiness);
     runtime.register_transform(api_service::ApiServiceMode);
@@ -49,8 +51,8 @@ pub fn register(runtime: &mut Runtime, machine: Machine) {
     runtime.register_transform(kernel_params::KernelParams::new(machine.capabilities));
     runtime.register(kernel_params_apply::KernelParamsApply::new(corten_sys::Kernel));
     runtime.register(cri_files::CriFiles::new(machine.restrict_oom_score));
-    runtime.register(facts::SystemFacts::new(machine.platform));
-    runtime.register(system_information::SmbiosTables);
+    runtime.register(facts::SystemFacts::new(machine.platform, arguments));
+    runtime.register(system_information::SmbiosTables { own_firmware: machine.capabilities.power });
     runtime.register(image_cache::ImageCacheVolume::new(machine.capabilities.disks));
     if machine.capabilities.modules {
         runtime.register_transform(kernel_modules::KernelModulesFromConfig);

@@ -18,12 +18,15 @@ impl Transform for MachineTypeFromConfig {
         let Some(config) = view.get::<MachineConfig>(MachineConfig::ACTIVE) else {
             return Plan::new().waiting("a machine configuration");
         };
-        let role = corten_config::load_cached(&config.spec.yaml).map(|config| config.view().machine.kind);
-        let role = match role {
-            Ok(Kind::ControlPlane) => Role::ControlPlane,
-            Ok(Kind::Worker) => Role::Worker,
-            Ok(Kind::Unknown) => Role::Unknown,
+        let config = match corten_config::load_cached(&config.spec.yaml) {
+            Ok(config) if config.is_complete() => config,
+            Ok(_) => return Plan::new().waiting("a complete machine configuration"),
             Err(error) => return Plan::new().failed(corten_base::chain(&error)),
+        };
+        let role = match config.view().machine.kind {
+            Kind::ControlPlane => Role::ControlPlane,
+            Kind::Worker => Role::Worker,
+            Kind::Unknown => Role::Unknown,
         };
         let mut plan = Plan::new();
         plan.put(MachineType::ID, MachineType { role });

@@ -9,12 +9,13 @@ use corten_resource::{Plan, Transform, View, controller};
 use corten_resources::config::{MachineConfig, MachineType};
 use corten_resources::files::EtcFileStatus;
 use corten_resources::network::NetworkStatus;
+use corten_resources::runtime::ApiServiceConfig;
 use corten_resources::service::{
     HealthCheck, HealthProbe, OnDemand, ProcessRun, Restart, Runner, ServiceSpec, UseProbe,
 };
 
-use crate::Machine;
 use crate::cri_files::{CRI_FILES, SYSTEM_FILES};
+use crate::{Machine, api_service};
 
 /// How long the system's containerd stays after its last use: from a pull to what the image was pulled for, and what
 /// is in memory costs little for so long.
@@ -26,7 +27,9 @@ pub struct SystemServices {
 }
 
 controller!(SystemServices, "runtime.SystemServices",
-    inputs: [weak MachineConfig, weak MachineType, weak EtcFileStatus, weak NetworkStatus],
+    inputs: [
+        weak MachineConfig, weak MachineType, weak EtcFileStatus, weak NetworkStatus, weak ApiServiceConfig
+    ],
     outputs: [shared ServiceSpec]);
 
 impl SystemServices {
@@ -39,11 +42,12 @@ impl SystemServices {
 impl Transform for SystemServices {
     fn plan(&self, view: &View<Self>) -> Plan<Self> {
         let mut plan = Plan::new();
-        plan.put("apid", apid()).put("dataplane", dataplane()).put("containerd", containerd(view));
+        plan.put("apid", apid(view)).put("dataplane", dataplane()).put("containerd", containerd(view));
         if self.machine.capabilities.udev {
             plan.put("udevd", udevd());
         }
-        if view.get::<MachineConfig>(MachineConfig::ACTIVE).is_none() {
+        let config = view.get::<MachineConfig>(MachineConfig::ACTIVE);
+        if !config.is_some_and(|config| corten_config::is_complete(&config.spec.yaml)) {
             return plan;
         }
         plan.put("cri", cri(view));
@@ -90,9 +94,13 @@ fn check(probe: HealthProbe, target: &str, period_seconds: u64) -> HealthCheck {
     }
 }
 
-fn apid() -> ServiceSpec {
+/// apid, asked where it listens: by loopback when it listens on all addresses.
+fn apid(view: &View<SystemServices>) -> ServiceSpec {
     let run = unprivileged("apid", paths::APID_UID, "/system/apid");
-    process(run, check(HealthProbe::Tcp, "127.0.0.1:50000", 30))
+    let config = view.get::<ApiServiceConfig>(api_service::ID);
+    let listens = config.map(|config| config.spec.listen_address.as_str());
+    let target = listens.filter(|address| !address.starts_with(':')).unwrap_or("127.0.0.1:50000");
+    process(run, check(HealthProbe::Tcp, target, 30))
 }
 
 fn trustd(view: &View<SystemServices>) -> ServiceSpec {
@@ -190,6 +198,10 @@ mod tests {
         SystemServices::new(machine).plan(&View::of(resources.to_vec(), SystemTime::UNIX_EPOCH))
     }
 
+    fn configuration(yaml: &str) -> AnyResource {
+        resource(MachineConfig::ACTIVE, MachineConfig { yaml: yaml.as_bytes().to_vec() })
+    }
+
     fn service(plan: &Plan<SystemServices>, id: &str) -> ServiceSpec {
         plan.output::<ServiceSpec>(id).cloned().expect("a specification")
     }
@@ -209,13 +221,31 @@ mod tests {
 
     #[test]
     fn the_two_containerds_share_no_socket_file_or_group() {
-        let config = resource(MachineConfig::ACTIVE, MachineConfig::default());
-        let plan = planned(&[config]);
+        let plan = planned(&[configuration("version: v1alpha1\n")]);
         let (system, cri) = (service(&plan, "containerd"), service(&plan, "cri"));
         assert!(cri.on_demand.is_none());
         assert_ne!(system.process.args[2], cri.process.args[2]);
         assert_ne!(system.process.args[4], cri.process.args[4]);
         assert_eq!(system.process.cgroup, "/system/runtime");
         assert_eq!(cri.process.cgroup, "/podruntime/runtime");
+    }
+
+    #[test]
+    fn kubernetes_waits_for_a_complete_configuration() {
+        let partial = "{apiVersion: v1alpha1, kind: EventSinkConfig, endpoint: 'h:1'}";
+        assert!(planned(&[configuration(partial)]).output::<ServiceSpec>("cri").is_none());
+        assert!(planned(&[configuration("version: v1alpha1\n")]).output::<ServiceSpec>("cri").is_some());
+    }
+
+    #[test]
+    fn apid_is_asked_where_it_listens() {
+        let target = |listen_address: &str| {
+            let config =
+                ApiServiceConfig { listen_address: listen_address.into(), ..ApiServiceConfig::default() };
+            service(&planned(&[resource(api_service::ID, config)]), "apid").health.target
+        };
+        assert_eq!(target(":50000"), "127.0.0.1:50000");
+        assert_eq!(target("[fdae::2]:50000"), "[fdae::2]:50000");
+        assert_eq!(service(&planned(&[]), "apid").health.target, "127.0.0.1:50000");
     }
 }

@@ -32,6 +32,7 @@ use tonic::{Code, Status};
 use super::Parts;
 use super::kubernetes::{OWNER, need_control_plane};
 use super::stream::{self, Reply, data};
+use crate::services::Services;
 
 /// Longer than the service manager's patience with a service that does not end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(90);
@@ -202,32 +203,46 @@ pub async fn snapshot(parts: &Parts) -> Result<Reply<Data>, Status> {
 /// A call that failed half-way may be repeated; what is done already is not done again.
 pub async fn leave(parts: &Parts) -> Result<EtcdLeaveCluster, Status> {
     need_control_plane(parts, "etcd leave")?;
-    let id = own_id(parts).await?;
-    match cluster(&parts.state)?.remove_member(id).await {
+    depart(&parts.state, &parts.services).await?;
+    Ok(EtcdLeaveCluster::default())
+}
+
+/// Leaves the others behind, as [`leave`] does. A machine without a member has left, and the last member leaves nobody.
+pub async fn leave_others(state: &State, services: &Services) -> Result<(), Status> {
+    let has_member = state.get::<etcd::EtcdMember>(etcd::EtcdMember::ID).is_some();
+    if !has_member || state.get::<etcd::EtcdDeparture>(etcd::EtcdDeparture::ID).is_some() {
+        return Ok(());
+    }
+    let members = cluster(state)?.members().await.map_err(|error| refused(&error))?;
+    if members.len() > 1 { depart(state, services).await } else { Ok(()) }
+}
+
+async fn depart(state: &State, services: &Services) -> Result<(), Status> {
+    let id = own_id(state).await?;
+    match cluster(state)?.remove_member(id).await {
         Err(error) if !error.is_not_found() => return Err(refused(&error)),
         _ => {}
     }
     // Without this, the machine would join again at once, or the founder of the cluster found another one.
-    let departed = parts.state.put(OWNER, etcd::EtcdDeparture::ID, etcd::EtcdDeparture {});
+    let departed = state.put(OWNER, etcd::EtcdDeparture::ID, etcd::EtcdDeparture {});
     departed.map_err(|error| Status::internal(chain(&error)))?;
-    let withdrawn = parts.state.remove::<BootstrapIntent>(OWNER, BootstrapIntent::ID);
+    let withdrawn = state.remove::<BootstrapIntent>(OWNER, BootstrapIntent::ID);
     withdrawn.map_err(|error| Status::internal(chain(&error)))?;
-    let stopped = tokio::time::timeout(STOP_TIMEOUT, parts.services.stop(SERVICE)).await;
+    let stopped = tokio::time::timeout(STOP_TIMEOUT, services.stop(SERVICE)).await;
     stopped.map_err(|_| Status::deadline_exceeded("etcd left its cluster, but its service does not end"))?;
     let deleted = blocking(DELETE_TIMEOUT, || empty(Path::new(DATA_FOLDER))).await;
     deleted
         .map_err(|error| Status::internal(chain(&error)))?
-        .map_err(|error| Status::internal(format!("cannot empty {DATA_FOLDER}: {error}")))?;
-    Ok(EtcdLeaveCluster::default())
+        .map_err(|error| Status::internal(format!("cannot empty {DATA_FOLDER}: {error}")))
 }
 
 /// Id of this machine's member, also when it has stopped already.
-async fn own_id(parts: &Parts) -> Result<u64, Status> {
-    let known = parts.state.get::<etcd::EtcdMember>(etcd::EtcdMember::ID);
+async fn own_id(state: &State) -> Result<u64, Status> {
+    let known = state.get::<etcd::EtcdMember>(etcd::EtcdMember::ID);
     let known = known.and_then(|member| u64::from_str_radix(&member.member_id, 16).ok());
     match known {
         Some(id) => Ok(id),
-        None => Ok(local(&parts.state)?.status().await.map_err(|error| refused(&error))?.member),
+        None => Ok(local(state)?.status().await.map_err(|error| refused(&error))?.member),
     }
 }
 

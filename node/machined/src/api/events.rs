@@ -8,7 +8,7 @@ use super::stream::Sender;
 use crate::events::{Event, Events, Tail};
 
 /// Prefix of event types; clients drop events with another one without a word.
-const TYPE_PREFIX: &str = "talos/runtime/";
+pub const TYPE_PREFIX: &str = "talos/runtime/";
 
 /// Where the request wants to begin.
 ///

@@ -9,8 +9,8 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use super::stream::{self, Reply, Work};
 use super::unimplemented::not_yet;
 use super::{
-    Parts, dmesg, etcd, events, files, images, kubernetes, one, power, recover, services, storage, system,
-    workloads,
+    Parts, dmesg, etcd, events, files, images, kubernetes, one, power, recover, reset, services, storage,
+    system, workloads,
 };
 
 /// The service over the machine's parts.
@@ -171,8 +171,8 @@ impl MachineService for Machine {
         Err(not_yet("machine.MachineService/Rollback"))
     }
 
-    async fn reset(&self, _: Request<ResetRequest>) -> Result<Response<ResetResponse>, Status> {
-        Err(not_yet("machine.MachineService/Reset"))
+    async fn reset(&self, request: Request<ResetRequest>) -> Result<Response<ResetResponse>, Status> {
+        reset::reset(&self.0, request.get_ref()).await.map(one)
     }
 
     async fn service_list(&self, _: Request<()>) -> Result<Response<ServiceListResponse>, Status> {

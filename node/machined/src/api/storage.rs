@@ -107,6 +107,7 @@ fn to_status(error: &MetaError) -> Status {
     match error {
         MetaError::Full { .. } => Status::resource_exhausted(error.to_string()),
         MetaError::NoSuchKey(_) => Status::not_found(error.to_string()),
+        MetaError::NoVolume => Status::unavailable(error.to_string()),
         _ => Status::internal(corten_base::chain(error)),
     }
 }

@@ -8,7 +8,6 @@ use corten_api::machine::{
     Mounts, NetworkDeviceStats, PlatformInfo, Process, SystemStat, Version, VersionInfo,
 };
 use corten_base::{Arch, version as base_version};
-use corten_resources::config::MachineConfig;
 use corten_sys::mount::Mounts as _;
 use tonic::Status;
 
@@ -50,7 +49,7 @@ pub fn version(parts: &Parts) -> Version {
     };
     let platform =
         PlatformInfo { name: parts.platform.name().to_owned(), mode: parts.platform.mode().to_owned() };
-    let rbac = parts.state.get::<MachineConfig>(MachineConfig::ACTIVE).is_some();
+    let rbac = parts.configuration.is_complete();
     Version {
         version: Some(info),
         platform: Some(platform),

@@ -85,6 +85,7 @@ mod tests {
             include_str!("images.rs"),
             include_str!("kubernetes.rs"),
             include_str!("machine.rs"),
+            include_str!("reset.rs"),
             include_str!("storage.rs"),
             include_str!("unimplemented.rs"),
         ];

@@ -3,7 +3,8 @@
 //!     talos.config.early ─▶ the platform's (URL, volume) ─▶ talos.config.inline ─▶ nothing: maintenance
 //!
 //! A source that fails is logged with its cause and the next one is asked: a machine that cannot reach its source
-//! must still be reachable itself. Everything that is read is bounded.
+//! must still be reachable itself. So is the next one when what was found is not complete. Everything that is read is
+//! bounded.
 
 mod arguments;
 mod url;
@@ -33,22 +34,29 @@ const CONTAINER_USERDATA: &str = "/system/state/userdata.yaml";
 /// Largest configuration, unpacked.
 const CONFIG_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Asks every source that this machine has; nothing when none of them has a configuration.
-pub async fn find(machine: Capabilities, state: &State, rng: &Rng) -> Option<Found> {
+/// Asks the sources of this machine until one has a complete configuration; gives what each of them has, in order.
+pub async fn find(machine: Capabilities, state: &State, rng: &Rng) -> Vec<Found> {
     if !machine.disks {
-        return fs::read(CONTAINER_USERDATA).ok().map(|bytes| Found { source: "launcher", bytes });
+        let userdata = fs::read(CONTAINER_USERDATA).ok();
+        return userdata.map(|bytes| Found { source: "launcher", bytes }).into_iter().collect();
     }
     let cmdline = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let arguments = Arguments(&cmdline);
     let early = "kernel argument talos.config.early";
-    if let Some(found) = taken(early, arguments.packed("talos.config.early")) {
-        return Some(found);
+    let mut found: Vec<Found> = taken(early, arguments.packed("talos.config.early")).into_iter().collect();
+    if !is_complete(&found) {
+        let (name, given) = platform(arguments, state, rng).await;
+        found.extend(taken(name, given));
     }
-    let (name, found) = platform(arguments, state, rng).await;
-    if let Some(found) = taken(name, found) {
-        return Some(found);
+    if !is_complete(&found) {
+        found.extend(taken("kernel argument talos.config.inline", arguments.packed("talos.config.inline")));
     }
-    taken("kernel argument talos.config.inline", arguments.packed("talos.config.inline"))
+    found
+}
+
+/// Whether the search is over.
+fn is_complete(found: &[Found]) -> bool {
+    found.last().is_some_and(|last| corten_config::is_complete(&last.bytes))
 }
 
 /// What the platform has, with the name of its source.
@@ -123,6 +131,15 @@ mod tests {
         assert!(taken("test", Err(anyhow::anyhow!("unreachable"))).is_none());
         assert!(taken("test", Ok(None)).is_none());
         assert_eq!(taken("test", Ok(Some(b"a: b".to_vec()))).expect("found").bytes, b"a: b");
+    }
+
+    #[test]
+    fn the_search_ends_with_a_complete_configuration_and_not_before() {
+        let found = |text: &str| Found { source: "test", bytes: text.as_bytes().to_vec() };
+        let partial = "{apiVersion: v1alpha1, kind: EventSinkConfig, endpoint: 'h:1'}";
+        assert!(!is_complete(&[]));
+        assert!(!is_complete(&[found(partial)]));
+        assert!(is_complete(&[found(partial), found("version: v1alpha1\n")]));
     }
 
     #[test]

@@ -16,9 +16,16 @@ pub enum Sequence {
     Reboot,
     /// Down.
     Shutdown,
+    /// Down, with volumes wiped, and up again.
+    Reset,
+    /// Down, with volumes wiped.
+    ResetAndShutdown,
 }
 
 impl Sequence {
+    const ALL: [Self; 6] =
+        [Self::Initialize, Self::Boot, Self::Reboot, Self::Shutdown, Self::Reset, Self::ResetAndShutdown];
+
     /// Name in events.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -27,20 +34,34 @@ impl Sequence {
             Self::Boot => "boot",
             Self::Reboot => "reboot",
             Self::Shutdown => "shutdown",
+            Self::Reset | Self::ResetAndShutdown => "reset",
         }
     }
 
-    /// The sequence with this name.
+    /// Key in the journal, by which each is told from all others.
     #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Initialize, Self::Boot, Self::Reboot, Self::Shutdown].into_iter().find(|s| s.name() == name)
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::ResetAndShutdown => "resetAndShutdown",
+            other => other.name(),
+        }
+    }
+
+    /// The sequence with this key.
+    #[must_use]
+    pub fn from_key(key: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|sequence| sequence.key() == key)
     }
 
     /// Whether `next` may take over while this one runs.
     #[must_use]
     pub const fn gives_way_to(self, next: Self) -> bool {
         match self {
-            Self::Initialize | Self::Boot | Self::Reboot => matches!(next, Self::Reboot),
+            // A machine in maintenance is initializing.
+            Self::Initialize | Self::Boot => {
+                matches!(next, Self::Reboot | Self::Reset | Self::ResetAndShutdown)
+            }
+            Self::Reboot | Self::Reset | Self::ResetAndShutdown => matches!(next, Self::Reboot),
             Self::Shutdown => false,
         }
     }
@@ -73,6 +94,8 @@ pub enum Task {
     StartAllServices,
     /// Pods are stopped.
     StopAllPods,
+    /// The machine is no member of etcd any more.
+    LeaveEtcd,
     /// No service may start any more.
     DenyNewServices,
     /// Services that use EPHEMERAL are stopped.
@@ -83,6 +106,8 @@ pub enum Task {
     UnmountSystem,
     /// Everything is stopped.
     StopAllServices,
+    /// Volumes hold nothing any more.
+    WipeVolumes,
     /// init restarts the machine.
     Reboot,
     /// init switches the machine off.
@@ -106,11 +131,13 @@ impl Task {
             Self::WriteUserFiles => "writeUserFiles",
             Self::StartAllServices => "startAllServices",
             Self::StopAllPods => "stopAllPods",
+            Self::LeaveEtcd => "leaveEtcd",
             Self::DenyNewServices => "denyNewServices",
             Self::StopServicesForUpgrade => "stopServicesForUpgrade",
             Self::UnmountPodMounts => "unmountPodMounts",
             Self::UnmountSystem => "unmountSystem",
             Self::StopAllServices => "stopAllServices",
+            Self::WipeVolumes => "resetSystemDiskPartitions",
             Self::Reboot => "reboot",
             Self::Shutdown => "shutdown",
         }
@@ -143,8 +170,10 @@ pub fn phases(sequence: Sequence, haste: Haste, machine: Capabilities) -> Vec<Ph
         Sequence::Initialize => initialize(machine),
         Sequence::Boot => boot(machine),
         Sequence::Reboot if haste == Haste::Forced => vec![phase("reboot", &[Task::Reboot])],
-        Sequence::Reboot => going_down(phase("reboot", &[Task::Reboot])),
-        Sequence::Shutdown => going_down(phase("shutdown", &[Task::Shutdown])),
+        Sequence::Reboot => going_down([], [phase("reboot", &[Task::Reboot])]),
+        Sequence::Shutdown => going_down([], [phase("shutdown", &[Task::Shutdown])]),
+        Sequence::Reset => resetting(phase("reboot", &[Task::Reboot])),
+        Sequence::ResetAndShutdown => resetting(phase("shutdown", &[Task::Shutdown])),
     }
 }
 
@@ -174,16 +203,21 @@ fn boot(machine: Capabilities) -> Vec<Phase> {
     phases
 }
 
-fn going_down(last: Phase) -> Vec<Phase> {
+/// Everything in order, with what comes once the pods are gone, and what comes at the end.
+fn going_down<const N: usize, const M: usize>(without_pods: [Phase; N], last: [Phase; M]) -> Vec<Phase> {
     let stop = [
-        phase("cleanup", &[Task::StopAllPods]),
         phase("denyNewServices", &[Task::DenyNewServices]),
         phase("stopServices", &[Task::StopServicesForUpgrade]),
         phase("umount", &[Task::UnmountPodMounts]),
         phase("unmountSystem", &[Task::UnmountSystem]),
         phase("stopEverything", &[Task::StopAllServices]),
     ];
-    stop.into_iter().chain([last]).collect()
+    let cleanup = [phase("cleanup", &[Task::StopAllPods])];
+    cleanup.into_iter().chain(without_pods).chain(stop).chain(last).collect()
+}
+
+fn resetting(last: Phase) -> Vec<Phase> {
+    going_down([phase("leave", &[Task::LeaveEtcd])], [phase("resetSpec", &[Task::WipeVolumes]), last])
 }
 
 fn phase(name: &'static str, tasks: &[Task]) -> Phase {
@@ -221,17 +255,41 @@ mod tests {
 
     #[test]
     fn clients_find_the_task_they_wait_for() {
-        for sequence in [Sequence::Reboot, Sequence::Shutdown] {
+        for sequence in [Sequence::Reboot, Sequence::Shutdown, Sequence::Reset] {
             let phases = phases(sequence, Haste::Orderly, Platform::Metal.capabilities());
             assert!(phases.iter().any(|phase| phase.tasks.contains(&Task::StopAllServices)));
         }
     }
 
     #[test]
-    fn only_a_reboot_takes_over() {
+    fn a_shutdown_takes_over_from_nothing_and_gives_way_to_nothing() {
         assert!(Sequence::Boot.gives_way_to(Sequence::Reboot));
         assert!(!Sequence::Boot.gives_way_to(Sequence::Shutdown));
         assert!(!Sequence::Shutdown.gives_way_to(Sequence::Reboot));
-        assert_eq!(Sequence::from_name("boot"), Some(Sequence::Boot));
+    }
+
+    #[test]
+    fn a_reset_takes_over_from_a_machine_that_comes_up_and_gives_way_to_a_reboot_only() {
+        for reset in [Sequence::Reset, Sequence::ResetAndShutdown] {
+            assert!(Sequence::Initialize.gives_way_to(reset) && Sequence::Boot.gives_way_to(reset));
+            assert!(!Sequence::Reboot.gives_way_to(reset) && !reset.gives_way_to(reset));
+            assert!(reset.gives_way_to(Sequence::Reboot));
+        }
+    }
+
+    #[test]
+    fn a_reset_wipes_when_everything_is_stopped_and_unmounted_and_then_goes_down() {
+        for (sequence, last) in [(Sequence::Reset, "reboot"), (Sequence::ResetAndShutdown, "shutdown")] {
+            let names = names(sequence, Haste::Orderly, Platform::Container);
+            assert_eq!(names[..2], ["cleanup", "leave"]);
+            assert_eq!(names[names.len() - 4..], ["unmountSystem", "stopEverything", "resetSpec", last]);
+        }
+    }
+
+    #[test]
+    fn every_sequence_is_found_again_by_its_key() {
+        for sequence in Sequence::ALL {
+            assert_eq!(Sequence::from_key(sequence.key()), Some(sequence));
+        }
     }
 }

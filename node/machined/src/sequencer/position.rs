@@ -37,7 +37,7 @@ impl Position {
     pub fn load(&self) -> Option<Last> {
         let position = self.0.get::<SequencerPosition>(ID)?;
         Some(Last {
-            sequence: Sequence::from_name(&position.spec.sequence)?,
+            sequence: Sequence::from_key(&position.spec.sequence)?,
             phases_done: usize::try_from(position.spec.phases_done).unwrap_or(0),
             finished: position.spec.finished,
             actor: position.spec.actor.clone(),
@@ -56,7 +56,7 @@ impl Position {
 
     fn write(&self, sequence: Sequence, actor: &str, phases_done: usize, finished: bool) {
         let spec = SequencerPosition {
-            sequence: sequence.name().to_owned(),
+            sequence: sequence.key().to_owned(),
             phases_done: u32::try_from(phases_done).unwrap_or(u32::MAX),
             finished,
             actor: actor.to_owned(),
@@ -78,5 +78,6 @@ const fn stage(sequence: Sequence, finished: bool) -> MachineStage {
         (Sequence::Boot, true) => MachineStage::Running,
         (Sequence::Reboot, _) => MachineStage::Rebooting,
         (Sequence::Shutdown, _) => MachineStage::ShuttingDown,
+        (Sequence::Reset | Sequence::ResetAndShutdown, _) => MachineStage::Resetting,
     }
 }

@@ -6,34 +6,32 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use corten_api::machine::task_event;
 use corten_base::{Capabilities, Rng, blocking, paths};
 use corten_config::view::FileOp;
 use corten_containerd::Client;
 use corten_resource::{Pointer, Spec, State};
-use corten_resources::block::{SystemDisk, VolumeMountRequest, VolumeMountStatus, VolumePhase, VolumeStatus};
-use corten_resources::config::MachineConfig;
+use corten_resources::block::{SystemDisk, VolumeMountRequest, VolumeMountStatus, VolumeStatus};
 use corten_resources::cri::{ImageCacheConfig, ImageCacheState};
-use corten_resources::runtime::{MaintenanceServiceRequest, MetaLoaded};
 use corten_resources::service::{HealthProbe, ServiceSpec};
 use corten_supervisor::PowerAction;
 use corten_sys::mount::{Mounts, Unmount};
 
 use super::plan::{Haste, Task};
-use super::{Execute, image_store, publish_task};
+use super::{Execute, image_store};
 use crate::configuration::Configuration;
-use crate::configuration::sources;
 use crate::events::Events;
 use crate::services::gate::Openness;
 use crate::services::{Record, ServiceState, Services};
 
-const OWNER: &str = "sequencer";
+/// Owner of what the tasks put among the resources.
+pub(super) const OWNER: &str = "sequencer";
 /// Below this Kubernetes is no pleasure; below it the boot goes on with a warning.
 const MEMORY_BYTES_MIN: u64 = 1800 * 1024 * 1024;
 /// Smallest system disk on which images and logs fit.
 const DISK_BYTES_MIN: u64 = 5 * 1024 * 1024 * 1024;
 const EARLY_SERVICE_TIMEOUT: Duration = Duration::from_secs(120);
-const VOLUME_TIMEOUT: Duration = Duration::from_secs(300);
+/// Time for disks to appear, and for a volume to be mounted.
+pub(super) const VOLUME_TIMEOUT: Duration = Duration::from_secs(300);
 const BOOT_TIMEOUT: Duration = Duration::from_secs(70 * 60);
 const POD_STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time until the image cache is mounted or known to be absent.
@@ -57,6 +55,8 @@ pub struct Machine {
     pub init: corten_supervisor::Client,
     /// What the machine allows.
     pub capabilities: Capabilities,
+    /// Randomness.
+    pub rng: Rng,
 }
 
 impl Execute for Machine {
@@ -83,6 +83,7 @@ impl Execute for Machine {
             Task::WriteUserFiles => self.write_user_files(),
             Task::StartAllServices => self.start_all_services().await,
             Task::StopAllPods => self.stop_all_pods().await,
+            Task::LeaveEtcd => self.leave_etcd(actor).await,
             Task::DenyNewServices => {
                 self.services.set_gate(Openness::Going);
                 Ok(())
@@ -92,6 +93,7 @@ impl Execute for Machine {
             Task::UnmountSystem => self.unmount_system().await,
             // apid and machined stay: init ends them, after the client saw this event.
             Task::StopAllServices => Ok(()),
+            Task::WipeVolumes => self.wipe_volumes(actor).await,
             Task::Reboot => Ok(self.init.power(PowerAction::Reboot).await?),
             Task::Shutdown => Ok(self.init.power(PowerAction::PowerOff).await?),
         }
@@ -145,63 +147,7 @@ impl Machine {
         record.state == ServiceState::Running && (probe == HealthProbe::None || record.healthy == Some(true))
     }
 
-    async fn reload_meta(&self) -> anyhow::Result<()> {
-        let loaded =
-            self.state.wait_for::<MetaLoaded>("meta-loaded", |meta| meta.is_some_and(|meta| meta.done));
-        tokio::time::timeout(VOLUME_TIMEOUT, loaded).await.context("META was not found on any disk")?;
-        Ok(())
-    }
-
-    /// Finds the configuration, or waits in maintenance until somebody applies one.
-    async fn load_config(&self, actor: &str) -> anyhow::Result<()> {
-        if self.state_exists().await? {
-            self.mount(VolumeStatus::STATE).await?;
-            if self.configuration.load()? {
-                return Ok(());
-            }
-        }
-        self.request_mount(VolumeStatus::STATE)?;
-        if let Some(found) = sources::find(self.capabilities, &self.state, &Rng::kernel()).await {
-            tracing::info!(source = found.source, "a machine configuration was found");
-            match self.configuration.adopt(&found.bytes).await {
-                Ok(()) => return Ok(()),
-                // Not even accepted: an administrator must be able to apply a better one.
-                Err(error) if self.configuration.active().is_none() => {
-                    tracing::error!(
-                        source = found.source,
-                        "it is not valid: {}",
-                        corten_base::chain(error.as_ref())
-                    );
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        self.state.put(OWNER, "maintenance", MaintenanceServiceRequest {})?;
-        publish_task(&self.events, actor, "runningMaintenance", task_event::Action::Start);
-        self.state.wait_for::<MachineConfig>(MachineConfig::ACTIVE, |config| config.is_some()).await;
-        publish_task(&self.events, actor, "runningMaintenance", task_event::Action::Stop);
-        self.state.remove::<MaintenanceServiceRequest>(OWNER, "maintenance")?;
-        Ok(())
-    }
-
-    /// Whether there is a STATE volume from an earlier boot.
-    async fn state_exists(&self) -> anyhow::Result<bool> {
-        let known = |volume: Option<&VolumeStatus>| {
-            volume.is_some_and(|volume| {
-                !matches!(volume.phase, VolumePhase::Waiting | VolumePhase::Located | VolumePhase::Prepared)
-            })
-        };
-        let volume = self.state.wait_for::<VolumeStatus>(VolumeStatus::STATE, known);
-        let volume =
-            tokio::time::timeout(VOLUME_TIMEOUT, volume).await.context("disks were not probed in time")?;
-        match volume.spec.phase {
-            VolumePhase::Ready | VolumePhase::Provisioned => Ok(true),
-            VolumePhase::Failed => bail!("the STATE volume failed: {}", volume.spec.error_message),
-            _ => Ok(false),
-        }
-    }
-
-    fn request_mount(&self, volume: &str) -> anyhow::Result<()> {
+    pub(super) fn request_mount(&self, volume: &str) -> anyhow::Result<()> {
         let request = VolumeMountRequest {
             volume_id: volume.to_owned(),
             requester: OWNER.to_owned(),
@@ -212,7 +158,7 @@ impl Machine {
         Ok(())
     }
 
-    async fn mount(&self, volume: &str) -> anyhow::Result<()> {
+    pub(super) async fn mount(&self, volume: &str) -> anyhow::Result<()> {
         self.request_mount(volume)?;
         let mounted = self.state.wait_for::<VolumeMountStatus>(volume, |status| status.is_some());
         if tokio::time::timeout(VOLUME_TIMEOUT, mounted).await.is_err() {
@@ -325,7 +271,7 @@ impl Machine {
         Ok(())
     }
 
-    async fn stop_services(&self, ids: &[&str]) -> anyhow::Result<()> {
+    pub(super) async fn stop_services(&self, ids: &[&str]) -> anyhow::Result<()> {
         for id in ids {
             self.services.stop(id).await;
         }

@@ -147,3 +147,13 @@ async fn a_new_machined_on_a_running_machine_waits_for_requests() {
     machine.sequencer.request(Sequence::Reboot, Haste::Forced, "me").await.expect("accepted");
     assert_eq!(machine.tasks.recv().await, Some((Task::Reboot, Haste::Forced)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_in_maintenance_is_reset_to_its_end() {
+    let mut machine = machine(empty(), Some(Task::LoadConfig), None);
+    machine.reaches(Task::LoadConfig).await;
+    machine.sequencer.request(Sequence::ResetAndShutdown, Haste::Orderly, "me").await.expect("taken over");
+    machine.reaches(Task::WipeVolumes).await;
+    assert_eq!(machine.next_task().await, Task::Shutdown);
+    assert_eq!(machine.finished().await, Sequence::ResetAndShutdown);
+}

@@ -26,6 +26,13 @@ impl Checks {
         Self { check, next_at: Instant::now() + first, succeeded: false }
     }
 
+    /// Goes on with what the specification says now, eagerly if that is something else.
+    pub(super) fn follow(&mut self, check: &HealthCheck) {
+        if self.check != *check {
+            *self = Self::new(check.clone());
+        }
+    }
+
     /// Waits for the next check and makes it; never returns for a service without checks. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<(), String> {
         if self.check.probe == HealthProbe::None {
@@ -87,6 +94,24 @@ mod tests {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_service_that_listens_elsewhere_is_asked_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let check = |name: &str| HealthCheck {
+            probe: HealthProbe::Unix,
+            target: folder.path().join(name).to_string_lossy().into_owned(),
+            ..HealthCheck::default()
+        };
+        let _listener = tokio::net::UnixListener::bind(&check("new").target).expect("a listener");
+        let mut checks = Checks::new(check("old"));
+        assert!(checks.next().await.is_err());
+        checks.follow(&check("new"));
+        assert_eq!(checks.next().await, Ok(()));
+        let next_at = checks.next_at;
+        checks.follow(&check("new"));
+        assert_eq!(checks.next_at, next_at, "the same specification changes nothing");
+    }
 
     #[tokio::test]
     async fn a_socket_counts_while_somebody_listens_for_streams_or_for_packets() {

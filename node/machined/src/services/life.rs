@@ -182,6 +182,10 @@ impl Life {
             if let Some(why) = self.unwanted(spec, wish) {
                 return Ended::Unwanted(why);
             }
+            // What is probed may move while the service runs on.
+            if let Some(now) = &self.wishes.borrow().spec {
+                checks.follow(&now.health);
+            }
         }
     }
 

@@ -37,7 +37,7 @@ pub fn arguments(spec: &QemuSpec, variables: &Path) -> Vec<String> {
         let drive = format!("id=cd,file={},format=raw,if=none,media=cdrom,readonly=on", escape(image));
         arguments.pair("-drive", &drive).pair("-device", "ide-cd,drive=cd");
     }
-    arguments.pair("-netdev", &network(spec)).pair("-device", "virtio-net-pci,netdev=net");
+    arguments.pair("-netdev", &network(spec)).pair("-device", &network_card(spec));
     arguments.pair("-device", "virtio-rng-pci");
     arguments.0.extend(spec.extra.iter().cloned());
     arguments.0
@@ -59,15 +59,26 @@ fn firmware(arguments: &mut Arguments, spec: &QemuSpec, variables: &Path) {
     }
 }
 
-/// A network of its own behind QEMU. In a lab, which leads nowhere, it has a way out; elsewhere it is cut off from
-/// everything but the forwarded ports.
+/// A cable to the lab's bridge, for a machine that has an address there. Else a network of its own behind QEMU: in a
+/// lab, which leads nowhere, it has a way out; elsewhere it is cut off from everything but the forwarded ports.
 fn network(spec: &QemuSpec) -> String {
+    if spec.address.is_some() {
+        return format!("tap,id=net,ifname={},script=no,downscript=no", spec.link());
+    }
     let forward = |forward: &crate::Forward| {
         format!(",hostfwd=tcp:127.0.0.1:{}-10.0.2.15:{}", forward.host_port, forward.machine_port)
     };
     let forwards: String = spec.forwards.iter().map(forward).collect();
     let restrict = if spec.lab.is_some() { "off" } else { "on" };
     format!("user,id=net,restrict={restrict}{forwards}")
+}
+
+/// On a bridge no two cards may have the same hardware address: there it follows from the machine's own.
+fn network_card(spec: &QemuSpec) -> String {
+    let card = "virtio-net-pci,netdev=net";
+    let Some(address) = spec.address else { return card.to_owned() };
+    let [a, b, c, d] = address.octets();
+    format!("{card},mac=02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
 /// QEMU's options are separated by commas; one in a value is doubled.

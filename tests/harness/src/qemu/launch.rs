@@ -9,6 +9,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use corten_sys::network::Links;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::command::arguments;
@@ -47,13 +48,12 @@ pub(crate) fn launcher_main(arguments: &[OsString]) -> Result<()> {
 /// Makes what is outside of the machine, runs it, and takes everything away again. The result tells how it ended.
 fn launch(spec: &QemuSpec, status: &mut Status) -> Result<String> {
     let mut ears = Ears::open()?;
-    let Some(lab) = &spec.lab else { return run(spec, &mut ears, status) };
-    // QEMU's ports are the lab's loopback's; the forwarder is started before we move there, because it listens here.
-    let same = |forward: &Forward| Forward { machine_port: forward.host_port, ..*forward };
-    let ports: Vec<Forward> = spec.forwards.iter().map(same).collect();
-    let mut forwarder = forward::start(&lab.namespace(), Ipv4Addr::LOCALHOST, &ports)?;
+    let Some(lab) = &spec.lab else { return run(spec, None, &mut ears, status) };
+    // The forwarder is started before we move into the lab, because it listens here.
+    let (address, ports) = forwarded(spec);
+    let mut forwarder = forward::start(&lab.namespace(), address, &ports)?;
     let membership = Membership::join(lab, &spec.name)?;
-    let result = run(spec, &mut ears, status);
+    let result = run(spec, Some(&membership), &mut ears, status);
     if let Some(forwarder) = &mut forwarder {
         drop(forwarder.stdin.take());
         forwarder.wait().context("cannot wait for the port forwarder")?;
@@ -64,8 +64,22 @@ fn launch(spec: &QemuSpec, status: &mut Status) -> Result<String> {
     Ok(ended)
 }
 
+/// Where in the lab the forwarded ports are: at the machine itself, or at QEMU, on the lab's loopback.
+fn forwarded(spec: &QemuSpec) -> (Ipv4Addr, Vec<Forward>) {
+    let same = |forward: &Forward| Forward { machine_port: forward.host_port, ..*forward };
+    match spec.address {
+        Some(address) => (address, spec.forwards.clone()),
+        None => (Ipv4Addr::LOCALHOST, spec.forwards.iter().map(same).collect()),
+    }
+}
+
 /// Runs QEMU to its end.
-fn run(spec: &QemuSpec, ears: &mut Ears, status: &mut Status) -> Result<String> {
+fn run(
+    spec: &QemuSpec,
+    membership: Option<&Membership>,
+    ears: &mut Ears,
+    status: &mut Status,
+) -> Result<String> {
     let variables = spec.folder.join("variables.fd");
     if let Firmware::Uefi { variables: template, .. } = &spec.firmware
         && !variables.exists()
@@ -81,7 +95,7 @@ fn run(spec: &QemuSpec, ears: &mut Ears, status: &mut Status) -> Result<String> 
         .stdin(Stdio::null())
         .spawn()
         .context("cannot start QEMU")?;
-    let result = wait_for_sockets(spec, &mut child).and_then(|()| {
+    let result = wait_for_sockets(spec, &mut child).and_then(|()| plug_in(spec, membership)).and_then(|()| {
         (status.phase, status.boots, status.pid) = (Phase::Running, 1, Some(child.id()));
         status.write(&spec.folder)?;
         hold(spec, &child, ears)
@@ -100,6 +114,16 @@ fn wait_for_sockets(spec: &QemuSpec, child: &mut Child) -> Result<()> {
     })?;
     anyhow::ensure!(ready, "QEMU ended at once; see launcher.log");
     Ok(())
+}
+
+/// Plugs the machine into the lab's bridge, once QEMU has made its end of the cable.
+fn plug_in(spec: &QemuSpec, membership: Option<&Membership>) -> Result<()> {
+    let Some(membership) = membership.filter(|_| spec.address.is_some()) else { return Ok(()) };
+    let link = spec.link();
+    let mut links = Links::open()?;
+    let is_there = || links.index(&link).is_ok_and(|index| index.is_some()).then_some(());
+    wait_for("QEMU's end of the cable", SOCKETS_MAX, String::new, is_there)?;
+    membership.plug(&link)
 }
 
 /// Returns when QEMU ended or has to be killed.

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use tonic::Code;
 
 use super::*;
+use crate::caller::RATE;
 use crate::testing::{Account, Fleet, HOUR, PROD};
 
 const READ: &str = "/management.ManagementService/Omniconfig";
@@ -54,7 +55,7 @@ impl House {
 }
 
 fn house() -> House {
-    House::new(Rate::default())
+    House::new(RATE)
 }
 
 #[tokio::test]

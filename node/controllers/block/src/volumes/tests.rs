@@ -186,6 +186,7 @@ async fn life(bench: &Bench) {
     drop(runtime);
     adopted(bench, info.dev()).await;
     judged(bench);
+    wiped(bench).await;
 }
 
 /// A new machined finds everything in place and formats nothing; then the requests go.
@@ -207,6 +208,26 @@ async fn adopted(bench: &Bench, device: u64) {
     until(&runtime, "unmounting", |state| state.list::<VolumeMountStatus>().len() == 1).await;
     assert!(!state.join("kept").exists());
     Kernel.unmount(&bench.root.join("var"), corten_sys::mount::Unmount::Plain).expect("unmount");
+}
+
+/// After a reset the machine is as blank as its image, with the partitions where they were.
+async fn wiped(bench: &Bench) {
+    let runtime = bench.runtime();
+    let located = |state: &corten_resource::State| {
+        ["STATE", "EPHEMERAL"].iter().all(|volume| phase(state, volume) == Some(VolumePhase::Ready))
+    };
+    until(&runtime, "the volumes", located).await;
+    for volume in ["EPHEMERAL", "STATE"] {
+        crate::wipe::wipe(runtime.state(), volume).await.expect("wiped");
+    }
+    drop(runtime);
+    let runtime = bench.runtime();
+    until(&runtime, "META", |state| phase(state, "META") == Some(VolumePhase::Ready)).await;
+    for volume in ["STATE", "EPHEMERAL"] {
+        assert_eq!(phase(runtime.state(), volume), Some(VolumePhase::Missing), "{volume}");
+    }
+    let status = runtime.state().get::<VolumeStatus>("STATE").expect("a status").spec;
+    assert!(status.error_message.contains("empty"), "{}", status.error_message);
 }
 
 fn judged(bench: &Bench) {

@@ -1,0 +1,7 @@
+//! The manager as a program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    corten_fleet::main()
+}

@@ -1,0 +1,165 @@
+//! What is served outside of the tunnel: the API, where machines join, Kubernetes, metrics, and this host's programs.
+//!
+//! ```text
+//! Kubernetes proxy ─(makes our own certificate, if one is wanted)─▶ credentials ─▶ Api ─▶ API
+//! services for machines ─▶ a port of their own, or that of the API
+//! ```
+
+use std::sync::Arc;
+
+use corten_fleet_api::audit::Audit;
+use corten_fleet_api::caller::RATE;
+use corten_fleet_api::management::AuditLog;
+use corten_fleet_api::metrics::Metrics;
+use corten_fleet_api::serve::OwnCertificate;
+use corten_fleet_api::virtual_resources::NotComputed;
+use corten_fleet_api::{Api, Parts};
+use corten_fleet_proxy::{ClusterCredentials, JwtKeys, KubernetesProxy, TalosProxy};
+use corten_fleet_settings::Settings;
+use corten_fleet_siderolink::Services;
+use corten_fleet_tunnel::Tunnel;
+use corten_resource::State;
+use tonic::service::Routes;
+
+use crate::doors::{Place, Waiting, own_certificate};
+use crate::failure::Failure;
+use crate::machine_logs::Reader;
+use crate::wire::Base;
+use crate::{endpoints, local};
+
+/// Name of the listener where machines join, when they have one of their own.
+const MACHINE_API: &str = "machineAPI";
+
+/// What leads to what is behind the manager.
+pub struct Behind {
+    /// Calls to machines.
+    pub machines: TalosProxy<Tunnel>,
+    /// Requests to the Kubernetes of clusters.
+    pub kubernetes: KubernetesProxy<Tunnel>,
+    /// Client configurations.
+    pub credentials: ClusterCredentials,
+    /// Keys of the tokens in them.
+    pub keys: JwtKeys,
+}
+
+/// Everything that is spoken with.
+pub struct Outside<'a> {
+    /// What everything is made from.
+    pub base: &'a Base,
+    /// The store.
+    pub state: &'a State,
+    /// Services for machines.
+    pub services: &'a Services,
+    /// Told of every change.
+    pub audit: Arc<dyn Audit>,
+    /// What was written down.
+    pub audit_log: Arc<dyn AuditLog>,
+    /// Logs of machines.
+    pub reader: Reader,
+    /// What is behind the manager.
+    pub behind: Behind,
+}
+
+impl Outside<'_> {
+    /// Binds all listeners.
+    ///
+    /// # Errors
+    /// When an address is taken, or a certificate cannot be used.
+    pub async fn open(self) -> Result<Vec<Waiting>, Failure> {
+        let Self { base, state, services, audit, audit_log, reader, behind } = self;
+        let settings = &base.settings;
+        let own = own_certificate(settings, &base.paths, &base.clock, &base.rng);
+        let Behind { machines, kubernetes, mut credentials, keys } = behind;
+        let mut doors = vec![open_kubernetes(settings, own.as_ref(), kubernetes).await?];
+        if own.is_some() && settings.services.kubernetes_proxy.listener.tls.is_none() {
+            let authority = std::fs::read(base.paths.authority());
+            let failed = |source| Failure::Host { what: "read its own certificate", source };
+            credentials.options.authorities = authority.map_err(failed)?;
+        }
+        let others = match open_machine_api(settings, services).await? {
+            Joining::Own(door) => {
+                doors.push(door);
+                Routes::default()
+            }
+            Joining::Shared(routes) => routes,
+        };
+        let api = Api::new(Parts {
+            state: state.clone(),
+            settings: settings.clone(),
+            clock: base.clock.clone(),
+            rng: base.rng.clone(),
+            rate: RATE,
+            audit,
+            audit_log,
+            logs: Arc::new(reader),
+            clusters: Arc::new(credentials),
+            computed: Arc::new(NotComputed),
+            machines: Some(machines.into_machines()),
+            others,
+        });
+        doors.extend(open_api(settings, own.as_ref(), api.with_page(Arc::new(keys))).await?);
+        if let Some(wanted) = settings.services.local_resource_service {
+            doors.push(Place::local(wanted.port).open(unshown(), local::routes(state)).await?);
+        }
+        Ok(doors)
+    }
+}
+
+/// Where machines join.
+enum Joining {
+    /// At a listener of their own.
+    Own(Waiting),
+    /// Where the API is.
+    Shared(Routes),
+}
+
+async fn open_machine_api(settings: &Settings, services: &Services) -> Result<Joining, Failure> {
+    let (api, listener) = (&settings.services.api.listener, &settings.services.machine_api.listener);
+    let routes = services.machine_api();
+    if listener.endpoint == api.endpoint {
+        return Ok(Joining::Shared(routes));
+    }
+    let what = "the API where machines join";
+    let place = Place::of(MACHINE_API, what, "services.machineAPI.endpoint", listener);
+    place.open(unshown(), routes.prepare()).await.map(Joining::Own)
+}
+
+async fn open_kubernetes(
+    settings: &Settings,
+    own: Option<&OwnCertificate>,
+    proxy: KubernetesProxy<Tunnel>,
+) -> Result<Waiting, Failure> {
+    let listener = &settings.services.kubernetes_proxy.listener;
+    let what = "the Kubernetes of clusters";
+    let place = Place::of("kubernetesProxy", what, "services.kubernetesProxy.endpoint", listener);
+    place.with_own_certificate(own).open(unshown(), proxy).await
+}
+
+/// The API, and the metrics of it.
+async fn open_api(
+    settings: &Settings,
+    own: Option<&OwnCertificate>,
+    api: Api,
+) -> Result<[Waiting; 2], Failure> {
+    let metrics = &settings.services.metrics;
+    let metrics = Place::of("metrics", "the metrics", "services.metrics.endpoint", metrics);
+    let metrics = metrics.open(unshown(), api.metrics_page()).await?;
+    let listener = &settings.services.api.listener;
+    let place = Place::of("api", "the API", "services.api.endpoint", listener).with_own_certificate(own);
+    let counters = Arc::clone(api.metrics());
+    Ok([place.open(counters, api).await?, metrics])
+}
+
+/// Counters that are on no page: those of the page are of the API alone.
+fn unshown() -> Arc<Metrics> {
+    Arc::default()
+}
+
+/// URL under which machines join, with the port that was bound.
+pub fn machine_api_url(settings: &Settings, doors: &[Waiting]) -> String {
+    let advertised = &settings.services.machine_api.advertised_url;
+    match doors.iter().find(|door| door.name == MACHINE_API) {
+        Some(door) => endpoints::with_port(advertised, door.address),
+        None => advertised.clone(),
+    }
+}

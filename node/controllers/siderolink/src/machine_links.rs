@@ -1,0 +1,224 @@
+//! The machine's WireGuard link: of the kernel where it has one, in user space otherwise.
+//!
+//! ```text
+//! UDP   ──▶ kernel's link `siderolink`, or TUN link `siderolink` with the engine
+//! gRPC  ──▶ TUN link `siderolinktun` with the engine
+//! ```
+//! Whether the kernel has WireGuard is found out once, by trying. Its link outlives this program, with its key; one in
+//! user space does not.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use corten_base::{Clock, Secret, blocking};
+use corten_wireguard::PrivateKey;
+use tokio::sync::Mutex;
+
+use crate::kernel::{self, Device, Made, PeerWish};
+use crate::link::{Carrier, KEEPALIVE, LinkSettings, LinkState, Links, UDP_LINK};
+use crate::userspace::UserSpace;
+
+/// Time for calls of the kernel, which may load a module.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Bits of an IPv6 address.
+const ADDRESS_BITS: u8 = 128;
+
+/// What is known about the link.
+#[derive(Default)]
+struct Held {
+    /// What was set last.
+    settings: Option<LinkSettings>,
+    /// The link in user space, if it is there.
+    user: Option<UserSpace>,
+    /// Whether the kernel has WireGuard; nothing before it was tried.
+    kernel_has: Option<bool>,
+}
+
+/// The real link. Clones are the same.
+#[derive(Clone)]
+pub struct MachineLinks {
+    held: Arc<Mutex<Held>>,
+    clock: Clock,
+}
+
+impl MachineLinks {
+    /// Nothing is known yet. The clock is that of the kernel's handshakes.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self { held: Arc::default(), clock }
+    }
+
+    /// The kernel's link as it is.
+    async fn of_kernel(&self, settings: Option<LinkSettings>) -> anyhow::Result<LinkState> {
+        let device = blocking(DEADLINE, || kernel::device(UDP_LINK)).await?;
+        let Some(device) = device.context("cannot read the WireGuard link")? else {
+            return Ok(LinkState::default());
+        };
+        let last = device.peers.iter().filter_map(|peer| peer.last_handshake).max();
+        Ok(LinkState {
+            exists: true,
+            settings: settings.filter(|settings| is_as_set(&device, settings)),
+            key: device.private_key.as_ref().and_then(|key| STANDARD.encode(key.reveal()).parse().ok()),
+            handshake_age: last.map(|at| self.clock.now().duration_since(at).unwrap_or_default()),
+        })
+    }
+}
+
+/// Whether the kernel's link has these keys, this one peer, and lets only the manager through.
+fn is_as_set(device: &Device, settings: &LinkSettings) -> bool {
+    let [peer] = device.peers.as_slice() else { return false };
+    device.public_key == Some(settings.public_key.0)
+        && peer.key == settings.peer.0
+        && peer.allowed == [(settings.server, ADDRESS_BITS)]
+        && u64::from(peer.keepalive_seconds) == KEEPALIVE.as_secs()
+}
+
+impl Held {
+    /// Sets the kernel's link; false when the kernel has none.
+    async fn set_in_kernel(
+        &mut self,
+        key: &PrivateKey,
+        settings: &LinkSettings,
+        endpoint: Option<SocketAddr>,
+    ) -> anyhow::Result<bool> {
+        if self.kernel_has == Some(false) {
+            return Ok(false);
+        }
+        let bytes: [u8; 32] = STANDARD.decode(key.reveal())?.as_slice().try_into()?;
+        let key = Secret::new(bytes);
+        let peer = PeerWish { key: settings.peer.0, address: settings.server, endpoint };
+        let set = move || {
+            let made = kernel::create(UDP_LINK)?;
+            if made == Made::Yes {
+                kernel::configure(UDP_LINK, &key, &peer)?;
+            }
+            Ok::<Made, std::io::Error>(made)
+        };
+        let made = blocking(DEADLINE, set).await?.context("cannot set the WireGuard link")?;
+        if self.kernel_has.is_none() && made == Made::Unsupported {
+            tracing::info!("the kernel has no WireGuard; the link to the manager is carried in user space");
+        }
+        self.kernel_has = Some(made == Made::Yes);
+        Ok(made == Made::Yes)
+    }
+
+    /// Sets the link in user space, which stays when only the place of the manager has changed.
+    async fn set_in_user_space(
+        &mut self,
+        key: &PrivateKey,
+        settings: &LinkSettings,
+        endpoint: Option<SocketAddr>,
+    ) -> anyhow::Result<()> {
+        let usable = |user: &&mut UserSpace| user.fits(settings, endpoint) && !user.is_broken();
+        if let Some(user) = self.user.as_mut().filter(usable) {
+            user.call(endpoint);
+            return Ok(());
+        }
+        self.close_user_space().await;
+        self.user = Some(UserSpace::open(key, settings.clone(), endpoint).await?);
+        Ok(())
+    }
+
+    async fn close_user_space(&mut self) {
+        if let Some(user) = self.user.take() {
+            user.close().await;
+        }
+    }
+}
+
+/// Takes the kernel's link away; a missing one is fine.
+async fn remove_from_kernel() -> anyhow::Result<()> {
+    let remove = || corten_sys::network::Links::open()?.delete(UDP_LINK);
+    Ok(blocking(DEADLINE, remove).await??)
+}
+
+impl Links for MachineLinks {
+    async fn state(&self) -> anyhow::Result<LinkState> {
+        let held = self.held.lock().await;
+        let settings = held.settings.clone();
+        let Some(user) = &held.user else {
+            drop(held);
+            return self.of_kernel(settings).await;
+        };
+        let exists = !user.is_broken();
+        Ok(LinkState {
+            exists,
+            settings: settings.filter(|_| exists),
+            key: None,
+            handshake_age: user.handshake_age(),
+        })
+    }
+
+    async fn set(
+        &self,
+        key: &PrivateKey,
+        settings: &LinkSettings,
+        endpoint: Option<SocketAddr>,
+    ) -> anyhow::Result<()> {
+        let mut held = self.held.lock().await;
+        held.settings = None;
+        let is_udp = settings.carrier == Carrier::Udp;
+        if is_udp && held.set_in_kernel(key, settings, endpoint).await? {
+            held.close_user_space().await;
+        } else {
+            if !is_udp && held.kernel_has != Some(false) {
+                remove_from_kernel().await?;
+            }
+            held.set_in_user_space(key, settings, endpoint).await?;
+        }
+        held.settings = Some(settings.clone());
+        Ok(())
+    }
+
+    async fn remove(&self) -> anyhow::Result<()> {
+        let mut held = self.held.lock().await;
+        held.settings = None;
+        held.close_user_space().await;
+        remove_from_kernel().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use corten_base::Rng;
+
+    use super::*;
+    use crate::kernel::DevicePeer;
+
+    fn settings() -> LinkSettings {
+        LinkSettings {
+            carrier: Carrier::Udp,
+            public_key: PrivateKey::generate(&Rng::seeded(1)).public(),
+            address: "fdae::2/64".parse().expect("a network"),
+            peer: PrivateKey::generate(&Rng::seeded(2)).public(),
+            server: Ipv6Addr::LOCALHOST,
+        }
+    }
+
+    #[test]
+    fn a_link_that_somebody_changed_is_not_as_set() {
+        let settings = settings();
+        let peer = DevicePeer {
+            key: settings.peer.0,
+            last_handshake: None,
+            keepalive_seconds: 25,
+            allowed: vec![(settings.server, ADDRESS_BITS)],
+        };
+        let device = |peers: Vec<DevicePeer>| Device {
+            private_key: None,
+            public_key: Some(settings.public_key.0),
+            peers,
+        };
+        assert!(is_as_set(&device(vec![peer.clone()]), &settings));
+        assert!(!is_as_set(&device(vec![peer.clone(), DevicePeer::default()]), &settings));
+        assert!(!is_as_set(&device(Vec::new()), &settings));
+        let wider = DevicePeer { allowed: vec![(settings.server, 0)], ..peer };
+        assert!(!is_as_set(&device(vec![wider]), &settings));
+    }
+}
