@@ -19,6 +19,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesOrdered;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
+use tokio::task::unconstrained;
 
 pub use reading::Log;
 
@@ -79,7 +80,7 @@ async fn write(audit: Audit, mut queue: mpsc::Receiver<Event>) {
             Some(()) = running.next() => {}
             event = queue.recv(), if running.len() < TOGETHER => {
                 let Some(event) = event else { break };
-                let mut appended = Box::pin(append(audit.clone(), event));
+                let mut appended = Box::pin(unconstrained(append(audit.clone(), event)));
                 // Its place in the log is that of its first step.
                 if futures::poll!(&mut appended).is_pending() {
                     running.push_back(appended);

@@ -267,7 +267,7 @@ async fn what_hinders_a_start_is_told_with_the_way_out() {
 
     let key = folder.path().join("fleet.key");
     let right = std::fs::read(&key).expect("a key");
-    std::fs::write(&key, format!("{}\n", to_base64([7; 32]))).expect("written");
+    std::fs::write(&key, format!("{}\n", to_base64([7_u8; 32]))).expect("written");
     let text = refused(&folder, &[]).await;
     assert!(text.contains("does not open the store"), "{text}");
 

@@ -229,11 +229,14 @@ impl Manager {
         Ok(())
     }
 
-    /// The status of a machine that is connected and has told what it is made of.
+    /// The status of a machine that is connected and has told what it is made of. A container machine has no processors
+    /// of its own to tell of.
     pub fn known(&self, uuid: &str) -> Result<Value> {
         let status = self.connected(uuid)?;
-        let processors = status["spec"]["hardware"]["processors"].as_array().map_or(0, Vec::len);
-        ensure!(processors > 0, "{uuid} has no processor: {}", status["spec"]["hardware"]);
+        let arch = status["spec"]["hardware"]["arch"].as_str().unwrap_or_default();
+        ensure!(!arch.is_empty(), "{uuid} has no architecture: {}", status["spec"]["hardware"]);
+        let addresses = status["spec"]["network"]["addresses"].as_array().map_or(0, Vec::len);
+        ensure!(addresses > 0, "{uuid} has no address: {}", status["spec"]["network"]);
         let version = status["spec"]["talosversion"].as_str().unwrap_or_default();
         ensure!(version.starts_with('v'), "{uuid} has the version `{version}`");
         Ok(status)
