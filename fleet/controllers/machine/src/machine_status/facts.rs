@@ -36,7 +36,7 @@ pub fn facts(observed: &Observed) -> Facts {
         last_error: if observed.is_truncated() { TRUNCATED.to_owned() } else { String::new() },
         platform_metadata: observed.platform.as_deref().cloned(),
         image_labels: observed.image_labels.clone(),
-        schematic: observed.has(Kind::Extension).then(|| self::schematic(observed, schematic)),
+        schematic: observed.is_listed().then(|| self::schematic(observed, schematic)),
         diagnostics: observed.diagnostics.values().cloned().collect(),
         security_state: observed.security.is_some().then_some(SecurityState { secure_boot, booted_with_uki }),
         kernel_cmdline: observed.cmdline.reveal().to_string(),
@@ -182,6 +182,8 @@ mod tests {
         let made = facts(&observed([has(), extension("0", "schematic", "abc", "customization: {}\n")]));
         assert!(!made.status.schematic.expect("known").invalid);
         assert_eq!(made.kernel_args, Some(Vec::new()));
+        let without_type = facts(&observed([Event::Has(Vec::new())]));
+        assert!(without_type.status.schematic.expect("known").invalid, "as machines of ours");
         assert!(facts(&Observed::default()).status.schematic.is_none(), "nothing is known yet");
     }
 

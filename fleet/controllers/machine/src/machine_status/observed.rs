@@ -125,6 +125,12 @@ impl Observed {
         self.has.is_some() && self.awaited.is_empty()
     }
 
+    /// Whether the machine told which types it has.
+    #[must_use]
+    pub const fn is_listed(&self) -> bool {
+        self.has.is_some()
+    }
+
     /// Whether the machine has a type.
     #[must_use]
     pub fn has(&self, kind: Kind) -> bool {
