@@ -193,7 +193,14 @@ const MANAGER: &str = "of the manager";
 /// What errors call the documents by which a machine finds the manager.
 const JOIN: &str = "with the join documents";
 
+/// Platform of machines whose disks are those of a host: nothing is installed there.
+const CONTAINER: &str = "container";
+
+/// The disk to install on; empty where nothing is installed.
 fn install_disk<'a>(inputs: &Inputs<'a>) -> Result<&'a str, GenerationError> {
+    if inputs.image.platform == CONTAINER {
+        return Ok("");
+    }
     if inputs.disk.selection_hash != inputs.disk_wish {
         return Err(GenerationError::StaleDisk);
     }

@@ -286,3 +286,12 @@ fn after_an_error_the_former_documents_stay() {
     assert!(kept.generation_error.contains("500-p"));
     assert!(failed(None, &error).data.is_empty());
 }
+
+#[test]
+fn a_container_machine_needs_no_disk() {
+    let no_disk =
+        MachineInstallDiskStatus { message: "no disk".to_owned(), ..MachineInstallDiskStatus::default() };
+    let image = InstallImage { platform: "container".to_owned(), ..Case::default().image };
+    let (root, _) = root(&Case { disk: no_disk, image, ..Case::default() }.text());
+    assert_eq!(found(&root, "machine.install.disk").unwrap_or_default(), "");
+}
