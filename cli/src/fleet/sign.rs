@@ -14,7 +14,7 @@ use std::time::UNIX_EPOCH;
 
 use corten_base::{Clock, Rng};
 use corten_config::values::to_base64;
-use corten_fleet_auth::signature::{PAYLOAD, SIGNATURE, TIMESTAMP};
+use corten_fleet_auth::signature::{PAYLOAD, SIGNATURE, SIGNED_HEADERS, TIMESTAMP};
 use corten_fleet_auth::{KeyError, ServiceAccountKey};
 use serde_json::json;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
@@ -23,20 +23,6 @@ use tonic::{GrpcMethod, Request, Status};
 
 /// First word of a signature.
 const VERSION: &str = "siderov1";
-/// Headers that are signed when they are sent; the manager refuses a call to which one was added on the way.
-const SIGNED: [&str; 10] = [
-    TIMESTAMP,
-    "nodes",
-    "selectors",
-    "fieldselectors",
-    "runtime",
-    "context",
-    "cluster",
-    "namespace",
-    "uid",
-    "authorization",
-];
-
 /// Signs calls, and says which cluster they are about. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Calls {
@@ -106,7 +92,7 @@ fn signed(metadata: &MetadataMap) -> BTreeMap<&'static str, Vec<String>> {
         let values = metadata.get_all(name).iter().filter_map(|value| value.to_str().ok());
         (name, values.map(str::to_owned).collect::<Vec<_>>())
     };
-    SIGNED.into_iter().map(values).filter(|(_, values)| !values.is_empty()).collect()
+    SIGNED_HEADERS.into_iter().map(values).filter(|(_, values)| !values.is_empty()).collect()
 }
 
 /// What is signed.

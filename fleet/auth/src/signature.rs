@@ -45,7 +45,7 @@ const PAYLOAD_MAX: usize = 64 * 1024;
 const SIGNATURE_MAX: usize = 8 * 1024;
 
 /// Headers that every client signs when it sends them. One that comes and was not signed has been added on the way.
-const SIGNED_HEADERS: [&str; 10] = [
+pub const SIGNED_HEADERS: [&str; 10] = [
     TIMESTAMP,
     "nodes",
     "selectors",

@@ -233,8 +233,12 @@ impl Manager {
     /// of its own to tell of.
     pub fn known(&self, uuid: &str) -> Result<Value> {
         let status = self.connected(uuid)?;
-        let arch = status["spec"]["hardware"]["arch"].as_str().unwrap_or_default();
-        ensure!(!arch.is_empty(), "{uuid} has no architecture: {}", status["spec"]["hardware"]);
+        let hardware = &status["spec"]["hardware"];
+        let arch = hardware["arch"].as_str().unwrap_or_default();
+        ensure!(!arch.is_empty(), "{uuid} has no architecture: {hardware}");
+        let is_container = status["spec"]["platformmetadata"]["platform"] == "container";
+        let processors = hardware["processors"].as_array().map_or(0, Vec::len);
+        ensure!(is_container || processors > 0, "{uuid} has no processor: {hardware}");
         let addresses = status["spec"]["network"]["addresses"].as_array().map_or(0, Vec::len);
         ensure!(addresses > 0, "{uuid} has no address: {}", status["spec"]["network"]);
         let version = status["spec"]["talosversion"].as_str().unwrap_or_default();
