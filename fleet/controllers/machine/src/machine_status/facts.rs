@@ -6,7 +6,6 @@ use corten_fleet_resources::machine::{
 use corten_resources::runtime::FipsState;
 
 use super::extension::{Extension, SchematicText};
-use super::kinds::Kind;
 use super::observed::Observed;
 
 /// What a status says of a machine that tells more than is kept.
