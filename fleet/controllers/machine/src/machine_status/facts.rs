@@ -139,7 +139,7 @@ pub fn remember(status: &mut MachineStatus, last: Option<&MachineStatus>) {
 mod tests {
     use corten_resources::block::{Disk, SystemDisk};
 
-    use super::super::kinds::{ExtensionMetadata, ExtensionStatus, Item};
+    use super::super::kinds::{ExtensionMetadata, ExtensionStatus, Item, Kind};
     use super::super::observed::{Event, fold};
     use super::*;
 
