@@ -71,20 +71,23 @@ struct Boot {
 #[derive(Debug, Parser)]
 #[command(
     after_help = "Budgets (SPECIFICATION.md): 60 ms of Fleet's processor for a join; with 10,000 machines at rest 1 GiB and 0.3 processors.\n\n\
-                  Examples:\n  cargo xtask bench fleet-join --machines 100 --json\n  cargo xtask bench fleet-join --machines 10000 --processes 4 --rest 600"
+                  Examples:\n  cargo xtask bench fleet-join --machines 100 --json\n  cargo xtask bench fleet-join --machines 10000 --rest 600"
 )]
 struct FleetJoin {
     /// How many machines join.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     machines: u32,
-    /// Emulator processes that they are shared out to.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
-    processes: u32,
+    /// Most machines of an emulator process; each takes six of its open files.
+    #[arg(long, default_value_t = 2500, value_parser = clap::value_parser!(u32).range(1..=3000))]
+    per_process: u32,
+    /// Afterwards all become members of clusters, so that they speak mTLS.
+    #[arg(long)]
+    members: bool,
     /// How many machines are switched on in a second.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     per_second: u32,
     /// Seconds for which they are left alone afterwards.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 600)]
     rest: u64,
     /// First of thirty ports of the loopback.
     #[arg(long, default_value_t = 53_600)]
@@ -118,7 +121,10 @@ fn fleet_join(wanted: &FleetJoin) -> Result<()> {
         emulator: build::emulator(Profile::Release, &mut steps)?,
         corten: build::corten(&mut steps)?,
         machines: wanted.machines,
-        processes: wanted.processes,
+        per_process: wanted.per_process,
+        members: wanted.members,
+        variant: fleet_join::Variant::Kernel,
+        settings: Default::default(),
         per_second: wanted.per_second,
         rest: Duration::from_secs(wanted.rest),
         first_port: wanted.port,

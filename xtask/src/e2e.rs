@@ -138,7 +138,7 @@ fn build_missing(wanted: &E2e, chosen: &[(&'static Scenario, Mode)]) -> Result<(
         parts.push("clients/omnictl");
     }
     steps.run("parts that run on the host", || kit::open()?.make(&parts))?;
-    if wanted.client == Driver::Corten {
+    if is_managed || wanted.client == Driver::Corten {
         build::corten(&mut steps)?;
     }
     if is_managed {

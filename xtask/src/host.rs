@@ -5,10 +5,12 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 /// Debian packages for building the kit and our programs.
-pub const BUILD: &[&str] = &["gcc", "libc6-dev", "libseccomp-dev", "ca-certificates", "git"];
+pub const BUILD: &[&str] =
+    &["gcc", "libc6-dev", "libseccomp-dev", "ca-certificates", "curl", "git", "xz-utils"];
 
 /// Debian packages whose programs tests use.
-pub const TEST: &[&str] = &["busybox-static", "dosfstools", "fdisk", "gdisk", "openssl", "xfsprogs"];
+pub const TEST: &[&str] =
+    &["busybox-static", "dosfstools", "fdisk", "gdisk", "genisoimage", "openssl", "xfsprogs", "xorriso"];
 
 /// Programs without which nothing can be built here: the program, and how one gets it.
 const COMMANDS: [(&str, &str); 1] =

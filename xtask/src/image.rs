@@ -7,6 +7,7 @@
 //! vmlinuz, initramfs.cpio, cmdline       for PXE and for QEMU's -kernel
 //! corten.efi         unified kernel image
 //! disk.raw           disk with EFI, META and, unless refused, IMAGECACHE
+//! media.json         what the manager makes installation media from, with hashes; systemd-boot.efi beside it
 //! sbom.spdx.json     bill of materials
 //! ```
 
@@ -23,7 +24,7 @@ use corten_image_builder::images::{self, Programs};
 use corten_image_builder::root::Root;
 use corten_image_builder::sbom::{self, Row};
 use corten_image_builder::squashfs::{self, Effort};
-use corten_image_builder::{Flavour, Parts, Profile, archive, audit, esp, initramfs, oci, root, uki};
+use corten_image_builder::{Flavour, Parts, Profile, archive, audit, esp, initramfs, media, oci, root, uki};
 use corten_image_kit::{Made, Manifest};
 use sha2::{Digest, Sha256};
 
@@ -350,7 +351,8 @@ fn write_disk(wanted: &Image, tools: &Path, boot: &[u8], unified: &[u8], out: &P
         });
     }
     disk::write(&out.join("disk.raw"), &hex::encode(hash), &partitions)?;
-    Ok(fs::remove_file(system)?)
+    fs::remove_file(system)?;
+    media::describe(out, profile, boot, &partitions)
 }
 
 /// Refuses a root that breaks a rule.

@@ -18,6 +18,8 @@ const ON_REQUEST: &[&str] = &[
     "debian/busybox",
     "clients/ctr",
     "clients/omnictl",
+    "clients/siderolink",
+    "debian/wireguard-tools",
 ];
 
 /// Make third-party components that are not in the cache yet.

@@ -38,6 +38,13 @@ pub const LAYERS: &[Layer] = &[
     Layer { name: "qemu", about: "the disk image in QEMU to Ready, by stock clients", run: qemu },
 ];
 
+/// Parts of layers that may be run alone.
+pub const PARTS: &[Layer] = &[Layer {
+    name: "fleet-roles",
+    about: "a part of unit: the manager's methods and types by every role and transport, and secrets",
+    run: fleet_roles,
+}];
+
 /// Components of the kit that tests run, with the programs of each.
 const TOOLS: [(&str, &[&str]); 6] = [
     ("clients/ctr", &["ctr"]),
@@ -52,8 +59,13 @@ const TOOLS: [(&str, &[&str]); 6] = [
 #[derive(Debug, Parser)]
 pub struct Test {
     /// Layers to run instead of all.
-    #[arg(value_parser = LAYERS.iter().map(|layer| PossibleValue::new(layer.name).help(layer.about)).collect::<Vec<_>>())]
+    #[arg(value_parser = names())]
     layers: Vec<String>,
+}
+
+fn names() -> Vec<PossibleValue> {
+    let all = LAYERS.iter().chain(PARTS);
+    all.map(|layer| PossibleValue::new(layer.name).help(layer.about)).collect()
 }
 
 /// Runs the command.
@@ -65,8 +77,9 @@ pub fn run(test: &Test) -> Result<()> {
     host::ensure_packages(&[host::BUILD, host::TEST].concat())?;
     let (mut passed, mut failed) = (0, Vec::new());
     let named = &test.layers;
-    let is_wanted = |layer: &&Layer| named.is_empty() || named.iter().any(|name| name == layer.name);
-    for layer in LAYERS.iter().filter(is_wanted) {
+    let is_named = |layer: &&Layer| named.iter().any(|name| name == layer.name);
+    let layers = LAYERS.iter().filter(|layer| named.is_empty() || is_named(layer));
+    for layer in layers.chain(PARTS.iter().filter(is_named)) {
         eprintln!("== {}: {}", layer.name, layer.about);
         let began = Instant::now();
         match (layer.run)() {
@@ -125,6 +138,10 @@ fn programs() -> Result<PathBuf> {
         }
     }
     Ok(folder)
+}
+
+fn fleet_roles() -> Result<()> {
+    cargo(&["test", "--package", "corten-fleet", "--test", "roles", "--", "--nocapture"])
 }
 
 fn container() -> Result<()> {

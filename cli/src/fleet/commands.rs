@@ -20,6 +20,7 @@ pub mod machine;
 pub mod machine_logs;
 pub mod media;
 pub mod media_download;
+pub mod media_preset;
 pub mod service_account;
 pub mod support;
 pub mod talosconfig;

@@ -2,22 +2,26 @@
 //!
 //! ```text
 //! URL ─▶ Target ─▶ GET, from what is there already ─▶ judge ─┬─ elsewhere ─▶ the next Target
-//!                                                           ├─ whole, rest ─▶ part file ─▶ the file
+//!                                                           ├─ whole, rest ─▶ Part ─▶ hash is right? ─▶ the file
 //!                                                           └─ refused
 //! a connection that breaks ─▶ the same again, after a while
 //! ```
 //!
-//! The part file is named after what is downloaded, so that it is never continued with something else.
+//! A part is named after what is downloaded, and goes on only with what the server calls the same (If-Range).
+
+mod part;
+mod progress;
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use corten_base::{Backoff, Task, spawn};
-use http::header::{AUTHORIZATION, CONTENT_RANGE, HOST, LOCATION, RANGE, USER_AGENT};
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HOST, IF_RANGE, LOCATION, RANGE, USER_AGENT,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
@@ -25,6 +29,8 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::time::{sleep, timeout};
 
+use self::part::Part;
+use self::progress::Progress;
 use super::address::{Address, Security};
 use super::dial::{Dialer, Trust};
 use crate::context::Cx;
@@ -37,8 +43,6 @@ const REDIRECTIONS_MAX: usize = 5;
 const ATTEMPTS_MAX: u32 = 5;
 /// First and longest time between attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
-/// Letters of a key in the name of a part file.
-const KEY_LETTERS: usize = 16;
 
 /// What to ask, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,18 +98,28 @@ enum Answer {
     Refused(StatusCode),
 }
 
-fn judge(status: StatusCode, headers: &HeaderMap, have: u64) -> Answer {
+/// What of the file is there already.
+#[derive(Clone, Debug, Default)]
+struct Have {
+    bytes: u64,
+    /// What the server called that of which it is a part.
+    tag: Option<String>,
+}
+
+fn judge(status: StatusCode, headers: &HeaderMap, have: &Have) -> Answer {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let range = || text(&CONTENT_RANGE)?.strip_prefix("bytes ");
+    // A server that knows nothing of If-Range may tell that it has another one.
+    let is_other = have.tag.as_deref().zip(text(&ETAG)).is_some_and(|(known, told)| known != told);
     match status {
         StatusCode::OK => Answer::Whole,
         StatusCode::PARTIAL_CONTENT => {
             let begin = range().and_then(|range| range.split('-').next()?.parse::<u64>().ok());
-            if begin == Some(have) { Answer::Rest } else { Answer::Other }
+            if begin == Some(have.bytes) && !is_other { Answer::Rest } else { Answer::Other }
         }
         StatusCode::RANGE_NOT_SATISFIABLE => {
             let total = range().and_then(|range| range.strip_prefix("*/")?.parse::<u64>().ok());
-            if total == Some(have) { Answer::Complete } else { Answer::Other }
+            if total == Some(have.bytes) && !is_other { Answer::Complete } else { Answer::Other }
         }
         status if status.is_redirection() => match text(&LOCATION) {
             Some(location) => Answer::Elsewhere(location.to_owned()),
@@ -146,19 +160,19 @@ impl Download<'_> {
     }
 
     async fn with_pauses(&self, cx: &Cx, trust: &Trust, pauses: (Duration, Duration)) -> Result<u64, Cause> {
-        let part = part(self.path, self.key);
-        if self.key.is_empty() && part.exists() {
+        let part = Part::of(self.path, self.key);
+        if self.key.is_empty() && part.tag().is_none() {
             // Nobody knows what it is a part of.
-            std::fs::remove_file(&part)?;
+            part.remove()?;
         }
         let mut backoff = Backoff::new(pauses.0, pauses.1);
         loop {
-            let before = size(&part);
-            match self.attempt(trust, &part).await {
+            let before = part.size();
+            match self.attempt(cx, trust, &part).await {
                 Ok(()) => break,
                 Err(Failed::Final(cause)) => return Err(cause),
                 Err(Failed::Broken(cause)) => {
-                    if size(&part) > before {
+                    if part.size() > before {
                         backoff.reset();
                     }
                     if backoff.attempts() >= ATTEMPTS_MAX {
@@ -169,26 +183,24 @@ impl Download<'_> {
                 }
             }
         }
-        let size = size(&part);
-        std::fs::rename(&part, self.path)?;
-        Ok(size)
+        part.finish(self.path)
     }
 
-    async fn attempt(&self, trust: &Trust, part: &Path) -> Result<(), Failed> {
+    async fn attempt(&self, cx: &Cx, trust: &Trust, part: &Part) -> Result<(), Failed> {
         let mut target = Target::parse(self.url).map_err(Failed::Final)?;
         let host = target.address.host.clone();
-        let mut have = size(part);
+        let mut have = Have { bytes: part.size(), tag: part.tag() };
         for _ in 0..=REDIRECTIONS_MAX {
             let is_origin = target.address.host == host;
-            let exchange = self.ask(trust, &target, have, is_origin).await?;
-            match judge(exchange.response.status(), exchange.response.headers(), have) {
-                Answer::Whole => return exchange.save(part, Begin::Anew).await,
-                Answer::Rest => return exchange.save(part, Begin::AfterWhatIsThere).await,
+            let exchange = self.ask(trust, &target, &have, is_origin).await?;
+            match judge(exchange.response.status(), exchange.response.headers(), &have) {
+                Answer::Whole => return exchange.save(cx, part, Begin::Anew).await,
+                Answer::Rest => return exchange.save(cx, part, Begin::AfterWhatIsThere).await,
                 Answer::Complete => return Ok(()),
                 Answer::Elsewhere(location) => {
                     target = target.redirected(&location).map_err(Failed::Final)?;
                 }
-                Answer::Other => have = 0,
+                Answer::Other => have = Have::default(),
                 Answer::Refused(status) => {
                     let cause = Cause::new(format!("{} answers with {status}", target.authority));
                     return Err(if status.is_server_error() {
@@ -206,7 +218,7 @@ impl Download<'_> {
         &self,
         trust: &Trust,
         target: &Target,
-        have: u64,
+        have: &Have,
         is_origin: bool,
     ) -> Result<Exchange, Failed> {
         let dialer = Dialer::new(&target.address, trust, b"http/1.1").map_err(Failed::Final)?;
@@ -223,13 +235,16 @@ impl Download<'_> {
         }
     }
 
-    fn request(&self, target: &Target, have: u64, is_origin: bool) -> Result<Request<Empty<Bytes>>, Cause> {
+    fn request(&self, target: &Target, have: &Have, is_origin: bool) -> Result<Request<Empty<Bytes>>, Cause> {
         let wrong = |error: http::Error| Cause::new(format!("it cannot be asked for: {error}"));
         let mut request = Request::get(&target.path)
             .header(HOST, &target.authority)
             .header(USER_AGENT, concat!("corten/", env!("CARGO_PKG_VERSION")));
-        if have > 0 {
-            request = request.header(RANGE, format!("bytes={have}-"));
+        if have.bytes > 0 {
+            request = request.header(RANGE, format!("bytes={}-", have.bytes));
+            if let Some(tag) = &have.tag {
+                request = request.header(IF_RANGE, tag);
+            }
         }
         for (name, value) in self.headers.iter().filter(|_| is_origin) {
             let mut value = HeaderValue::try_from(value).map_err(|error| wrong(error.into()))?;
@@ -257,16 +272,20 @@ enum Begin {
 }
 
 impl Exchange {
-    /// Puts what comes into the part file.
-    async fn save(self, part: &Path, begin: Begin) -> Result<(), Failed> {
+    /// Puts what comes into the part.
+    async fn save(self, cx: &Cx, part: &Part, begin: Begin) -> Result<(), Failed> {
         let failed = |error: io::Error| {
-            Failed::Final(Cause::new(format!("cannot write `{}`: {error}", part.display())))
+            Failed::Final(Cause::new(format!("cannot write `{}`: {error}", part.path().display())))
         };
-        let file = match begin {
-            Begin::Anew => File::create(part),
-            Begin::AfterWhatIsThere => OpenOptions::new().append(true).open(part),
+        let headers = self.response.headers();
+        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let (tag, length) = (text(&ETAG), text(&CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok()));
+        let (mut have, file) = match begin {
+            Begin::Anew => (0, part.begin(tag)),
+            Begin::AfterWhatIsThere => (part.size(), part.go_on()),
         };
         let mut file = file.map_err(failed)?;
+        let mut progress = Progress::new(cx, length.map(|length| have + length), have);
         let mut body = self.response.into_body();
         loop {
             let frame = timeout(SILENCE_MAX, body.frame()).await;
@@ -274,21 +293,12 @@ impl Exchange {
             let Some(frame) = frame else { break };
             if let Ok(data) = frame.map_err(broken)?.into_data() {
                 file.write_all(&data).map_err(failed)?;
+                have += data.len() as u64;
+                progress.tell(have);
             }
         }
         file.sync_all().map_err(failed)
     }
-}
-
-/// The file beside another one that holds what was downloaded so far.
-fn part(path: &Path, key: &str) -> PathBuf {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let key: String = key.chars().filter(char::is_ascii_alphanumeric).take(KEY_LETTERS).collect();
-    path.with_file_name(format!(".{name}.{key}.part"))
-}
-
-fn size(path: &Path) -> u64 {
-    path.metadata().map(|metadata| metadata.len()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -307,16 +317,36 @@ mod tests {
 
     #[test]
     fn what_is_there_is_continued_only_where_it_ends() {
-        let partial = |range| judge(StatusCode::PARTIAL_CONTENT, &headers(&[(CONTENT_RANGE, range)]), 4);
-        assert_eq!(partial("bytes 4-9/10"), Answer::Rest);
-        assert_eq!(partial("bytes 0-9/10"), Answer::Other);
-        let beyond = |range| judge(StatusCode::RANGE_NOT_SATISFIABLE, &headers(&[(CONTENT_RANGE, range)]), 4);
+        let have = Have { bytes: 4, tag: Some("\"a\"".to_owned()) };
+        let partial = |range, tag| {
+            judge(StatusCode::PARTIAL_CONTENT, &headers(&[(CONTENT_RANGE, range), (ETAG, tag)]), &have)
+        };
+        assert_eq!(partial("bytes 4-9/10", "\"a\""), Answer::Rest);
+        assert_eq!(partial("bytes 4-9/10", "\"b\""), Answer::Other);
+        assert_eq!(partial("bytes 0-9/10", "\"a\""), Answer::Other);
+        let beyond =
+            |range| judge(StatusCode::RANGE_NOT_SATISFIABLE, &headers(&[(CONTENT_RANGE, range)]), &have);
         assert_eq!((beyond("bytes */4"), beyond("bytes */3")), (Answer::Complete, Answer::Other));
-        assert_eq!(judge(StatusCode::OK, &HeaderMap::new(), 4), Answer::Whole);
-        let found = judge(StatusCode::FOUND, &headers(&[(LOCATION, "/there")]), 0);
+        assert_eq!(judge(StatusCode::OK, &HeaderMap::new(), &have), Answer::Whole);
+        let nothing = Have::default();
+        let found = judge(StatusCode::FOUND, &headers(&[(LOCATION, "/there")]), &nothing);
         assert_eq!(found, Answer::Elsewhere("/there".to_owned()));
-        let missing = judge(StatusCode::NOT_FOUND, &HeaderMap::new(), 0);
+        let missing = judge(StatusCode::NOT_FOUND, &HeaderMap::new(), &nothing);
         assert_eq!(missing, Answer::Refused(StatusCode::NOT_FOUND));
+    }
+
+    #[test]
+    fn any_answer_is_judged_without_panic() {
+        bolero::check!().with_type::<(u16, String, String, u64)>().for_each(|(code, range, tag, bytes)| {
+            let Ok(status) = StatusCode::from_u16(*code) else { return };
+            let mut headers = HeaderMap::new();
+            for (name, text) in [(CONTENT_RANGE, range), (ETAG, tag), (LOCATION, tag)] {
+                if let Ok(value) = HeaderValue::from_str(text) {
+                    headers.insert(name, value);
+                }
+            }
+            let _ = judge(status, &headers, &Have { bytes: *bytes, tag: Some(tag.clone()) });
+        });
     }
 
     #[test]
@@ -335,16 +365,12 @@ mod tests {
         let entries = [("Authorization".to_owned(), "Basic eA==".to_owned())];
         let download = Download { url: "", headers: entries.into(), key: "", path: Path::new("a.iso") };
         let target = Target::parse("http://factory/a").expect("a target");
-        let request = |is_origin| download.request(&target, 7, is_origin).expect("a request");
+        let have = Have { bytes: 7, tag: Some("\"a\"".to_owned()) };
+        let request = |is_origin| download.request(&target, &have, is_origin).expect("a request");
         assert!(request(true).headers().contains_key(AUTHORIZATION));
         assert!(!request(false).headers().contains_key(AUTHORIZATION));
         assert_eq!(request(true).headers().get(RANGE).expect("a range"), "bytes=7-");
-    }
-
-    #[test]
-    fn a_part_is_named_after_what_is_downloaded() {
-        let name = part(Path::new("/tmp/metal.iso"), "ab/cd0123456789abcdef");
-        assert_eq!(name, Path::new("/tmp/.metal.iso.abcd0123456789ab.part"));
+        assert_eq!(request(true).headers().get(IF_RANGE).expect("a condition"), "\"a\"");
     }
 
     /// Answers one connection after the other with these texts; the requests come out.
@@ -372,12 +398,14 @@ mod tests {
             clock: Clock::fixed(0),
             rng: Rng::seeded(1),
         };
-        let answers = [
-            "HTTP/1.1 302 Found\r\nlocation: /b\r\ncontent-length: 0\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123",
-            "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes 4-9/10\r\ncontent-length: 6\r\n\r\n456789",
-        ];
-        let answers = [answers[0], answers[1], answers[0], answers[2]];
+        // The tag is the hash of the ten digits.
+        const TAG: &str = "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882";
+        let elsewhere = "HTTP/1.1 302 Found\r\nlocation: /b\r\ncontent-length: 0\r\n\r\n";
+        let tag = format!("etag: \"{TAG}\"\r\n\r\n");
+        let begin = format!("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n{tag}0123");
+        let rest = "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes 4-9/10\r\ncontent-length: 6\r\n";
+        let rest = format!("{rest}{tag}456789");
+        let answers = [elsewhere, begin.as_str(), elsewhere, rest.as_str()];
         let download = Download { url: &url, headers: BTreeMap::new(), key: "k", path: &path };
         let trust = Trust::Anyone(Clock::fixed(0));
         let (size, requests) =
@@ -386,6 +414,7 @@ mod tests {
         assert_eq!(std::fs::read(&path).expect("the file"), b"0123456789");
         assert!(requests[1].starts_with("get /b ") && !requests[1].contains("range:"), "{requests:?}");
         assert!(requests[3].contains("range: bytes=4-"), "{requests:?}");
+        assert!(requests[3].contains(&format!("if-range: \"{TAG}\"")), "{requests:?}");
         assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 1, "no part is left");
     }
 }

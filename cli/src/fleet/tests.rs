@@ -70,7 +70,12 @@ const LINES: &[&str] = &[
     "l m1",
     "media download iso --arch arm64 --extensions a,b --extra-kernel-args -console --initial-labels k=v --output x",
     "media download iso --pxe --secureboot --talos-version 1.13.8 --use-siderolink-grpc-tunnel",
+    "media download rack --format raw --join-token t1 --use-siderolink-grpc-tunnel=false",
     "media list",
+    "media preset create rack --arch arm64 --overlay rpi_generic --overlay-options a:b --bootloader uefi --secureboot",
+    "media preset delete rack",
+    "media preset list -o json",
+    "media presets ls",
     "im list",
     "serviceaccount create ci -t 24h -r Reader -u=false",
     "serviceaccount destroy ci",
@@ -143,6 +148,7 @@ fn what_makes_no_sense_is_refused() {
         "support -c home --no-encryption --encryption-recipients a",
         "audit-log -f --search x",
         "media download iso --initial-labels x",
+        "media preset create rack --platform aws --overlay rpi_generic",
     ] {
         let words = ["corten", "fleet"].into_iter().chain(line.split(' '));
         assert!(Cli::try_parse_from(words).is_err(), "{line}");

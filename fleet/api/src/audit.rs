@@ -6,19 +6,14 @@
 
 use std::time::SystemTime;
 
-use corten_fleet_resources::access::{self, Gate, Scope};
+use corten_fleet_resources::access::{self, Scope};
 use corten_fleet_resources::labels;
 use corten_resource::{AnyResource, Pointer};
 
 use crate::caller::Caller;
 
-/// Types that only the management API writes and that are written down as well.
-const MANAGED: [&str; 4] = [
-    "Identities.omni.sidero.dev",
-    "JoinTokens.omni.sidero.dev",
-    "PublicKeys.omni.sidero.dev",
-    "Users.omni.sidero.dev",
-];
+/// Types of which changes are not written down: providers say by them again and again that they are there.
+pub const SIGNS_OF_LIFE: [&str; 1] = ["InfraProviderHealthStatuses.omni.sidero.dev"];
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +93,7 @@ pub struct AuditEvent {
 }
 
 impl AuditEvent {
-    /// The event of a change; nothing for types that are not written down, such as signs of life of providers.
+    /// The event of a change; nothing for [`SIGNS_OF_LIFE`].
     ///
     /// At least one of `old` and `new` is given.
     #[must_use]
@@ -110,14 +105,8 @@ impl AuditEvent {
     ) -> Option<Self> {
         let shown = new.as_ref().or(old.as_ref())?;
         let (resource, cluster) = (shown.pointer(), cluster_of(shown));
-        is_audited(&resource.kind).then(|| Self {
-            kind,
-            resource,
-            cluster,
-            actor: Actor::of(caller),
-            old,
-            new,
-        })
+        let is_audited = !SIGNS_OF_LIFE.contains(&resource.kind.as_str());
+        is_audited.then(|| Self { kind, resource, cluster, actor: Actor::of(caller), old, new })
     }
 }
 
@@ -133,14 +122,6 @@ pub struct NoAudit;
 
 impl Audit for NoAudit {
     fn record(&self, _: AuditEvent) {}
-}
-
-/// Whether changes of a type are written down: people make it, or the management API does.
-fn is_audited(kind: &str) -> bool {
-    let is_written = |gate: Gate| gate != Gate::Nobody;
-    let rule = access::rule(kind);
-    MANAGED.contains(&kind)
-        || rule.is_some_and(|rule| [rule.create, rule.update, rule.destroy].into_iter().any(is_written))
 }
 
 fn cluster_of(resource: &AnyResource) -> String {
@@ -174,19 +155,19 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use corten_fleet_resources::cluster::{Cluster, MachineSetNode};
-    use corten_fleet_resources::provider::InfraProviderHealthStatus;
+    use corten_fleet_resources::provider::{ConfigPatchRequest, InfraProviderHealthStatus};
 
     use super::*;
     use crate::testing::any;
 
     #[test]
-    fn what_people_write_is_written_down_with_its_cluster_and_signs_of_life_are_not() {
+    fn every_change_is_written_down_with_its_cluster_and_signs_of_life_are_not() {
         let event = |resource| AuditEvent::of(AuditKind::Create, &Caller::default(), None, Some(resource));
         let cluster = event(any("prod", Cluster::default(), &[])).expect("audited");
         assert_eq!(cluster.cluster, "prod");
         let node = any("m", MachineSetNode {}, &[(labels::CLUSTER, "lab")]);
         assert_eq!(event(node).expect("audited").cluster, "lab");
+        assert!(event(any("p", ConfigPatchRequest::default(), &[])).is_some(), "what providers write, too");
         assert!(event(any("metal", InfraProviderHealthStatus::default(), &[])).is_none());
-        assert!(is_audited("Users.omni.sidero.dev") && !is_audited("Notifications.omni.sidero.dev"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `/healthz` | 200 when the store answers, 500 otherwise |
+//! | `/healthz` | 200 when the store answers and keeps what it is given, 500 with what helps otherwise |
 //! | that of a [`Page`] | what the page says |
 //! | `/api/…` | 501: JSON instead of gRPC |
 //! | `/image/…` | 410: clients download from the image factory |
@@ -89,8 +89,11 @@ impl Http {
         }
     }
 
-    /// Whether the store answers: a read, and then everything that was decided so far is kept.
+    /// Whether the store answers: nothing is wrong with it, a read, and then all that was decided so far is kept.
     async fn health(&self) -> Response<Body> {
+        if let Some(trouble) = self.state.store().trouble() {
+            return text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{trouble}\n"));
+        }
         let at = Pointer::new(TalosVersion::DEFINITION.namespace, TalosVersion::DEFINITION.kind, NO_VERSION);
         let store = self.state.store();
         let check = async {
@@ -123,7 +126,8 @@ impl MetricsPage {
     fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
         match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/metrics") => {
-                let mut page = text(StatusCode::OK, &self.metrics.page(&self.state));
+                let content = self.metrics.page(&self.state) + &store_metrics(&self.state);
+                let mut page = text(StatusCode::OK, &content);
                 let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
                 page.headers_mut().insert(header::CONTENT_TYPE, format);
                 page
@@ -147,6 +151,15 @@ impl<B: Send + 'static> Service<Request<B>> for MetricsPage {
     }
 }
 
+/// Whether the store keeps what it is given, as the page has it.
+fn store_metrics(state: &State) -> String {
+    let failing = u8::from(state.store().trouble().is_some());
+    format!(
+        "# HELP corten_fleet_store_failing Whether the store keeps nothing now, or serves what may be old.\n\
+         # TYPE corten_fleet_store_failing gauge\ncorten_fleet_store_failing {failing}\n"
+    )
+}
+
 /// An answer in plain text.
 fn text(status: StatusCode, text: &str) -> Response<Body> {
     let mut response = Response::new(Body::new(Full::new(Bytes::copy_from_slice(text.as_bytes()))));
@@ -158,6 +171,7 @@ fn text(status: StatusCode, text: &str) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
+    use corten_resource::{Answer, AnyResource, Backing, Change, Kept, MemoryStore, StateOptions};
     use http_body_util::BodyExt as _;
 
     use super::*;
@@ -180,6 +194,38 @@ mod tests {
         ] {
             assert_eq!(http.answer(&request(method, path)).await.status(), status, "{path}");
         }
+    }
+
+    /// A place that takes nothing.
+    struct Full;
+
+    impl Backing for Full {
+        fn load(&self) -> Answer<'_, Vec<AnyResource>> {
+            Box::pin(std::future::ready(Ok(Vec::new())))
+        }
+
+        fn commit(&self, changes: Vec<Change>) -> Kept<'_> {
+            let refused: Result<(), _> = Err(StateError::Unavailable("no room".to_owned()));
+            Box::pin(std::future::ready(vec![refused; changes.len()]))
+        }
+
+        fn trouble(&self) -> Option<String> {
+            Some("the store in /srv/fleet.redb keeps nothing now: no room".to_owned())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_keeps_nothing_is_told_with_what_it_says() {
+        let registry = corten_fleet_resources::registry();
+        let backed = MemoryStore::backed(registry, StateOptions::default(), Arc::new(Full), |_| true);
+        let state = State::over(backed.await.expect("loads").0);
+        let response = Http::new(state.clone()).answer(&request(Method::GET, "/healthz")).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        assert_eq!(body, "the store in /srv/fleet.redb keeps nothing now: no room\n");
+        let page = MetricsPage::new(Arc::default(), state).answer(&request(Method::GET, "/metrics"));
+        let body = page.into_body().collect().await.expect("a body").to_bytes();
+        assert!(body.ends_with(b"\ncorten_fleet_store_failing 1\n"), "{body:?}");
     }
 
     #[derive(Debug)]
@@ -214,6 +260,7 @@ mod tests {
         assert_eq!(response.status(), StatusCode::OK);
         let body = response.into_body().collect().await.expect("a body").to_bytes();
         assert!(body.starts_with(b"# HELP corten_fleet_calls_total "));
+        assert!(body.ends_with(b"gauge\ncorten_fleet_store_failing 0\n"), "{body:?}");
         assert_eq!(page.answer(&request(Method::GET, "/")).status(), StatusCode::NOT_FOUND);
     }
 }

@@ -40,9 +40,7 @@ use std::task::{Context, Poll};
 
 use ::http::{HeaderMap, Request, Response, Version, header};
 use bytes::Bytes;
-use corten_base::{Clock, Rng};
 use corten_fleet_settings::Settings;
-use corten_resource::State;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
@@ -51,41 +49,28 @@ use tower::ServiceExt as _;
 use tower_layer::Layer as _;
 use tower_service::Service;
 
-use crate::audit::Audit;
 use crate::auth_service::Auth;
 use crate::caller::{CallerLayer, Directory, Guard, GuardOptions, Guarded, Machines, Rate};
 use crate::http::{Http, MetricsPage, Page};
-use crate::management::{AuditLog, ClusterAccess, MachineLogs, Management, ManagementOptions};
+use crate::management::Management;
 use crate::metrics::Metrics;
 use crate::resources::Resources;
 use crate::validate::{Checks, Limits, View};
-use crate::virtual_resources::{Computed, Views};
+use crate::virtual_resources::{KubernetesUsages, ViewOptions, Views};
 
 /// What omnictl compresses its requests with. Answers are compressed for those who say that they read it.
 const COMPRESSION: CompressionEncoding = CompressionEncoding::Gzip;
 
 /// What the API is made of. Other crates bring what they know.
 pub struct Parts {
-    /// The store.
-    pub state: State,
+    /// The methods; the rest of the API shares their store, clock and audit log.
+    pub management: Management,
     /// The configuration.
     pub settings: Settings,
-    /// Judges signatures and lifetimes.
-    pub clock: Clock,
-    /// Makes ids and tokens.
-    pub rng: Rng,
     /// How often one caller may call.
     pub rate: Rate,
-    /// Told of every change.
-    pub audit: Arc<dyn Audit>,
-    /// What was written down.
-    pub audit_log: Arc<dyn AuditLog>,
-    /// Logs of machines.
-    pub logs: Arc<dyn MachineLogs>,
-    /// Credentials of clusters.
-    pub clusters: Arc<dyn ClusterAccess>,
-    /// What is computed from more than the store.
-    pub computed: Arc<dyn Computed>,
+    /// Measures how full the Kubernetes of clusters are.
+    pub kubernetes: Arc<dyn KubernetesUsages>,
     /// Takes calls to machines.
     pub machines: Option<Machines>,
     /// Services that share the port, such as joining; their methods have rows in the table of methods as well.
@@ -112,44 +97,34 @@ impl Api {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let Parts { management, settings, rate, kubernetes, machines, others } = parts;
+        let (state, audit, clock) =
+            (management.state.clone(), Arc::clone(&management.audit), management.clock.clone());
         let metrics = Arc::new(Metrics::default());
-        let directory = Arc::new(Directory::new(parts.state.clone()));
-        let view = View::new(parts.state.clone(), limits(&parts.settings));
-        let url = parts.settings.services.api.advertised_url.clone();
+        let directory = Arc::new(Directory::new(state.clone()));
+        let view = View::new(state.clone(), limits(&settings));
+        let options = ViewOptions {
+            url: management.options.url.clone(),
+            machines_max: settings.account.max_registered_machines,
+        };
         let resources = Arc::new(Resources {
-            state: parts.state.clone(),
+            state: state.clone(),
             directory: Arc::clone(&directory),
             checks: Checks::standard(&view),
-            views: Views::new(parts.state.clone(), url, parts.computed),
-            audit: Arc::clone(&parts.audit),
+            views: Views::new(state.clone(), options, kubernetes),
+            audit: Arc::clone(&audit),
             metrics: Arc::clone(&metrics),
         });
-        let management = Management {
-            state: parts.state.clone(),
-            clock: parts.clock.clone(),
-            rng: parts.rng,
-            options: options(&parts.settings),
-            audit: Arc::clone(&parts.audit),
-            clusters: parts.clusters,
-            logs: parts.logs,
-            audit_log: parts.audit_log,
-        };
-        let auth = Auth { state: parts.state.clone(), audit: parts.audit };
-        let routes = parts
-            .others
+        let auth = Auth { state: state.clone(), audit };
+        let routes = others
             .add_service(resources.service())
             .add_service(management.into_server())
             .add_service(auth.into_server())
             .prepare();
-        let guard = Guard::new(GuardOptions {
-            directory,
-            metrics: Arc::clone(&metrics),
-            clock: parts.clock,
-            rate: parts.rate,
-        });
-        let calls = CallerLayer::new(Arc::new(guard), parts.machines).layer(routes);
+        let guard = Guard::new(GuardOptions { directory, metrics: Arc::clone(&metrics), clock, rate });
+        let calls = CallerLayer::new(Arc::new(guard), machines).layer(routes);
         let web = GrpcWebLayer::new().layer(calls.clone());
-        Self { calls, web, http: Http::new(parts.state), metrics, resources }
+        Self { calls, web, http: Http::new(state), metrics, resources }
     }
 
     /// The same with one more page for plain HTTP.
@@ -236,17 +211,6 @@ fn limits(settings: &Settings) -> Limits {
             has_discovery,
         },
         None => Limits { has_discovery, ..Limits::default() },
-    }
-}
-
-/// What the configuration says to the methods.
-fn options(settings: &Settings) -> ManagementOptions {
-    ManagementOptions {
-        name: settings.account.name.clone(),
-        url: settings.services.api.advertised_url.clone(),
-        max_users: settings.auth.max_users,
-        max_service_accounts: settings.auth.max_service_accounts,
-        has_break_glass: settings.features.break_glass_configs,
     }
 }
 

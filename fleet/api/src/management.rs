@@ -3,7 +3,9 @@
 //! ```text
 //! Arc<Caller> (the layer let it through) ─▶ method ─┬▶ accounts, users, joining ─▶ State, Audit
 //!                                                   ├▶ access: client configurations, validation
-//!                                                   └▶ ClusterAccess, MachineLogs, AuditLog: other crates
+//!                                                   ├▶ schematics: media ─▶ ImageFactory
+//!                                                   └▶ ClusterAccess, MachineLogs, AuditLog, SupportBundles
+//!                                                      (other crates)
 //! ```
 //!
 //! Every method has its row in the table of the layer. What is not here yet answers `Unimplemented` with what to use
@@ -12,7 +14,9 @@
 mod access;
 mod joining;
 mod programs;
+mod schematics;
 mod streams;
+mod support;
 mod users;
 
 use std::pin::Pin;
@@ -37,6 +41,7 @@ use corten_api::management::{
     UpdateUserRequest, ValidateConfigRequest, ValidateJsonSchemaRequest, ValidateJsonSchemaResponse,
 };
 use corten_base::{Clock, Rng};
+use corten_fleet_settings::Settings;
 use corten_resource::{ErrorKind, State, StateError};
 use futures::Stream;
 use tonic::{Request, Response, Status};
@@ -51,9 +56,11 @@ pub use access::{
     Answering, ClusterAccess, Grant, KubeconfigKind, KubeconfigWish, Login, NoClusterAccess, TalosconfigKind,
     TalosconfigWish,
 };
-pub(crate) use joining::DEFAULT as DEFAULT_JOIN_TOKEN;
+pub(crate) use joining::{DEFAULT as DEFAULT_JOIN_TOKEN, join_options};
 pub use joining::{JoinOptions, join_config};
+pub use schematics::{FactoryUrls, ImageFactory, NoImageFactory};
 pub use streams::{AuditLog, LogLines, MachineLogs, NoAuditLog, NoMachineLogs};
+pub use support::{NoSupportBundles, SupportBundles};
 
 /// An answer of a method.
 type Answered<T> = Result<Response<T>, Status>;
@@ -75,7 +82,21 @@ pub struct ManagementOptions {
     pub has_break_glass: bool,
 }
 
-/// The service.
+impl ManagementOptions {
+    /// What the configuration says to the methods.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        Self {
+            name: settings.account.name.clone(),
+            url: settings.services.api.advertised_url.clone(),
+            max_users: settings.auth.max_users,
+            max_service_accounts: settings.auth.max_service_accounts,
+            has_break_glass: settings.features.break_glass_configs,
+        }
+    }
+}
+
+/// The service, with all that it is made of. Other crates bring what they know.
 pub struct Management {
     /// The store.
     pub state: State,
@@ -93,6 +114,10 @@ pub struct Management {
     pub logs: Arc<dyn MachineLogs>,
     /// What was written down.
     pub audit_log: Arc<dyn AuditLog>,
+    /// What those who are asked for help need to know.
+    pub support: Arc<dyn SupportBundles>,
+    /// Makes media.
+    pub images: Arc<dyn ImageFactory>,
 }
 
 impl std::fmt::Debug for Management {
@@ -235,29 +260,33 @@ impl ManagementService for Management {
 
     async fn create_schematic(
         &self,
-        _: Request<CreateSchematicRequest>,
+        request: Request<CreateSchematicRequest>,
     ) -> Answered<CreateSchematicResponse> {
-        later("CreateSchematic", "post one to the image factory, with what GetMachineJoinConfig answers")
+        self.new_schematic(request.into_inner()).await
     }
 
     async fn create_schematic_from_raw(
         &self,
-        _: Request<CreateSchematicFromRawRequest>,
+        request: Request<CreateSchematicFromRawRequest>,
     ) -> Answered<CreateSchematicResponse> {
-        later("CreateSchematicFromRaw", "post the schematic to the image factory")
+        self.raw_schematic(request.into_inner()).await
     }
 
-    async fn get_boot_asset_url(&self, _: Request<BootAssetUrlRequest>) -> Answered<BootAssetUrlResponse> {
-        later("GetBootAssetURL", "download from the image factory that FeaturesConfigs names")
+    async fn get_boot_asset_url(
+        &self,
+        request: Request<BootAssetUrlRequest>,
+    ) -> Answered<BootAssetUrlResponse> {
+        self.boot_asset(request.get_ref())
     }
 
     type GetSupportBundleStream = Messages<GetSupportBundleResponse>;
 
     async fn get_support_bundle(
         &self,
-        _: Request<GetSupportBundleRequest>,
+        request: Request<GetSupportBundleRequest>,
     ) -> Answered<Self::GetSupportBundleStream> {
-        later("GetSupportBundle", "collect one from the machines with talosctl support")
+        let (caller, request) = opened(request);
+        self.support_bundle(&caller, request).await
     }
 
     type ReadAuditLogStream = Messages<ReadAuditLogResponse>;
@@ -360,6 +389,8 @@ pub(crate) mod testing {
             clusters: Arc::new(NoClusterAccess),
             logs: Arc::new(NoMachineLogs),
             audit_log: Arc::new(NoAuditLog),
+            support: Arc::new(NoSupportBundles),
+            images: Arc::new(NoImageFactory),
         }
     }
 

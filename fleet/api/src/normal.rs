@@ -9,6 +9,7 @@ use corten_fleet_resources::kubernetes::KubernetesManifestGroup;
 use corten_fleet_resources::machine::ExtensionsConfiguration;
 use corten_fleet_resources::provider::ConfigPatchRequest;
 use corten_resource::{AnyResource, Resource, Spec};
+use zstd::zstd_safe;
 
 /// Most bytes that a compressed text may have in plain.
 pub const EXPANDED_BYTES_MAX: usize = 1024 * 1024;
@@ -54,6 +55,13 @@ fn plain<S: Spec>(
 }
 
 fn expand(compressed: &[u8]) -> Result<String, String> {
+    // omnictl compresses texts of more than 2048 bytes with a dictionary of its own, whose number is 1.
+    if let Some(dictionary) = zstd_safe::get_dict_id_from_frame(compressed) {
+        return Err(format!(
+            "the text is compressed with dictionary {dictionary}, which this manager does not have; apply it with \
+             `corten fleet`, which sends it in plain, or divide it into texts of at most 2048 bytes"
+        ));
+    }
     let bytes = zstd::bulk::decompress(compressed, EXPANDED_BYTES_MAX);
     let text = bytes.map_err(|_| {
         format!("the compressed text is damaged or longer than {EXPANDED_BYTES_MAX} bytes; send it in plain")
@@ -106,6 +114,14 @@ mod tests {
         for compressed in [packed(&zeros), b"x".to_vec(), packed(&[0xff])] {
             assert!(normal(patch(compressed)).is_err());
         }
+    }
+
+    #[test]
+    fn a_text_that_needs_a_dictionary_is_refused_and_told_what_helps() {
+        // A frame with the magic number, a descriptor that announces a dictionary of one byte, and its number.
+        let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x21, 0x01, 0x00, 0x01, 0x00, 0x00];
+        let refusal = normal(patch(frame.to_vec())).expect_err("refused");
+        assert!(refusal.contains("dictionary 1,") && refusal.contains("corten fleet"), "{refusal}");
     }
 
     #[test]

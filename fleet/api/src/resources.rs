@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Caller, operation ─▶ decide ─▶ owner rules ─▶ normal form ─▶ Checks ─▶ store ─▶ Audit
-//!                        │ namespace `virtual` ─▶ Views, computed for the caller
+//!                        │ what is computed ─▶ Views
 //!                        └ watches: decided anew with each batch of events
 //! ```
 //!
@@ -20,9 +20,7 @@ use corten_cosi::Service;
 use corten_fleet_auth::decide::{is_own, own_only};
 use corten_fleet_auth::{Decision, Edit, Labels, Operation, Verb};
 use corten_fleet_resources::labels::INFRA_PROVIDER_ID;
-use corten_fleet_resources::namespace::{
-    INFRA_PROVIDER, INFRA_PROVIDER_EPHEMERAL, INFRA_PROVIDER_PREFIX, VIRTUAL,
-};
+use corten_fleet_resources::namespace::{INFRA_PROVIDER, INFRA_PROVIDER_EPHEMERAL, INFRA_PROVIDER_PREFIX};
 use corten_resource::{
     Answer, AnyResource, Phase, Pointer, Query, Start, State, StateError, Store, UpdateOptions, Watch,
     WatchOptions,
@@ -34,7 +32,7 @@ use crate::caller::{Caller, Directory};
 use crate::metrics::{Metrics, Refusal};
 use crate::normal::normal;
 use crate::validate::Checks;
-use crate::virtual_resources::Views;
+use crate::virtual_resources::{Views, is_computed};
 use watching::Watching;
 
 /// What all callers share.
@@ -163,7 +161,7 @@ impl Access {
     }
 
     async fn read(&self, at: &Pointer) -> Result<AnyResource, StateError> {
-        if at.namespace == VIRTUAL {
+        if is_computed(at) {
             self.decide(Verb::Get(None), at)?;
             return self.shared.views.get(&self.caller, at).await;
         }
@@ -173,7 +171,7 @@ impl Access {
 
     async fn read_all(&self, kind: &Pointer, query: &Query) -> Result<Vec<AnyResource>, StateError> {
         let reach = self.decide(Verb::List(&query.labels), kind)?;
-        if kind.namespace == VIRTUAL {
+        if is_computed(kind) {
             return self.shared.views.list(&self.caller, kind, query).await;
         }
         let query = reach.narrow(query);
@@ -299,7 +297,7 @@ impl Access {
 
     async fn follow(&self, at: &Pointer, start: Start) -> Result<Watch, StateError> {
         let reach = self.decide(Verb::WatchOne, at)?;
-        if at.namespace == VIRTUAL {
+        if is_computed(at) {
             return self.shared.views.watch(&self.shared.directory, &self.caller, at).await;
         }
         let watch = self.shared.state.store().watch(at, start).await?;
@@ -308,9 +306,8 @@ impl Access {
 
     async fn follow_all(&self, kind: &Pointer, mut options: WatchOptions) -> Result<Watch, StateError> {
         let reach = self.decide(Verb::List(&options.query.labels), kind)?;
-        if kind.namespace == VIRTUAL {
-            let text = "resources that are computed are watched one by one; name an id";
-            return Err(StateError::Unsupported(text.to_owned()));
+        if is_computed(kind) {
+            return self.shared.views.watch_all(&self.shared.directory, &self.caller, kind, options).await;
         }
         let asked = options.query.labels.clone();
         options.query = reach.narrow(&options.query).into_owned();

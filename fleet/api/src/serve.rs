@@ -1,13 +1,14 @@
 //! One listener: TLS or in clear, HTTP/1.1 and HTTP/2 on the same port, everything bounded.
 //!
 //! ```text
-//! TcpListener ─▶ place ─▶ TLS handshake (certificate of now) ─▶ HTTP/1.1 or HTTP/2, as the client speaks ─▶ service
+//! TcpListener ─▶ places ─▶ TLS handshake (certificate of now) ─▶ HTTP/1.1 or HTTP/2, as the client speaks ─▶ service
 //!    stop ─▶ no more connections ─▶ those that are there end what is under way ─▶ the end
 //! ```
 //!
 //! Certificates are read again when their files change, without a restart; a bad pair keeps the old one in use.
 
 mod own;
+mod peers;
 mod tls;
 
 use std::convert::Infallible;
@@ -36,13 +37,19 @@ use tower::ServiceExt as _;
 use tower_service::Service;
 
 use crate::metrics::Metrics;
+use peers::{Peers, Place};
 use tls::Certificates;
 
 pub use own::{OwnCertificate, OwnError};
+pub(crate) use peers::peer;
+pub use peers::{PEER_CONNECTIONS_MAX, PeerBounds};
 pub use tls::{Tls, TlsError};
 
-/// Connections at a time; more wait in the kernel's queue.
+/// Connections at a time; more wait in the kernel's queue. One peer has fewer, see [`PeerBounds`].
 pub const CONNECTIONS_MAX: usize = 4096;
+/// For what is under way when a listener stops. Watches and tunnels never end by themselves and are cut then; clients
+/// come again. Whoever waits for the end of a listener needs no bound of its own.
+pub const GOODBYE_MAX: Duration = Duration::from_secs(5);
 /// Calls at a time on one connection of HTTP/2. A web interface watches many types.
 const STREAMS_MAX: u32 = 256;
 /// Bytes of headers of one request.
@@ -61,8 +68,6 @@ const HEADERS_TIMEOUT: Duration = Duration::from_secs(60);
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// For what is under way when the manager ends.
-const GOODBYE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often it is looked whether certificates have changed.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -96,6 +101,7 @@ pub struct Door {
     listener: TcpListener,
     certificates: Certificates,
     metrics: Arc<Metrics>,
+    bounds: PeerBounds,
 }
 
 /// What a service answers to HTTP requests; [`Door::serve`] takes it.
@@ -124,7 +130,14 @@ impl Door {
         let certificates = Certificates::open(tls).await;
         let certificates = certificates.map_err(|source| ServeError::Tls { address, source })?;
         let listener = listen(address).map_err(|source| ServeError::Bind { address, source })?;
-        Ok(Self { listener, certificates, metrics })
+        Ok(Self { listener, certificates, metrics, bounds: PeerBounds::default() })
+    }
+
+    /// The same with other bounds for single peers.
+    #[must_use]
+    pub fn with_bounds(mut self, bounds: PeerBounds) -> Self {
+        self.bounds = bounds;
+        self
     }
 
     /// The address, with the port that the kernel chose for port 0.
@@ -135,10 +148,10 @@ impl Door {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop` comes, then lets connections end what is under way.
+    /// Serves until `stop` comes, then lets connections end what is under way, for [`GOODBYE_MAX`] and no longer.
     pub async fn serve(self, service: impl HttpService, stop: impl Future<Output = ()>) {
-        let Self { listener, mut certificates, metrics } = self;
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let Self { listener, mut certificates, metrics, bounds } = self;
+        let (places, mut peers) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Peers::new(bounds));
         let (stopping, stopped) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut reload = interval(RELOAD_INTERVAL);
@@ -150,6 +163,8 @@ impl Door {
                 () = stop.as_mut() => break,
                 accepted = accept(&listener, &places) => match accepted {
                     Ok((stream, remote, place)) => {
+                        // One too many is closed, and its place is free again.
+                        let Some(of_peer) = peers.take(remote.ip()) else { continue };
                         let connection = Connection {
                             remote,
                             tls: certificates.current(),
@@ -157,7 +172,7 @@ impl Door {
                             metrics: Arc::clone(&metrics),
                             stopped: stopped.clone(),
                         };
-                        connections.spawn(connection.run(stream, place));
+                        connections.spawn(connection.run(stream, (place, of_peer)));
                     }
                     Err(error) => {
                         tracing::warn!(error = corten_base::chain(&error), "cannot accept a connection");
@@ -172,7 +187,9 @@ impl Door {
         // Every connection has a receiver, or has ended.
         let _ = stopping.send(true);
         let all = async { while connections.join_next().await.is_some() {} };
-        let _ = timeout(GOODBYE_TIMEOUT, all).await;
+        if timeout(GOODBYE_MAX, all).await.is_err() {
+            tracing::info!(open = connections.len(), "connections that were still open are cut");
+        }
     }
 }
 
@@ -219,7 +236,7 @@ impl Drop for Counted {
 }
 
 impl<S: HttpService> Connection<S> {
-    async fn run(self, stream: TcpStream, _place: OwnedSemaphorePermit) {
+    async fn run(self, stream: TcpStream, _places: (OwnedSemaphorePermit, Place)) {
         self.metrics.connected();
         let _counted = Counted(Arc::clone(&self.metrics));
         let remote = self.remote;

@@ -22,7 +22,7 @@ use crate::caller::{Caller, Directory};
 use crate::metrics::Metrics;
 use crate::resources::{Access, Resources};
 use crate::validate::{Checks, Limits, View};
-use crate::virtual_resources::{NotComputed, Views};
+use crate::virtual_resources::{NoKubernetes, ViewOptions, Views};
 
 /// How long keys of tests live.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
@@ -158,12 +158,12 @@ impl Fleet {
 
     pub(crate) fn resources(&self) -> Arc<Resources> {
         let directory = Arc::new(Directory::new(self.state.clone()));
-        let url = "https://fleet.example.org".to_owned();
+        let options = ViewOptions { url: "https://fleet.example.org".to_owned(), machines_max: None };
         Arc::new(Resources {
             state: self.state.clone(),
             directory: Arc::clone(&directory),
             checks: Checks::standard(&self.view()),
-            views: Views::new(self.state.clone(), url, Arc::new(NotComputed)),
+            views: Views::new(self.state.clone(), options, Arc::new(NoKubernetes)),
             audit: Arc::new(NoAudit),
             metrics: Arc::new(Metrics::default()),
         })

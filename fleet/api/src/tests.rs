@@ -9,27 +9,21 @@ use corten_fleet_resources::cluster::Cluster;
 use tonic::{Code, Request as Call};
 
 use super::*;
-use crate::audit::NoAudit;
 use crate::caller::RATE;
-use crate::management::{NoAuditLog, NoClusterAccess, NoMachineLogs};
+use crate::management::ManagementOptions;
+use crate::management::testing::management;
 use crate::testing::{Account, Fleet};
-use crate::virtual_resources::NotComputed;
+use crate::virtual_resources::NoKubernetes;
 
 const GET: &str = "/cosi.resource.State/Get";
 const LIST_USERS: &str = "/management.ManagementService/ListUsers";
 
 fn api(fleet: &Fleet) -> Api {
     Api::new(Parts {
-        state: fleet.state.clone(),
+        management: management(fleet, ManagementOptions::of(&Settings::default())),
         settings: Settings::default(),
-        clock: fleet.clock.clone(),
-        rng: Rng::seeded(1),
         rate: RATE,
-        audit: Arc::new(NoAudit),
-        audit_log: Arc::new(NoAuditLog),
-        logs: Arc::new(NoMachineLogs),
-        clusters: Arc::new(NoClusterAccess),
-        computed: Arc::new(NotComputed),
+        kubernetes: Arc::new(NoKubernetes),
         machines: None,
         others: Routes::default(),
     })

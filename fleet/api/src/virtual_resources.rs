@@ -1,129 +1,223 @@
-//! Namespace `virtual`: what is computed for the one who asks, at the time of asking (fleet.md 3.11).
+//! What is computed for the one who asks, at the time of asking: namespace `virtual` (fleet.md 3.11), and what others
+//! keep in a store though it follows from what is there.
 //!
 //! ```text
-//! Caller, State, advertised URL ─▶ Views ─▶ CurrentUser, Permissions, ClusterPermissions, LabelsCompletion,
-//!                                           AdvertisedEndpoints, Support
-//! tables and polls of other crates ─▶ Computed ─▶ platforms, boards, versions, use of clusters
+//! Caller, State ─▶ Views ─┬▶ permissions: CurrentUser, Permissions, ClusterPermissions
+//!                         ├▶ labels: LabelsCompletion        joining: ConnectionParams
+//!                         ├▶ metrics: MachineStatusMetrics, ClusterMetrics, ClusterStatusMetrics
+//! tables ─▶ platforms, versions ─▶ clouds, boards, media, Quirks, VersionContract
+//! KubernetesUsages (another crate) ─▶ KubernetesUsage
 //! ```
 //!
 //! Access was decided before: here everybody sees their own rights, and labels of types that they may list. A watch
 //! computes again every few seconds and tells what changed.
 
+mod joining;
+mod labels;
+mod metrics;
 mod permissions;
+pub mod platforms;
+mod versions;
+mod watching;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use corten_fleet_auth::{Decision, Operation, Verb};
-use corten_fleet_resources::cluster::Cluster;
+use corten_fleet_resources::cluster::{Cluster, ClusterMetrics, ClusterStatusMetrics};
+use corten_fleet_resources::link::{ConnectionParams, SiderolinkConfig};
+use corten_fleet_resources::machine::MachineStatusMetrics;
 use corten_fleet_resources::namespace::VIRTUAL;
+use corten_fleet_resources::system::InstallationMedia;
+use corten_fleet_resources::upgrade::TalosVersion;
 use corten_fleet_resources::views::{
-    AdvertisedEndpoints, ClusterPermissions, CurrentUser, LabelValues, LabelsCompletion, Permissions, Support,
+    AdvertisedEndpoints, CloudPlatformConfig, ClusterPermissions, CurrentUser, KubernetesUsage,
+    LabelsCompletion, MetalPlatformConfig, Permissions, Quirks, SbcConfig, Support, VersionContract,
 };
 use corten_resource::{
-    Answer, AnyResource, Change, Event, Pointer, Query, Resource, Spec, State, StateError, Watch,
+    Answer, AnyResource, Definition, Pointer, Query, Resource, Spec, State, StateError, Watch, WatchOptions,
 };
-use futures::stream;
-use tokio::time::sleep;
+use futures::future::join_all;
 
 use crate::caller::{Caller, Directory};
+use watching::{Repeated, What};
 
-/// How often a watch computes again.
-const REFRESH: Duration = Duration::from_secs(10);
-/// Most values of a label that are offered.
-const VALUES_MAX: usize = 1000;
-/// Labels of machines are asked for under a type that stands for nothing else, besides their own.
-const MACHINE_LABELS: (&str, &str) =
-    ("MachineStatusLabels.omni.sidero.dev", "MachineStatuses.omni.sidero.dev");
-
-/// What is computed from more than the store: by crates that know systems, images or clusters.
-pub trait Computed: Send + Sync {
-    /// One resource.
-    fn get<'a>(&'a self, at: &'a Pointer) -> Answer<'a, AnyResource>;
-
-    /// All resources of a type, sorted by id.
-    fn list<'a>(&'a self, kind: &'a Pointer) -> Answer<'a, Vec<AnyResource>>;
+/// Measures how full the Kubernetes of clusters are.
+pub trait KubernetesUsages: Send + Sync {
+    /// How full the Kubernetes of a cluster is, which exists.
+    fn usage<'a>(&'a self, cluster: &'a str) -> Answer<'a, KubernetesUsage>;
 }
 
-/// Computes nothing, and says so.
+/// Measures nothing, and says so.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct NotComputed;
+pub struct NoKubernetes;
 
-impl Computed for NotComputed {
-    fn get<'a>(&'a self, at: &'a Pointer) -> Answer<'a, AnyResource> {
-        Box::pin(std::future::ready(Err(unsupported(&at.kind))))
-    }
-
-    fn list<'a>(&'a self, kind: &'a Pointer) -> Answer<'a, Vec<AnyResource>> {
-        Box::pin(std::future::ready(Err(unsupported(&kind.kind))))
+impl KubernetesUsages for NoKubernetes {
+    fn usage<'a>(&'a self, _: &'a str) -> Answer<'a, KubernetesUsage> {
+        Box::pin(std::future::ready(Err(unsupported(KubernetesUsage::DEFINITION.kind))))
     }
 }
 
 fn unsupported(kind: &str) -> StateError {
-    StateError::Unsupported(format!("this manager does not compute {kind} yet; nothing stands in its place"))
+    StateError::Unsupported(format!("this manager does not compute {kind}; nothing stands in its place"))
+}
+
+/// The types that are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    User,
+    Permissions,
+    ClusterPermissions,
+    Labels,
+    Endpoints,
+    Support,
+    Usage,
+    Cloud,
+    Metal,
+    Board,
+    Medium,
+    Quirks,
+    Contract,
+    Machines,
+    Clusters,
+    ClusterStatuses,
+    Connection,
+}
+
+const KINDS: [(Kind, Definition); 17] = [
+    (Kind::User, CurrentUser::DEFINITION),
+    (Kind::Permissions, Permissions::DEFINITION),
+    (Kind::ClusterPermissions, ClusterPermissions::DEFINITION),
+    (Kind::Labels, LabelsCompletion::DEFINITION),
+    (Kind::Endpoints, AdvertisedEndpoints::DEFINITION),
+    (Kind::Support, Support::DEFINITION),
+    (Kind::Usage, KubernetesUsage::DEFINITION),
+    (Kind::Cloud, CloudPlatformConfig::DEFINITION),
+    (Kind::Metal, MetalPlatformConfig::DEFINITION),
+    (Kind::Board, SbcConfig::DEFINITION),
+    (Kind::Medium, InstallationMedia::DEFINITION),
+    (Kind::Quirks, Quirks::DEFINITION),
+    (Kind::Contract, VersionContract::DEFINITION),
+    (Kind::Machines, MachineStatusMetrics::DEFINITION),
+    (Kind::Clusters, ClusterMetrics::DEFINITION),
+    (Kind::ClusterStatuses, ClusterStatusMetrics::DEFINITION),
+    (Kind::Connection, ConnectionParams::DEFINITION),
+];
+
+impl Kind {
+    fn of(at: &Pointer) -> Option<Self> {
+        let found = KINDS.iter().find(|(_, it)| it.kind == at.kind && it.namespace == at.namespace);
+        found.map(|(kind, _)| *kind)
+    }
+
+    /// Id of the only resource of the type, if there is but one.
+    const fn only_id(self) -> Option<&'static str> {
+        match self {
+            Self::User => Some(CurrentUser::ID),
+            Self::Permissions => Some(Permissions::ID),
+            Self::Endpoints => Some(AdvertisedEndpoints::ID),
+            Self::Support => Some(Support::ID),
+            Self::Machines => Some(MachineStatusMetrics::ID),
+            Self::Clusters => Some(ClusterMetrics::ID),
+            Self::ClusterStatuses => Some(ClusterStatusMetrics::ID),
+            Self::Connection => Some(SiderolinkConfig::ID),
+            Self::Metal => Some(platforms::METAL),
+            Self::ClusterPermissions
+            | Self::Labels
+            | Self::Usage
+            | Self::Cloud
+            | Self::Board
+            | Self::Medium
+            | Self::Quirks
+            | Self::Contract => None,
+        }
+    }
+}
+
+/// Whether this is computed, and stands in no store.
+pub(crate) fn is_computed(at: &Pointer) -> bool {
+    at.namespace == VIRTUAL || Kind::of(at).is_some()
+}
+
+/// What views know beside the store.
+#[derive(Clone, Debug, Default)]
+pub struct ViewOptions {
+    /// Where clients reach the API, a URL.
+    pub url: String,
+    /// Machines that may be let in at most; none for any number.
+    pub machines_max: Option<u32>,
 }
 
 /// Computes resources for callers.
 #[derive(Clone)]
 pub struct Views {
     state: State,
-    url: Arc<str>,
-    others: Arc<dyn Computed>,
+    options: Arc<ViewOptions>,
+    kubernetes: Arc<dyn KubernetesUsages>,
 }
 
 impl std::fmt::Debug for Views {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Views").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("Views").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
 impl Views {
-    /// Views of a store; `url` is where clients reach the API, and `others` computes what the store does not tell.
+    /// Views of a store.
     #[must_use]
-    pub fn new(state: State, url: String, others: Arc<dyn Computed>) -> Self {
-        Self { state, url: url.into(), others }
+    pub fn new(state: State, options: ViewOptions, kubernetes: Arc<dyn KubernetesUsages>) -> Self {
+        Self { state, options: Arc::new(options), kubernetes }
     }
 
     /// One resource for a caller.
     pub(crate) async fn get(&self, caller: &Caller, at: &Pointer) -> Result<AnyResource, StateError> {
-        let kind = at.kind.as_str();
-        let is_one = |id: &str| if at.id == id { Ok(()) } else { Err(StateError::NotFound(at.clone())) };
-        if kind == CurrentUser::DEFINITION.kind {
-            is_one(CurrentUser::ID).map(|()| self.resource(CurrentUser::ID, permissions::user(caller)))
-        } else if kind == Permissions::DEFINITION.kind {
-            let spec = permissions::beyond_clusters(caller, &self.clusters());
-            is_one(Permissions::ID).map(|()| self.resource(Permissions::ID, spec))
-        } else if kind == ClusterPermissions::DEFINITION.kind {
-            Ok(self.resource(&at.id, permissions::on_cluster(caller, &at.id)))
-        } else if kind == LabelsCompletion::DEFINITION.kind {
-            self.labels(caller, &at.id).map(|spec| self.resource(&at.id, spec))
-        } else if kind == AdvertisedEndpoints::DEFINITION.kind {
-            let spec = AdvertisedEndpoints { grpc_api_url: self.url.to_string() };
-            is_one(AdvertisedEndpoints::ID).map(|()| self.resource(AdvertisedEndpoints::ID, spec))
-        } else if kind == Support::DEFINITION.kind {
-            is_one(Support::ID).map(|()| self.resource(Support::ID, Support::default()))
-        } else {
-            self.others.get(at).await
+        let kind = Kind::of(at).ok_or_else(|| unsupported(&at.kind))?;
+        let id = at.id.as_str();
+        let absent = || StateError::NotFound(at.clone());
+        if kind.only_id().is_some_and(|only| only != id) {
+            return Err(absent());
         }
+        Ok(match kind {
+            Kind::User => self.resource(id, permissions::user(caller)),
+            Kind::Permissions => self.resource(id, permissions::beyond_clusters(caller, &self.clusters())),
+            Kind::ClusterPermissions => self.resource(id, permissions::on_cluster(caller, id)),
+            Kind::Labels => self.resource(id, labels::of(&self.state, caller, id)?),
+            Kind::Endpoints => {
+                self.resource(id, AdvertisedEndpoints { grpc_api_url: self.options.url.clone() })
+            }
+            Kind::Support => self.resource(id, Support::default()),
+            Kind::Usage => {
+                self.state.get::<Cluster>(id).ok_or_else(absent)?;
+                self.resource(id, self.kubernetes.usage(id).await?)
+            }
+            Kind::Cloud => self.resource(id, platforms::cloud(id).ok_or_else(absent)?),
+            Kind::Metal => self.resource(id, platforms::metal()),
+            Kind::Board => self.resource(id, platforms::board(id).ok_or_else(absent)?),
+            Kind::Medium => self.resource(id, platforms::medium(id).ok_or_else(absent)?),
+            Kind::Quirks => self.resource(id, versions::quirks(id).ok_or_else(absent)?),
+            Kind::Contract => self.resource(id, versions::contract(id).ok_or_else(absent)?),
+            Kind::Machines => self.resource(id, metrics::machines(&self.state, self.options.machines_max)),
+            Kind::Clusters => self.resource(id, metrics::clusters(&self.state)),
+            Kind::ClusterStatuses => self.resource(id, metrics::cluster_statuses(&self.state)),
+            Kind::Connection => self.resource(id, joining::params(&self.state).ok_or_else(absent)?),
+        })
     }
 
-    /// All resources of a type for a caller.
+    /// All resources of a type for a caller, sorted by id. What cannot be had at present is left out.
     pub(crate) async fn list(
         &self,
         caller: &Caller,
         kind: &Pointer,
         query: &Query,
     ) -> Result<Vec<AnyResource>, StateError> {
-        let Some(ids) = self.ids(&kind.kind) else {
-            let mut all = self.others.list(kind).await?;
-            all.retain(|resource| query.matches(resource.metadata()));
-            return Ok(all);
-        };
+        let known = Kind::of(kind).ok_or_else(|| unsupported(&kind.kind))?;
+        let pointers = self.ids(known).into_iter().map(|id| Pointer::new(&kind.namespace, &kind.kind, id));
+        let pointers: Vec<Pointer> = pointers.collect();
         let mut all = Vec::new();
-        for id in ids {
-            let at = Pointer::new(VIRTUAL, &kind.kind, id);
-            all.push(self.get(caller, &at).await?);
+        for found in join_all(pointers.iter().map(|at| self.get(caller, at))).await {
+            match found {
+                Ok(found) => all.push(found),
+                Err(StateError::NotFound(_) | StateError::Unavailable(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         all.retain(|resource| query.matches(resource.metadata()));
         Ok(all)
@@ -136,190 +230,51 @@ impl Views {
         caller: &Arc<Caller>,
         at: &Pointer,
     ) -> Result<Watch, StateError> {
-        let first = present(self.get(caller, at).await)?;
-        let repeated = Repeated {
-            views: self.clone(),
-            directory: Arc::clone(directory),
-            caller: Arc::clone(caller),
-            at: at.clone(),
-            last: first.clone(),
-        };
-        let first = first.map_or_else(|| Change::Destroyed(AnyResource::tombstone(at)), Change::Created);
-        let state = (Some(first), Some(repeated));
-        Ok(Watch::new(stream::unfold(state, |(first, repeated)| async move {
-            if let Some(change) = first {
-                return Some((vec![Event { change, bookmark: None }], (None, repeated)));
-            }
-            let (change, repeated) = repeated?.next().await;
-            Some((vec![Event { change, bookmark: None }], (None, repeated)))
-        })))
+        Ok(Repeated::new(self, directory, caller, What::One(at.clone())).await?.watch_one(at))
     }
 
-    /// Ids of the resources of a type that is computed here; none for other types.
-    fn ids(&self, kind: &str) -> Option<Vec<String>> {
-        let singletons = [
-            (CurrentUser::DEFINITION.kind, CurrentUser::ID),
-            (Permissions::DEFINITION.kind, Permissions::ID),
-            (AdvertisedEndpoints::DEFINITION.kind, AdvertisedEndpoints::ID),
-            (Support::DEFINITION.kind, Support::ID),
-        ];
-        if kind == ClusterPermissions::DEFINITION.kind {
-            return Some(self.clusters());
-        }
-        if kind == LabelsCompletion::DEFINITION.kind {
-            return Some(Vec::new());
-        }
-        singletons.iter().find(|(known, _)| *known == kind).map(|(_, id)| vec![(*id).to_owned()])
+    /// A watch of a type; it ends when the key of the caller does.
+    pub(crate) async fn watch_all(
+        &self,
+        directory: &Arc<Directory>,
+        caller: &Arc<Caller>,
+        kind: &Pointer,
+        options: WatchOptions,
+    ) -> Result<Watch, StateError> {
+        let what = What::All(kind.clone(), options.query);
+        Repeated::new(self, directory, caller, what).await?.watch_all(&options.start)
+    }
+
+    /// Ids of the resources of a type, sorted.
+    fn ids(&self, kind: Kind) -> Vec<String> {
+        let mut ids = match kind {
+            Kind::ClusterPermissions | Kind::Usage => self.clusters(),
+            Kind::Labels => Vec::new(),
+            Kind::Cloud => platforms::clouds(),
+            Kind::Board => platforms::boards(),
+            Kind::Medium => platforms::media(),
+            Kind::Quirks | Kind::Contract => {
+                self.state.list::<TalosVersion>().iter().map(|version| version.id().to_owned()).collect()
+            }
+            other => other.only_id().into_iter().map(str::to_owned).collect(),
+        };
+        ids.sort();
+        ids
     }
 
     fn clusters(&self) -> Vec<String> {
-        let all = self.state.list_any(Cluster::DEFINITION.namespace, Cluster::DEFINITION.kind);
-        all.iter().map(|cluster| cluster.id().to_owned()).collect()
+        self.state.list::<Cluster>().iter().map(|cluster| cluster.id().to_owned()).collect()
     }
 
     fn resource<S: Spec>(&self, id: &str, spec: S) -> AnyResource {
-        let mut resource = Resource::new_in(VIRTUAL, id, spec);
+        let mut resource = Resource::new(id, spec);
         let now = self.state.store().clock().now();
         resource.metadata.version = 1;
         resource.metadata.created = now;
         resource.metadata.updated = now;
         resource.into()
     }
-
-    /// Labels of the resources of a type that the caller may list.
-    fn labels(&self, caller: &Caller, kind: &str) -> Result<LabelsCompletion, StateError> {
-        let kind = if kind == MACHINE_LABELS.0 { MACHINE_LABELS.1 } else { kind };
-        let definition = self.state.registry().definition(kind);
-        let definition =
-            definition.ok_or_else(|| StateError::Invalid(format!("there is no type {kind:?}")))?;
-        let namespace = definition.namespace;
-        let operation = Operation { verb: Verb::List(&[]), namespace, kind, id: "" };
-        if let Decision::Deny(denial) = caller.decide(&operation) {
-            return Err(StateError::Denied(denial.to_string()));
-        }
-        let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for resource in self.state.list_any(namespace, kind) {
-            for (key, value) in &resource.metadata().labels {
-                let values = found.entry(key.clone()).or_default();
-                if values.len() < VALUES_MAX {
-                    values.insert(value.clone());
-                }
-            }
-        }
-        let values = |values: BTreeSet<String>| LabelValues { items: values.into_iter().collect() };
-        Ok(LabelsCompletion { items: found.into_iter().map(|(key, found)| (key, values(found))).collect() })
-    }
-}
-
-/// What is there, where absence is no error.
-fn present(found: Result<AnyResource, StateError>) -> Result<Option<AnyResource>, StateError> {
-    match found {
-        Ok(found) => Ok(Some(found)),
-        Err(StateError::NotFound(_)) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// A resource that is computed again and again.
-struct Repeated {
-    views: Views,
-    directory: Arc<Directory>,
-    caller: Arc<Caller>,
-    at: Pointer,
-    last: Option<AnyResource>,
-}
-
-impl Repeated {
-    /// The next change, and what computes those after it; nothing does after an error.
-    async fn next(mut self) -> (Change, Option<Self>) {
-        loop {
-            sleep(REFRESH).await;
-            let now = self.views.state.store().clock().now();
-            let Some(caller) = self.directory.again(&self.caller, now) else {
-                return (Change::Errored("the key of the caller has ended".to_owned()), None);
-            };
-            let found = match present(self.views.get(&caller, &self.at).await) {
-                Ok(found) => found,
-                Err(error) => return (Change::Errored(error.to_string()), None),
-            };
-            let old = std::mem::replace(&mut self.last, found.clone());
-            let change = match (old, found) {
-                (Some(old), Some(new)) if !old.same_spec(&new) => Change::Updated { new, old },
-                (None, Some(new)) => Change::Created(new),
-                (Some(old), None) => Change::Destroyed(old),
-                _ => continue,
-            };
-            return (change, Some(self));
-        }
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use corten_api::fleet::Role;
-    use corten_fleet_resources::machine::MachineStatus;
-    use corten_fleet_resources::views::Quirks;
-    use corten_resource::{Start, Store as _};
-
-    use super::*;
-    use crate::testing::Fleet;
-
-    async fn get<S: Spec>(fleet: &Fleet, role: Role, id: &str) -> Result<S, StateError> {
-        let at = Pointer::new(VIRTUAL, S::DEFINITION.kind, id);
-        let found = fleet.access(fleet.with_role(role)).get(&at).await?;
-        Ok(found.spec::<S>().expect("of its type").clone())
-    }
-
-    #[tokio::test]
-    async fn everybody_sees_who_they_are() {
-        let fleet = Fleet::new();
-        let user = get::<CurrentUser>(&fleet, Role::Reader, "current").await.expect("a user");
-        assert_eq!(user.identity, "reader@serviceaccount.omni.sidero.dev");
-        assert_eq!((user.role.as_str(), user.user_id.as_str()), ("Reader", "user-reader"));
-        let other = get::<CurrentUser>(&fleet, Role::Reader, "other").await;
-        assert!(matches!(other, Err(StateError::NotFound(_))));
-        let endpoints = get::<AdvertisedEndpoints>(&fleet, Role::None, "current").await.expect("endpoints");
-        assert_eq!(endpoints.grpc_api_url, "https://fleet.example.org");
-    }
-
-    #[tokio::test]
-    async fn labels_are_those_of_types_that_the_caller_may_list() {
-        let fleet = Fleet::new();
-        for (id, rack) in [("m-1", "a"), ("m-2", "b"), ("m-3", "a")] {
-            fleet.put_with(id, MachineStatus::default(), &[("rack", rack)]);
-        }
-        for kind in ["MachineStatuses.omni.sidero.dev", "MachineStatusLabels.omni.sidero.dev"] {
-            let found = get::<LabelsCompletion>(&fleet, Role::Reader, kind).await.expect(kind);
-            assert_eq!(found.items["rack"].items, ["a", "b"]);
-        }
-        let denied = get::<LabelsCompletion>(&fleet, Role::Reader, "Users.omni.sidero.dev").await;
-        assert!(matches!(denied, Err(StateError::Denied(_))));
-        let unknown = get::<LabelsCompletion>(&fleet, Role::Reader, "Cats.omni.sidero.dev").await;
-        assert!(matches!(unknown, Err(StateError::Invalid(_))));
-    }
-
-    #[tokio::test]
-    async fn what_nobody_computes_says_so() {
-        let fleet = Fleet::new();
-        let quirks = get::<Quirks>(&fleet, Role::Reader, "1.13.8").await;
-        let text = quirks.expect_err("not computed").to_string();
-        assert!(text.contains("does not compute Quirks.omni.sidero.dev yet"), "{text}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_watch_tells_when_rights_change() {
-        let fleet = Fleet::new();
-        let access = fleet.access(fleet.with_role(Role::Reader));
-        let at = Pointer::new(VIRTUAL, CurrentUser::DEFINITION.kind, CurrentUser::ID);
-        let mut watch = access.watch(&at, Start::Contents).await.expect("watched");
-        let role = |change: &Change| {
-            change.resource().and_then(|it| it.spec::<CurrentUser>()).map(|user| user.role.clone())
-        };
-        let first = watch.next().await.expect("the first").change;
-        assert_eq!(role(&first).as_deref(), Some("Reader"));
-        fleet.set_role("reader", Role::Operator);
-        let next = watch.next().await.expect("the next").change;
-        assert!(matches!(next, Change::Updated { .. }));
-        assert_eq!(role(&next).as_deref(), Some("Operator"));
-    }
-}
+mod tests;

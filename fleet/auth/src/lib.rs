@@ -1,7 +1,7 @@
 //! Who calls the manager, and what they may do: facts in, decisions out.
 //!
 //! ```text
-//! headers ─▶ SignedCall ─(fingerprint)─▶ PublicKey of the store ─▶ Key ─▶ Verified ─▶ Replays
+//! headers ─▶ SignedCall ─(fingerprint)─▶ PublicKey of the store ─▶ Key ─▶ Verified ─▶ Replays, Mark
 //! roles of user and key ─┐
 //! AccessPolicy ──────────┼─▶ Caller ──┐
 //! InfraProvider ─────────┘            ├─▶ decide ─▶ Allow | Own | Deny
@@ -18,6 +18,7 @@ pub mod decide;
 mod glob;
 pub mod identity;
 pub mod key;
+pub mod mark;
 pub mod policy;
 pub mod replay;
 pub mod signature;
@@ -27,6 +28,7 @@ pub use caller::{Caller, Who};
 pub use decide::{Decision, Denial, Edit, Operation, Verb, decide};
 pub use identity::{Email, IdentityError, ServiceAccount};
 pub use key::{Holder, Key, KeyError, Nonce, PgpKey, PlainKey, ServiceAccountKey};
+pub use mark::{Mark, Run, Verdict};
 pub use replay::{Replays, Sight};
 pub use signature::{HttpRequest, SignatureError, SignedCall, SignedHttp, Verified};
 

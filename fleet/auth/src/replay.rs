@@ -5,14 +5,15 @@
 //! ```
 //!
 //! A signed call is taken for five minutes before and after its time, so each is remembered for ten. Only what was
-//! verified comes in here, so that nobody without a key can fill the memory; when it is full, the oldest is forgotten.
+//! verified comes in here, so that nobody without a key can fill the memory; when it is full, the oldest is forgotten,
+//! and its key signs nothing more that is as old.
 //!
 //! What is remembered is the nonce of the signature, since the rest of it can be written in several ways. A client that
 //! puts nothing random into its signatures makes the same one for equal calls of one second, and its second call counts
-//! as a replay.
+//! as a replay. What an earlier run of the manager saw is in no memory; [`Mark`](crate::Mark) tells that.
 
-use std::collections::{HashSet, VecDeque};
-use std::time::{Duration, SystemTime};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 
@@ -39,26 +40,44 @@ pub struct Replays {
     capacity: usize,
     seen: HashSet<Mark>,
     /// Oldest first.
-    by_age: VecDeque<(SystemTime, Mark)>,
+    by_age: VecDeque<Seen>,
+    /// Keys of which calls were forgotten before their time: the last second of these.
+    floors: HashMap<String, u64>,
+}
+
+/// A call that was seen.
+#[derive(Debug)]
+struct Seen {
+    when: SystemTime,
+    mark: Mark,
+    /// Id of its key.
+    key: String,
+    /// When it was signed.
+    at: u64,
 }
 
 impl Replays {
     /// A memory for so many calls, at least one.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { capacity: capacity.max(1), seen: HashSet::new(), by_age: VecDeque::new() }
+        let (seen, by_age, floors) = (HashSet::new(), VecDeque::new(), HashMap::new());
+        Self { capacity: capacity.max(1), seen, by_age, floors }
     }
 
     /// Whether this call was seen before; it is remembered from now on.
     pub fn see(&mut self, call: &Verified, now: SystemTime) -> Sight {
         self.forget(now);
         let mark = mark(call);
-        if !self.seen.insert(mark) {
+        let is_below = self.floors.get(&call.fingerprint).is_some_and(|floor| call.at <= *floor);
+        if is_below || !self.seen.insert(mark) {
             return Sight::Again;
         }
-        self.by_age.push_back((now, mark));
-        if self.by_age.len() > self.capacity {
-            self.forget_oldest();
+        self.by_age.push_back(Seen { when: now, mark, key: call.fingerprint.clone(), at: call.at });
+        if self.by_age.len() > self.capacity
+            && let Some(Seen { key, at, .. }) = self.forget_oldest()
+        {
+            let floor = self.floors.entry(key).or_default();
+            *floor = at.max(*floor);
         }
         Sight::First
     }
@@ -76,15 +95,17 @@ impl Replays {
     }
 
     fn forget(&mut self, now: SystemTime) {
-        while self.by_age.front().is_some_and(|(seen, _)| *seen + MEMORY < now) {
+        while self.by_age.front().is_some_and(|seen| seen.when + MEMORY < now) {
             self.forget_oldest();
         }
+        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.floors.retain(|_, floor| floor.saturating_add(MEMORY.as_secs()) >= seconds);
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some((_, mark)) = self.by_age.pop_front() {
-            self.seen.remove(&mark);
-        }
+    fn forget_oldest(&mut self) -> Option<Seen> {
+        let oldest = self.by_age.pop_front()?;
+        self.seen.remove(&oldest.mark);
+        Some(oldest)
     }
 }
 
@@ -122,7 +143,8 @@ mod tests {
         let call = |seed| {
             let signature = account.sign(b"call", &Rng::seeded(seed), now()).expect("signed");
             let nonce = key.verify(b"call", &signature, now()).expect("valid");
-            Verified { identity: "ci".to_owned(), fingerprint: key.id().to_owned(), nonce }
+            let (identity, fingerprint) = ("ci".to_owned(), key.id().to_owned());
+            Verified { identity, fingerprint, nonce, at: 1_700_000_000 }
         };
         (0..count).map(call).collect()
     }
@@ -152,14 +174,24 @@ mod tests {
     }
 
     #[test]
-    fn a_full_memory_forgets_the_oldest() {
+    fn a_full_memory_forgets_the_oldest_and_takes_nothing_more_of_its_key_that_is_as_old() {
         let mut replays = Replays::new(2);
-        let calls = calls(3);
-        for call in &calls {
+        let mut calls = calls(4);
+        for (call, later) in calls.iter_mut().zip(0..) {
+            call.at += later;
+        }
+        for call in &calls[..3] {
             assert_eq!(replays.see(call, now()), Sight::First);
         }
         assert_eq!(replays.len(), 2);
-        assert_eq!(replays.see(&calls[2], now()), Sight::Again);
-        assert_eq!(replays.see(&calls[0], now()), Sight::First);
+        for call in &calls[..3] {
+            assert_eq!(replays.see(call, now()), Sight::Again);
+        }
+        let other = Verified { fingerprint: "other".to_owned(), ..calls[0].clone() };
+        assert_eq!(replays.see(&other, now()), Sight::First, "other keys are not held back");
+        assert_eq!(replays.see(&calls[3], now()), Sight::First, "and neither is what is newer");
+        let much_later = now() + MEMORY * 2;
+        assert_eq!(replays.see(&calls[0], much_later), Sight::First, "it would not be taken any more");
+        assert_eq!(replays.floors.len(), 0);
     }
 }

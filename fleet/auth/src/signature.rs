@@ -125,6 +125,8 @@ pub struct Verified {
     pub fingerprint: String,
     /// What tells this call from all others of the key.
     pub nonce: Nonce,
+    /// When it was signed, by the clock of the client: seconds since 1970.
+    pub at: u64,
 }
 
 /// Header [`SIGNATURE`], taken apart.
@@ -277,7 +279,8 @@ impl Signature {
             return Err(SignatureError::OtherKey);
         }
         let nonce = key.verify(signed, &self.bytes, now)?;
-        Ok(Verified { identity: self.identity.clone(), fingerprint: self.fingerprint.clone(), nonce })
+        let (identity, fingerprint) = (self.identity.clone(), self.fingerprint.clone());
+        Ok(Verified { identity, fingerprint, nonce, at: timestamp })
     }
 }
 

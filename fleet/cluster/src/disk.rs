@@ -1,6 +1,8 @@
 //! The disk that a machine is installed on (fleet.md 4.3).
 //!
 //! ```text
+//! MachineStatus: has the machine disks of its own? ─no─▶ nowhere: nothing is installed, and nothing is wrong
+//!        │ yes
 //! disks of the machine ──▶ candidates, each fit or with the reason why not ─┐
 //! MachineInstallDiskConfig: path | selector (CEL) | nothing ────────────────┴▶ choice, or what is wrong with the wish
 //! ```
@@ -8,8 +10,9 @@
 //! An installed machine stays on its disk whatever is wished. Without a wish the choice is the same every time: the
 //! smallest disk that fits, those on USB last, then by path.
 
+use corten_base::Platform;
 use corten_fleet_resources::machine::{
-    BlockDevice, InstallDiskCandidate, MachineInstallDiskConfig, MachineInstallDiskStatus,
+    BlockDevice, InstallDiskCandidate, MachineInstallDiskConfig, MachineInstallDiskStatus, MachineStatus,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -23,11 +26,32 @@ const USB: &str = "usb";
 
 /// Evaluates the expressions by which people select a disk.
 pub trait Selector {
-    /// Whether the CEL expression is true for the disk, which it calls `disk`.
+    /// The place of the first of these disks for which the CEL expression is true; it calls the disk `disk`.
     ///
     /// # Errors
     /// When it cannot be evaluated; the text says why.
-    fn matches(&self, expression: &str, disk: &BlockDevice) -> Result<bool, String>;
+    fn first(&self, expression: &str, disks: &[&BlockDevice]) -> Result<Option<usize>, String>;
+}
+
+/// Whether an operating system is installed on disks of a machine. One whose platform gives it no disks of its own, as
+/// the namespaces of a host do, runs from what the host gave it; the disks that it may see are the host's.
+#[must_use]
+pub fn installs(status: &MachineStatus) -> bool {
+    let metadata = status.platform_metadata.as_ref();
+    let platform = metadata.and_then(|metadata| Platform::from_name(&metadata.platform));
+    platform.is_none_or(|platform| platform.capabilities().disks)
+}
+
+/// The choice for a machine on which nothing is installed: no disk, and nothing that is wrong with that.
+#[must_use]
+pub fn nowhere(wish: Option<&MachineInstallDiskConfig>) -> MachineInstallDiskStatus {
+    MachineInstallDiskStatus { selection_hash: selection_hash(wish), ..MachineInstallDiskStatus::default() }
+}
+
+/// Whether a choice is that of a machine on which nothing is installed.
+#[must_use]
+pub const fn is_nowhere(choice: &MachineInstallDiskStatus) -> bool {
+    choice.disk.is_empty() && choice.message.is_empty()
 }
 
 /// Hash of a wish, hex of a SHA-256. No wish has a hash too.
@@ -140,14 +164,13 @@ fn by_path(disks: &[BlockDevice], wish: &str) -> Result<String, String> {
 }
 
 fn by_selector(disks: &[BlockDevice], expression: &str, selector: &impl Selector) -> Result<String, String> {
-    for disk in in_order(disks) {
-        match selector.matches(expression, disk) {
-            Ok(true) => return Ok(path(disk).to_owned()),
-            Ok(false) => {}
-            Err(why) => return Err(format!("the selector cannot be evaluated: {why}; correct it")),
-        }
-    }
-    Err(format!("the selector is true for no disk that fits; those that fit are {}", fit_paths(disks)))
+    let fit = in_order(disks);
+    let found = selector.first(expression, &fit);
+    let found = found.map_err(|why| format!("the selector cannot be evaluated: {why}; correct it"))?;
+    let found = found.and_then(|place| fit.get(place)).map(|disk| path(disk).to_owned());
+    found.ok_or_else(|| {
+        format!("the selector is true for no disk that fits; those that fit are {}", fit_paths(disks))
+    })
 }
 
 /// Composed devices are not chosen unless a person does.
@@ -186,6 +209,8 @@ fn fit_paths(disks: &[BlockDevice]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use corten_fleet_resources::machine::PlatformMetadata;
+
     use super::*;
 
     const GB: u64 = 1_000_000_000;
@@ -194,10 +219,10 @@ mod tests {
     struct BySize;
 
     impl Selector for BySize {
-        fn matches(&self, expression: &str, disk: &BlockDevice) -> Result<bool, String> {
+        fn first(&self, expression: &str, disks: &[&BlockDevice]) -> Result<Option<usize>, String> {
             let bound = expression.strip_prefix("size > ").ok_or("no such field")?;
             let bound: u64 = bound.parse().map_err(|_| "no number".to_owned())?;
-            Ok(disk.size > bound)
+            Ok(disks.iter().position(|disk| disk.size > bound))
         }
     }
 
@@ -284,6 +309,23 @@ mod tests {
         assert_eq!(chosen(&disks, Some(&by_selector("size > 10000000000"))), "/dev/sdc");
         assert!(chosen(&disks, Some(&by_selector("size > 99000000000"))).contains("true for no disk"));
         assert!(chosen(&disks, Some(&by_selector("colour == red"))).contains("no such field; correct it"));
+    }
+
+    #[test]
+    fn a_machine_without_disks_of_its_own_needs_none_and_others_do() {
+        let on = |platform: &str| {
+            let platform = PlatformMetadata { platform: platform.to_owned(), ..PlatformMetadata::default() };
+            MachineStatus { platform_metadata: Some(platform), ..MachineStatus::default() }
+        };
+        assert!(!installs(&on("container")));
+        for platform in ["metal", "nocloud", "aws", ""] {
+            assert!(installs(&on(platform)), "{platform}");
+        }
+        assert!(installs(&MachineStatus::default()), "nothing is known yet");
+        let wish = by_path("/dev/sda");
+        let choice = nowhere(Some(&wish));
+        assert!(is_nowhere(&choice) && choice.selection_hash == selection_hash(Some(&wish)));
+        assert!(!is_nowhere(&choose(&[], None, &BySize)), "a machine that lost its disks is no such machine");
     }
 
     #[test]

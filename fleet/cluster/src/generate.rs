@@ -26,6 +26,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use self::assembly::Assembly;
+use crate::disk::is_nowhere;
 use crate::patches::NamedPatch;
 use crate::{Contract, InvalidVersion, Preserved, Role, contract};
 
@@ -193,18 +194,12 @@ const MANAGER: &str = "of the manager";
 /// What errors call the documents by which a machine finds the manager.
 const JOIN: &str = "with the join documents";
 
-/// Platform of machines whose disks are those of a host: nothing is installed there.
-const CONTAINER: &str = "container";
-
 /// The disk to install on; empty where nothing is installed.
 fn install_disk<'a>(inputs: &Inputs<'a>) -> Result<&'a str, GenerationError> {
-    if inputs.image.platform == CONTAINER {
-        return Ok("");
-    }
     if inputs.disk.selection_hash != inputs.disk_wish {
         return Err(GenerationError::StaleDisk);
     }
-    if inputs.disk.disk.is_empty() {
+    if inputs.disk.disk.is_empty() && !is_nowhere(inputs.disk) {
         return Err(GenerationError::NoDisk { message: inputs.disk.message.clone() });
     }
     Ok(&inputs.disk.disk)

@@ -1,6 +1,8 @@
 //! Whether the members of etcd allow that one of them goes, and which of them nobody stands behind (fleet.md 4.5).
 //!
 //! ```text
+//! what members tell ─judged─▶ members, who is healthy
+//!
 //! members, who is healthy ─┐
 //! identities of machines ──┼─can_scale_down─▶ yes, or the member that is in the way and what to do about it
 //! the machine that leaves ─┘
@@ -9,7 +11,11 @@
 //!
 //! n members decide while more than half of them are healthy. A learner does not count.
 
+mod health;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use health::{Listed, Told, judged};
 
 /// A member of etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,6 +27,9 @@ pub use order::{ClusterRemains, ClusterStep, SetRemains, order};
 
 /// How long a machine that cannot be reached is waited for.
 pub const UNREACHABLE_MAX: Duration = Duration::from_secs(15 * 60);
+/// How long of that it is waited for in any case after the manager has started: a machine that lives comes back within
+/// the longest life of a session in the tunnel, which is below this.
+pub const RETURN_MAX: Duration = Duration::from_secs(5 * 60);
 /// How long a machine may boot, install or the like before it is reset all the same.
 pub const BUSY_MAX: Duration = Duration::from_secs(10 * 60);
 /// How long a reset may take before it counts as failed.
@@ -81,7 +84,7 @@ pub struct Observed<'a> {
     pub is_import_aborted: bool,
     /// How long the manager has worked on it, not counting times when the manager was down.
     pub elapsed: Duration,
-    /// How long it could not be reached, not counting times when the manager was down; zero when it can be.
+    /// How long it could not be reached, see [`unreachable_for()`]; zero when it can be.
     pub unreachable_for: Duration,
     /// How long ago it took the last reset; `None` when it took none.
     pub since_reset: Option<Duration>,
@@ -176,6 +179,14 @@ impl Progress {
             Step::WaitMaintenance(_) | Step::Done(_) => self,
         }
     }
+}
+
+/// How long a machine counts as not reached: `here` since this run of the manager misses it, `stored` by what is in the
+/// store. A start of the manager does not begin the wait anew, and leaves the machine [`RETURN_MAX`] to come back.
+#[must_use]
+pub fn unreachable_for(here: Duration, stored: Duration) -> Duration {
+    let most = UNREACHABLE_MAX.saturating_sub(RETURN_MAX).saturating_add(here);
+    here.max(stored.min(most))
 }
 
 /// Decides what to do next with a machine that leaves.

@@ -25,6 +25,7 @@ use bytes::Bytes;
 use corten_base::{Clock, chain};
 use corten_fleet_api::audit::Actor;
 use corten_fleet_controllers_machine::connect::Streams;
+use corten_relay::Broken;
 use corten_resource::State;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body::Body as HttpBody;
@@ -35,10 +36,9 @@ use tonic::body::Body;
 use tonic::transport::server::TcpConnectInfo;
 use tower_service::Service;
 
-use crate::body::{Passing, Still};
+use crate::body::{Still, plain};
 use crate::keys::{JwtKeys, Visitor};
 use crate::log::{AccessEvent, AccessKind, AccessLog, Effect, Notes};
-use crate::upstream::Broken;
 use backends::Backends;
 use refusal::Refusal;
 use upgrade::{Asking, Upgrades};
@@ -172,7 +172,7 @@ impl<S: Streams> Shared<S> {
                 Ok((response, lease)) => {
                     let (mut parts, body) = response.into_parts();
                     parts.headers = headers::between(&parts.headers);
-                    let body = Passing::plain(body, still, (lease, place));
+                    let body = plain(body, still, (lease, place));
                     return Ok(Response::from_parts(parts, body));
                 }
                 Err(Broken::Unsent(unsent)) => body = unsent.into_body(),

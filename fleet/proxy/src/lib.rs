@@ -29,7 +29,7 @@ pub mod talos;
 #[cfg(test)]
 mod testing;
 mod token;
-mod upstream;
+mod way;
 
 pub use body::CHECK;
 pub use credentials::{ClusterCredentials, CredentialOptions};

@@ -17,7 +17,7 @@ use corten_fleet_controllers_machine::connect::Streams;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::upstream::{Upstream, Way};
+use crate::way::{Upstream, Way};
 
 /// How many are kept at most.
 const KEPT_MAX: usize = 1024;
@@ -51,7 +51,7 @@ impl<S: Streams> Pool<S> {
     pub(crate) fn get(&self, name: &str, way: Way<S>) -> Arc<Upstream<S>> {
         let mut entries = self.entries.lock();
         if let Some(entry) = entries.get_mut(name)
-            && entry.upstream.way().is_same(&way)
+            && entry.upstream.dial().is_same(&way)
         {
             entry.used = Instant::now();
             return Arc::clone(&entry.upstream);

@@ -2,19 +2,17 @@
 //!
 //! ```text
 //! metadata ─▶ route ─▶ names ─▶ machines ─▶ gate: admitted? which roles? ─▶ AccessLog
-//!                                               └▶ send ─┬▶ one machine: its answer, untouched
-//!                                                        └▶ fan ─▶ several: answers in the envelope
+//!                                               └▶ ways ─┬▶ one machine: its answer, untouched
+//!                                                        └▶ fan (lib/relay) ─▶ several: answers in the envelope
 //! ```
 //!
 //! [`TalosProxy`] stands behind the layer of fleet/api, which leaves the caller of a call in its extensions.
 
-mod envelope;
-mod fan;
 mod gate;
 mod identity;
 mod names;
 mod route;
-mod send;
+mod ways;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -31,6 +29,7 @@ use corten_client::TlsError;
 use corten_fleet_api::audit::Actor;
 use corten_fleet_api::caller::{Caller, Directory, Machines};
 use corten_fleet_controllers_machine::connect::Streams;
+use corten_relay::fan::{self, Leg};
 use corten_resource::State;
 use http::{HeaderMap, Request, Response};
 use serde_json::{Map, json};
@@ -40,15 +39,15 @@ use tonic::body::Body;
 use tower::util::BoxCloneSyncService;
 use tower_service::Service;
 
-use crate::body::{Passing, Still};
+use crate::body::{Still, grpc};
 use crate::log::{AccessEvent, AccessKind, AccessLog, Effect, Notes};
 use crate::pool::Pool;
-use fan::Leg;
+use crate::way::Way;
 use gate::Place;
 use identity::Impersonator;
 use names::Target;
 use route::Route;
-use send::Ways;
+use ways::Ways;
 
 /// Calls under way at a time, over all callers.
 pub const CALLS_MAX: usize = 2048;
@@ -177,16 +176,12 @@ impl<S: Streams> Shared<S> {
             let legs = self.legs(path, &head.headers, call.stops);
             let message = fan::single(body).await?;
             let kind = rules::kind(path).unwrap_or(Kind::Unary);
-            let (parts, body) = fan::call(kind, legs, message).await?.into_parts();
-            let body = Passing::grpc(&parts.headers, body, still, place);
-            return Ok(Response::from_parts(parts, body));
+            return Ok(grpc(fan::call(kind, legs, message).await?, still, place));
         }
         let stop = call.stops.first().ok_or_else(|| Status::internal("a call to no machine"))?;
         let reached = self.ways.reach(path, &head.headers, &stop.target, stop.roles)?;
-        let (response, lease) = send::send(&reached.upstream, reached.head.map(|()| body)).await?;
-        let (parts, body) = response.into_parts();
-        let body = Passing::grpc(&parts.headers, body, still, (lease, place));
-        Ok(Response::from_parts(parts, body))
+        let (answer, lease) = reached.send(body).await?;
+        Ok(grpc(answer, still, (lease, place)))
     }
 
     /// Which machines a call is for, and which roles it has there.
@@ -246,7 +241,7 @@ impl<S: Streams> Shared<S> {
         Ok((target.machine.clone(), target))
     }
 
-    fn legs(&self, path: &str, headers: &HeaderMap, stops: Vec<Stop>) -> Vec<Leg<S>> {
+    fn legs(&self, path: &str, headers: &HeaderMap, stops: Vec<Stop>) -> Vec<Leg<Way<S>>> {
         let leg = |stop: Stop| {
             let reached = self.ways.reach(path, headers, &stop.target, stop.roles);
             Leg { name: stop.name, reached }

@@ -32,7 +32,7 @@ use tokio::net::TcpStream;
 
 use crate::log::{AccessEvent, AccessLog};
 use crate::token::Claims;
-use crate::upstream::Way;
+use crate::way::Way;
 
 /// The cluster of the store.
 pub(crate) const CLUSTER: &str = "prod";

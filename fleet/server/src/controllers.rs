@@ -12,13 +12,14 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use corten_base::{Clock, Rng};
 use corten_fleet_controllers_cluster::{self as cluster, KubernetesWatches};
-use corten_fleet_controllers_configuration::{self as configuration, NoFactory, NoSelector};
+use corten_fleet_controllers_configuration::{self as configuration, NoFactory, TalosSelector};
 use corten_fleet_controllers_link as link;
 use corten_fleet_controllers_machine::connect::Dialer;
 use corten_fleet_controllers_machine::{self as machine, Events, MACHINES_MAX, Tokens};
 use corten_fleet_controllers_machine_set::{self as machine_set, KubernetesNodes, Services};
 use corten_fleet_discovery::Discovery;
 use corten_fleet_settings::{JoinTokensMode, Settings};
+use corten_fleet_support::Connections;
 use corten_fleet_tunnel::Tunnel;
 use corten_kubernetes::ApiResource;
 use corten_resource::{LabelTerm, Registry, Runtime, Selector, State};
@@ -43,6 +44,9 @@ pub struct Needs<'a> {
     pub rng: Rng,
 }
 
+/// Ways to machines and clusters, for those who only look.
+pub type Ways = Connections<Dialer, Tunnel>;
+
 /// Registers the types by which controllers talk to each other.
 pub fn types(registry: &mut Registry) {
     machine::types(registry);
@@ -51,11 +55,12 @@ pub fn types(registry: &mut Registry) {
     configuration::types(registry);
 }
 
-/// All controllers, ready to be started, and where events of machines go. Must be called inside a Tokio runtime.
+/// All controllers, ready to be started, where events of machines go, and ways to machines and clusters. Must be called
+/// inside a Tokio runtime.
 ///
 /// # Errors
 /// When TLS cannot be set up on this host, or the controllers do not go together.
-pub fn register(state: &State, needs: Needs<'_>) -> Result<(Runtime, Events), Failure> {
+pub fn register(state: &State, needs: Needs<'_>) -> Result<(Runtime, Events, Ways), Failure> {
     let Needs { settings, tunnel, address, discovery, authorities, clock, rng } = needs;
     let mut runtime = Runtime::with_rng(state.clone(), clock.clone(), rng.clone());
     link::register(&mut runtime, tunnel.clone());
@@ -75,6 +80,11 @@ pub fn register(state: &State, needs: Needs<'_>) -> Result<(Runtime, Events), Fa
         rng: rng.clone(),
     };
     let clusters = cluster::register(&mut runtime, clusters);
+    let ways = Connections {
+        state: state.clone(),
+        pool: Arc::clone(&pool),
+        kubernetes: Arc::clone(&clusters.kubernetes),
+    };
     let sets = machine_set::Dependencies {
         pool: Arc::clone(&pool),
         kubernetes: Nodes(clusters.kubernetes),
@@ -82,18 +92,18 @@ pub fn register(state: &State, needs: Needs<'_>) -> Result<(Runtime, Events), Fa
         selectors,
     };
     machine_set::register(&mut runtime, sets);
-    // Nothing here talks to an image factory or evaluates CEL: machines that would need it say so.
+    // Nothing here talks to an image factory: machines that would need it say so.
     let configurations = configuration::Dependencies {
         pool,
         factory: NoFactory,
-        selector: NoSelector,
+        selector: TalosSelector,
         factory_url: settings.registries.primary.url.clone(),
         plain_installer: settings.registries.talos.clone(),
         rng,
     };
     configuration::register(&mut runtime, configurations);
     runtime.check()?;
-    Ok((runtime, events))
+    Ok((runtime, events, ways))
 }
 
 const fn tokens(mode: JoinTokensMode) -> Tokens {

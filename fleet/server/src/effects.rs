@@ -23,7 +23,6 @@ pub enum Effect {
     Harmful(&'static str),
 }
 
-const NO_ETCD: &str = "resources are kept in the manager's own file; the kind etcd alone would need it";
 const NO_BACKUPS: &str = "this program makes no backups of the clusters' etcd yet; leave etcdBackup out, and \
                           make them with talosctl etcd snapshot";
 const NO_IMPORT: &str = "no cluster can be taken over yet";
@@ -33,6 +32,7 @@ const ALWAYS_PLAIN: &str = "configurations are always kept in plain; those that 
 const OWN_TABLE: &str = "versions of Kubernetes come from a table that --versions extends, from no registry";
 const API: &str = "corten-fleet-api";
 const CONFIGURATION: &str = "corten-fleet-controllers-configuration";
+const MEDIA: &str = "corten-fleet-media";
 const FACTORIES: &str = "corten-fleet-api (FeaturesConfig), versions";
 const LOGINS: &str = "publish (ImageFactoryAuth)";
 const LOAD_BALANCER: &str = "corten-fleet-controllers-cluster";
@@ -40,6 +40,7 @@ const LOGS: &str = "machine_logs";
 const OUTSIDE: &str = "outside";
 const PROXY: &str = "corten-fleet-proxy";
 const SIDEROLINK: &str = "siderolink";
+const STORAGE: &str = "storage";
 const WIRE: &str = "wire";
 
 /// Every setting that the table of settings calls effective, in its order.
@@ -107,15 +108,15 @@ pub const EFFECTS: &[(&str, Effect)] = &[
     ("logs.audit.enabled", Place("records")),
     ("logs.audit.retentionPeriod", Place("audit")),
     ("logs.audit.maxSize", Place("audit")),
-    ("storage.default.kind", Harmful("this program has no store in etcd yet; use the kind embedded")),
-    ("storage.default.keyFile", Place("storage")),
-    ("storage.default.embedded.path", Place("storage")),
-    ("storage.default.etcd.endpoints", Nowhere(NO_ETCD)),
-    ("storage.default.etcd.dialKeepAliveTime", Nowhere(NO_ETCD)),
-    ("storage.default.etcd.dialKeepAliveTimeout", Nowhere(NO_ETCD)),
-    ("storage.default.etcd.caFile", Nowhere(NO_ETCD)),
-    ("storage.default.etcd.certFile", Nowhere(NO_ETCD)),
-    ("storage.default.etcd.keyFile", Nowhere(NO_ETCD)),
+    ("storage.default.kind", Place(STORAGE)),
+    ("storage.default.keyFile", Place(STORAGE)),
+    ("storage.default.embedded.path", Place(STORAGE)),
+    ("storage.default.etcd.endpoints", Place(STORAGE)),
+    ("storage.default.etcd.dialKeepAliveTime", Place(STORAGE)),
+    ("storage.default.etcd.dialKeepAliveTimeout", Place(STORAGE)),
+    ("storage.default.etcd.caFile", Place(STORAGE)),
+    ("storage.default.etcd.certFile", Place(STORAGE)),
+    ("storage.default.etcd.keyFile", Place(STORAGE)),
     ("etcdBackup.localPath", Harmful(NO_BACKUPS)),
     ("etcdBackup.tickInterval", Nowhere(NO_BACKUPS)),
     ("etcdBackup.minInterval", Nowhere(NO_BACKUPS)),
@@ -132,6 +133,8 @@ pub const EFFECTS: &[(&str, Effect)] = &[
     ("registries.factories.secondary.username", Place(LOGINS)),
     ("registries.factories.secondary.password", Place(LOGINS)),
     ("registries.mirrors", Nowhere(NO_MIRRORS)),
+    ("media.images", Place(MEDIA)),
+    ("media.maxSize", Place(MEDIA)),
     ("features.enableTalosPreReleaseVersions", Place("versions")),
     ("features.enableBreakGlassConfigs", Place(API)),
     ("features.enableConfigDataCompression", Nowhere(ALWAYS_PLAIN)),
@@ -191,8 +194,8 @@ mod tests {
         assert!(warnings[0].starts_with("registries.mirrors has no effect yet: "), "{warnings:?}");
         let changed = BTreeSet::from(["etcdBackup.localPath", "storage.default.kind", "registries.mirrors"]);
         let refusals = judge(&changed).expect_err("no start");
-        assert_eq!(refusals.len(), 2, "{refusals:?}");
-        assert!(refusals[0].starts_with("storage.default.kind: "), "{refusals:?}");
+        assert_eq!(refusals.len(), 1, "{refusals:?}");
+        assert!(refusals[0].starts_with("etcdBackup.localPath: "), "{refusals:?}");
         assert_eq!(judge(&BTreeSet::new()), Ok(Vec::new()));
     }
 }

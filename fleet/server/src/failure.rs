@@ -8,6 +8,7 @@ use corten_client::TlsError;
 use corten_fleet_api::first_start::StartError;
 use corten_fleet_api::serve::ServeError;
 use corten_fleet_logs::LogError;
+use corten_fleet_media::OpenError as MediaError;
 use corten_fleet_settings::{ReadError, Wrong};
 use corten_fleet_store::OpenError;
 use corten_resource::{RegistrationErrors, StateError};
@@ -73,6 +74,9 @@ pub enum Failure {
         /// Why.
         source: LogError,
     },
+    /// Installation media.
+    #[error("cannot make installation media; mend media.images, or leave it out")]
+    Media(#[from] MediaError),
     /// The key of the tunnel.
     #[error("the key of the tunnel in the store cannot be used; restore the store from a backup")]
     TunnelKey(#[from] InvalidKey),
@@ -114,6 +118,12 @@ pub enum Failure {
     /// The writer of the store is gone.
     #[error("the writer of the store ended, and nothing would be kept any more; start the manager again")]
     Keeper,
+    /// Another manager is to lead.
+    #[error(
+        "this manager could not renew its lead in time, and its controllers have stopped before those of \
+         another one begin; start it again, and look after its way to etcd if that happens often"
+    )]
+    Lead,
 }
 
 /// What to do about a port; the setting follows.

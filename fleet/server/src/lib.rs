@@ -4,9 +4,9 @@
 //! flags, files ─▶ cli ─▶ settings ─▶ effects (what nothing does yet is refused, or told)
 //!                          │
 //!                          ▼
-//!                        wire ─┬─ storage ─▶ key file ─▶ embedded store ─▶ State, Keeper
+//!                        wire ─┬─ storage ─▶ key file ─▶ embedded store, or one in etcd ─▶ State, Keeper
 //!                              ├─ tunnel ─▶ child without privilege; siderolink: services for machines
-//!                              ├─ controllers ─▶ runtime
+//!                              ├─ controllers ─▶ runtime ─▶ leader: on one manager at a time
 //!                              ├─ logs, audit, events, discovery: from machines and callers to the disk
 //!                              └─ doors ─▶ API, machine API, metrics, local resources
 //!                          │
@@ -31,6 +31,7 @@ mod events;
 mod expired_keys;
 mod failure;
 mod keep;
+mod leader;
 mod local;
 mod logging;
 mod machine_logs;

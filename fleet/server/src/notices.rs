@@ -25,9 +25,11 @@ pub fn notices(settings: &Settings) -> Vec<String> {
     if !speaks_tls && !api.listener.endpoint.ip().is_loopback() {
         notices.push(API_IN_CLEAR.to_owned());
     }
-    if speaks_tls && api.advertised_url.starts_with("http://") {
-        let url = &api.advertised_url;
+    let url = &api.advertised_url;
+    if speaks_tls && url.starts_with("http://") {
         notices.push(format!("clients are told {url}, where TLS is spoken: set {API_URL} to one with https"));
+    } else if is_local(url) {
+        notices.push(format!("people are told {url}, which this host alone reaches: set {API_URL}"));
     }
     if proxy.listener.tls.is_none() && !api.has_own_certificate {
         notices.push(KUBERNETES_IN_CLEAR.to_owned());
@@ -46,9 +48,10 @@ mod tests {
     #[test]
     fn the_defaults_are_for_one_host_and_say_so() {
         let notices = notices(&Settings::default());
-        assert_eq!(notices.len(), 3, "{notices:?}");
+        assert_eq!(notices.len(), 4, "{notices:?}");
         assert!(notices[0].starts_with("the API is in clear"), "{notices:?}");
-        assert!(notices[2].contains("http://localhost:8090"), "{notices:?}");
+        assert!(notices[1].contains("http://localhost:8080"), "{notices:?}");
+        assert!(notices[3].contains("http://localhost:8090"), "{notices:?}");
     }
 
     #[test]

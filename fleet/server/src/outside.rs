@@ -9,14 +9,17 @@ use std::sync::Arc;
 
 use corten_fleet_api::audit::Audit;
 use corten_fleet_api::caller::RATE;
-use corten_fleet_api::management::AuditLog;
+use corten_fleet_api::management::{
+    AuditLog, ImageFactory, MachineLogs, Management, ManagementOptions, NoImageFactory,
+};
 use corten_fleet_api::metrics::Metrics;
 use corten_fleet_api::serve::OwnCertificate;
-use corten_fleet_api::virtual_resources::NotComputed;
 use corten_fleet_api::{Api, Parts};
+use corten_fleet_media::Factory;
 use corten_fleet_proxy::{ClusterCredentials, JwtKeys, KubernetesProxy, TalosProxy};
 use corten_fleet_settings::Settings;
 use corten_fleet_siderolink::Services;
+use corten_fleet_support::{Reach, Support, Usages};
 use corten_fleet_tunnel::Tunnel;
 use corten_resource::State;
 use tonic::service::Routes;
@@ -27,6 +30,8 @@ use crate::machine_logs::Reader;
 use crate::wire::Base;
 use crate::{endpoints, local};
 
+/// Name of the listener of the API.
+const API: &str = "api";
 /// Name of the listener where machines join, when they have one of their own.
 const MACHINE_API: &str = "machineAPI";
 
@@ -58,6 +63,10 @@ pub struct Outside<'a> {
     pub reader: Reader,
     /// What is behind the manager.
     pub behind: Behind,
+    /// Ways to machines and clusters.
+    pub ways: Arc<dyn Reach>,
+    /// Makes installation media.
+    pub factory: Option<Factory>,
 }
 
 impl Outside<'_> {
@@ -66,7 +75,7 @@ impl Outside<'_> {
     /// # Errors
     /// When an address is taken, or a certificate cannot be used.
     pub async fn open(self) -> Result<Vec<Waiting>, Failure> {
-        let Self { base, state, services, audit, audit_log, reader, behind } = self;
+        let Self { base, state, services, audit, audit_log, reader, behind, ways, factory } = self;
         let settings = &base.settings;
         let own = own_certificate(settings, &base.paths, &base.clock, &base.rng);
         let Behind { machines, kubernetes, mut credentials, keys } = behind;
@@ -76,28 +85,41 @@ impl Outside<'_> {
             let failed = |source| Failure::Host { what: "read its own certificate", source };
             credentials.options.authorities = authority.map_err(failed)?;
         }
-        let others = match open_machine_api(settings, services).await? {
+        let others = match open_machine_api(settings, services, factory.as_ref()).await? {
             Joining::Own(door) => {
                 doors.push(door);
                 Routes::default()
             }
             Joining::Shared(routes) => routes,
         };
-        let api = Api::new(Parts {
+        let logs: Arc<dyn MachineLogs> = Arc::new(reader);
+        let support = Support::new(state.clone(), Arc::clone(&logs), Arc::clone(&ways), base.clock.clone());
+        let images: Arc<dyn ImageFactory> = match &factory {
+            Some(factory) => Arc::new(factory.clone()),
+            None => Arc::new(NoImageFactory),
+        };
+        let management = Management {
             state: state.clone(),
-            settings: settings.clone(),
             clock: base.clock.clone(),
             rng: base.rng.clone(),
-            rate: RATE,
+            options: ManagementOptions::of(settings),
             audit,
-            audit_log,
-            logs: Arc::new(reader),
             clusters: Arc::new(credentials),
-            computed: Arc::new(NotComputed),
+            logs,
+            audit_log,
+            support: Arc::new(support),
+            images,
+        };
+        let api = Api::new(Parts {
+            management,
+            settings: settings.clone(),
+            rate: RATE,
+            kubernetes: Arc::new(Usages::new(ways)),
             machines: Some(machines.into_machines()),
             others,
         });
-        doors.extend(open_api(settings, own.as_ref(), api.with_page(Arc::new(keys))).await?);
+        let api = api.with_page(Arc::new(keys));
+        doors.extend(open_api(settings, own.as_ref(), api, factory.as_ref()).await?);
         if let Some(wanted) = settings.services.local_resource_service {
             doors.push(Place::local(wanted.port).open(unshown(), local::routes(state)).await?);
         }
@@ -113,7 +135,11 @@ enum Joining {
     Shared(Routes),
 }
 
-async fn open_machine_api(settings: &Settings, services: &Services) -> Result<Joining, Failure> {
+async fn open_machine_api(
+    settings: &Settings,
+    services: &Services,
+    factory: Option<&Factory>,
+) -> Result<Joining, Failure> {
     let (api, listener) = (&settings.services.api.listener, &settings.services.machine_api.listener);
     let routes = services.machine_api();
     if listener.endpoint == api.endpoint {
@@ -121,7 +147,11 @@ async fn open_machine_api(settings: &Settings, services: &Services) -> Result<Jo
     }
     let what = "the API where machines join";
     let place = Place::of(MACHINE_API, what, "services.machineAPI.endpoint", listener);
-    place.open(unshown(), routes.prepare()).await.map(Joining::Own)
+    let opened = match factory {
+        Some(factory) => place.open(unshown(), factory.beside(routes.prepare())).await,
+        None => place.open(unshown(), routes.prepare()).await,
+    };
+    opened.map(Joining::Own)
 }
 
 async fn open_kubernetes(
@@ -140,14 +170,19 @@ async fn open_api(
     settings: &Settings,
     own: Option<&OwnCertificate>,
     api: Api,
+    factory: Option<&Factory>,
 ) -> Result<[Waiting; 2], Failure> {
     let metrics = &settings.services.metrics;
     let metrics = Place::of("metrics", "the metrics", "services.metrics.endpoint", metrics);
     let metrics = metrics.open(unshown(), api.metrics_page()).await?;
     let listener = &settings.services.api.listener;
-    let place = Place::of("api", "the API", "services.api.endpoint", listener).with_own_certificate(own);
+    let place = Place::of(API, "the API", "services.api.endpoint", listener).with_own_certificate(own);
     let counters = Arc::clone(api.metrics());
-    Ok([place.open(counters, api).await?, metrics])
+    let opened = match factory {
+        Some(factory) => place.open(counters, factory.beside(api)).await?,
+        None => place.open(counters, api).await?,
+    };
+    Ok([opened, metrics])
 }
 
 /// Counters that are on no page: those of the page are of the API alone.
@@ -155,11 +190,19 @@ fn unshown() -> Arc<Metrics> {
     Arc::default()
 }
 
+/// URL of the API, with the port that was bound.
+pub fn api_url(settings: &Settings, doors: &[Waiting]) -> String {
+    with_port(&settings.services.api.advertised_url, API, doors)
+}
+
 /// URL under which machines join, with the port that was bound.
 pub fn machine_api_url(settings: &Settings, doors: &[Waiting]) -> String {
-    let advertised = &settings.services.machine_api.advertised_url;
-    match doors.iter().find(|door| door.name == MACHINE_API) {
+    with_port(&settings.services.machine_api.advertised_url, MACHINE_API, doors)
+}
+
+fn with_port(advertised: &str, name: &str, doors: &[Waiting]) -> String {
+    match doors.iter().find(|door| door.name == name) {
         Some(door) => endpoints::with_port(advertised, door.address),
-        None => advertised.clone(),
+        None => advertised.to_owned(),
     }
 }

@@ -1,7 +1,8 @@
 //! Where the manager keeps its files: all beside its store.
 //!
 //! ```text
-//! storage.default.embedded.path = _out/fleet.redb ─▶ _out/logs  _out/audit  _out/tls  _out/discovery.snapshot
+//! storage.default.embedded.path = _out/fleet.redb
+//!    └▶ _out/logs  _out/audit  _out/tls  _out/media  _out/discovery.snapshot
 //! ```
 
 use std::io;
@@ -26,6 +27,8 @@ pub struct Paths {
     pub certificate: PathBuf,
     /// What the discovery service knew last.
     pub discovery: PathBuf,
+    /// Folder of installation media that were made.
+    pub media: PathBuf,
 }
 
 impl Paths {
@@ -42,6 +45,7 @@ impl Paths {
             audit: folder.join("audit"),
             certificate: folder.join("tls"),
             discovery: folder.join("discovery.snapshot"),
+            media: folder.join("media"),
             folder,
             store,
         })
@@ -64,7 +68,7 @@ mod tests {
         settings.storage.key_file = PathBuf::from("/etc/fleet.key");
         let paths = Paths::of(&settings).expect("a current folder");
         assert_eq!(paths.key, Path::new("/etc/fleet.key"));
-        for path in [&paths.logs, &paths.audit, &paths.certificate, &paths.discovery] {
+        for path in [&paths.logs, &paths.audit, &paths.certificate, &paths.discovery, &paths.media] {
             assert_eq!(path.parent(), Some(Path::new("/srv/fleet")), "{}", path.display());
         }
         settings.storage.path = PathBuf::from("store");

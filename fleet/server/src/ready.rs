@@ -12,8 +12,13 @@ use std::path::{Path, PathBuf};
 use corten_base::fs::{Durability, write_atomic};
 use serde_json::{Map, Value, json};
 
+use crate::endpoints::is_local;
+
 /// Who may read the file: it tells addresses and where a key is, not the key.
 const MODE: u32 = 0o644;
+/// What is told of a URL that leads to this host from nowhere else.
+const ONE_HOST: &str = "\nOnly this host reaches this URL: machines and people elsewhere need \
+                        --advertised-api-url, and --machine-api-advertised-url if that is another one.\n";
 
 /// A manager that serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +72,9 @@ impl Ready {
         if let (true, Some(key)) = (self.is_first, &self.key_file) {
             text += &format!("\nThe first administrator's key is in {}. What comes next:\n\n", key.display());
             text += &self.commands(key);
+            if is_local(&self.api_url) {
+                text += ONE_HOST;
+            }
         }
         text
     }
@@ -126,6 +134,9 @@ mod tests {
             "corten fleet jointoken kernel-args",
         ];
         assert_eq!(commands, expected);
+        assert!(text.contains("elsewhere need --advertised-api-url"), "{text}");
+        let public = Ready { api_url: "https://fleet.example".to_owned(), ..ready(true) };
+        assert!(!public.text().contains("elsewhere"), "{}", public.text());
         assert_eq!(ready(false).text(), "ready: api 127.0.0.1:8080\n");
         let own = Ready { authority: Some(PathBuf::from("/a b/ca.crt")), ..ready(true) };
         assert!(own.text().contains(" SSL_CERT_FILE='/a b/ca.crt'\n"), "{}", own.text());

@@ -143,7 +143,8 @@ mod tests {
         settings.storage.path = folder.path().join("fleet.redb");
         settings.storage.key_file = PathBuf::from("/nowhere");
         let paths = Paths::of(settings).expect("paths");
-        let keys = Keys { logs: Secret::new([1; 32]), audit: Secret::new([2; 32]) };
+        let keys =
+            Keys { logs: Secret::new([1; 32]), audit: Secret::new([2; 32]), media: Secret::new([3; 32]) };
         Records::open(settings, &paths, &keys, &Clock::fixed(1_700_000_000), &Rng::kernel())
     }
 

@@ -1,7 +1,7 @@
 //! A manager from its first moment to its last.
 //!
 //! ```text
-//! wire ─▶ start: controllers, services in the tunnel, doors ─▶ ready ─▶ SIGTERM, SIGINT
+//! wire ─▶ start: controllers and services in the tunnel (on the leader), doors ─▶ ready ─▶ SIGTERM, SIGINT, lead lost
 //!   ─▶ doors end what is under way ─▶ services and controllers stop ─▶ logs are written ─▶ the store has kept all
 //! ```
 //!
@@ -11,21 +11,20 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use corten_base::{Task, spawn};
-use corten_resource::{RunningRuntime, State};
+use corten_base::Task;
+use corten_resource::State;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::discovery::Kept;
 use crate::failure::Failure;
+use crate::leader::{Duties, Leader};
 use crate::ready::Ready;
 use crate::records::Closing;
 use crate::storage::{self, Keeping};
 use crate::wire::{Base, Manager, wire};
 
-/// For calls that are under way. Watches and tunnels never end by themselves and are cut then; clients come again.
-const GOODBYE_MAX: Duration = Duration::from_secs(5);
 /// For controllers that are at work on something.
 const CONTROLLERS_MAX: Duration = Duration::from_secs(10);
 /// For the last lines of logs.
@@ -36,7 +35,7 @@ const STORE_MAX: Duration = Duration::from_secs(30);
 /// Runs a manager until it is told to stop. `ready_file` is written when it serves, and removed when it ends.
 ///
 /// # Errors
-/// When it cannot start, or the store keeps nothing any more.
+/// When it cannot start, the store keeps nothing any more, or another manager is to lead.
 pub async fn serve(base: &Base, ready_file: Option<&Path>) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let (mut running, ready, announced) = tokio::select! {
@@ -49,6 +48,7 @@ pub async fn serve(base: &Base, ready_file: Option<&Path>) -> Result<(), Failure
     let ended = tokio::select! {
         () = signals.next() => Ok(()),
         () = &mut running.keeping => Err(Failure::Keeper),
+        () = running.leader.lost() => Err(Failure::Lead),
     };
     tracing::info!("stopping");
     tokio::select! {
@@ -113,9 +113,10 @@ impl Drop for Announced {
 struct Running {
     stop: watch::Sender<bool>,
     doors: Vec<Task>,
-    /// Services in the tunnel, and what runs beside.
+    /// What runs beside.
     background: Vec<Task>,
-    runtime: RunningRuntime,
+    /// Controllers, and services in the tunnel.
+    leader: Leader,
     discovery: Option<Kept>,
     closing: Closing,
     state: State,
@@ -123,43 +124,36 @@ struct Running {
 }
 
 async fn start(base: &Base, ready_file: Option<&Path>) -> Result<(Running, Ready, Announced), Failure> {
-    let stored = storage::open(&base.paths, &base.clock, &base.rng).await?;
+    let mut stored = storage::open(&base.settings, &base.paths, &base.clock, &base.rng).await?;
+    let (candidate, starting) = stored.shared.take().map(|it| (it.candidate, it.starting)).unzip();
     // Not earlier: another manager may have the store, and goes on.
     let announced = Announced::new(ready_file);
-    let Manager {
-        ready,
-        doors,
-        runtime,
-        services,
-        outlets,
-        mut background,
-        discovery,
-        closing,
-        state,
-        keeping,
-    } = wire(base, stored).await?;
-    let runtime = runtime.start()?;
-    background.push(spawn("services in the tunnel", services.run(outlets)));
+    let Manager { ready, doors, runtime, services, outlets, background, discovery, closing, state, keeping } =
+        wire(base, stored).await?;
+    if let Some(starting) = starting {
+        // What every store has once is there: the next manager at it may start.
+        starting.done().await;
+    }
+    let duties = Duties { runtime, services, outlets, state: state.clone() };
+    let leader = Leader::begin(duties, candidate)?;
     let (stop, stopped) = watch::channel(false);
     let doors = doors.into_iter().map(|door| door.serve(stopped.clone())).collect();
-    let running = Running { stop, doors, background, runtime, discovery, closing, state, keeping };
+    let running = Running { stop, doors, background, leader, discovery, closing, state, keeping };
     Ok((running, ready, announced))
 }
 
 impl Running {
     /// Ends everything, in the order in which it depends on each other.
     async fn stop(self) {
-        let Self { stop, doors, background, runtime, discovery, closing, state, keeping } = self;
+        let Self { stop, doors, background, leader, discovery, closing, state, keeping } = self;
         // Without doors nobody listens, which is fine.
         let _ = stop.send(true);
-        let goodbyes = async {
-            for door in doors {
-                door.join().await;
-            }
-        };
-        within("connections that were still open are cut", GOODBYE_MAX, goodbyes).await;
+        // Each ends within `corten_fleet_api::serve::GOODBYE_MAX`, and tells what it has cut.
+        for door in doors {
+            door.join().await;
+        }
         drop(background);
-        within("controllers that were still at work are cut off", CONTROLLERS_MAX, runtime.stop()).await;
+        within("controllers that were still at work are cut off", CONTROLLERS_MAX, leader.stop()).await;
         if let Some(discovery) = discovery {
             discovery.save().await;
         }

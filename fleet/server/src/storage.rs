@@ -1,8 +1,9 @@
-//! The store of the manager: key file, embedded store, and the one that keeps what is decided.
+//! The store of the manager: key file, the place that keeps resources, and whoever keeps what is decided.
 //!
 //! ```text
-//! key file ─▶ Embedded (one file) ─▶ State in memory ◀─ everybody
-//!                 └─▶ keys of the logs       └─ Keeper ─▶ Embedded
+//! key file ─▶ Embedded (one file) or Etcd ─▶ State in memory ◀─ everybody
+//!                 ├─▶ keys of the logs           └─ Keeper ─▶ Embedded, Etcd
+//!                 └─▶ etcd: who starts first, who leads
 //! ```
 
 use std::fs::DirBuilder;
@@ -12,8 +13,9 @@ use std::sync::Arc;
 
 use corten_base::{Clock, Rng, Secret, spawn};
 use corten_fleet_resources::namespace::{DEFAULT, INFRA_PROVIDER, INFRA_PROVIDER_PREFIX};
-use corten_fleet_store::{Embedded, KeyFile};
-use corten_resource::{MemoryStore, Registry, State, StateOptions};
+use corten_fleet_settings::{Settings, StorageKind};
+use corten_fleet_store::{Candidate, Embedded, Etcd, EtcdOptions, KeyFile, Looked, Starting};
+use corten_resource::{Backing, MemoryStore, Registry, State, StateOptions};
 
 use crate::controllers;
 use crate::failure::Failure;
@@ -25,6 +27,8 @@ const FOLDER_MODE: u32 = 0o700;
 const MACHINE_LOGS: &str = "logs of machines";
 /// Tells the key of the audit log from others.
 const AUDIT_LOG: &str = "audit log";
+/// Tells the key of what media are made of from others.
+const MEDIA: &str = "media";
 
 /// Ends when nothing is kept any more; dropping it ends it.
 pub type Keeping = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -36,6 +40,22 @@ pub struct Keys {
     pub logs: Secret<[u8; 32]>,
     /// Of the audit log.
     pub audit: Secret<[u8; 32]>,
+    /// Of what installation media are made of.
+    pub media: Secret<[u8; 32]>,
+}
+
+impl Keys {
+    fn of(key: impl Fn(&str) -> Secret<[u8; 32]>) -> Self {
+        Self { logs: key(MACHINE_LOGS), audit: key(AUDIT_LOG), media: key(MEDIA) }
+    }
+}
+
+/// What managers at one store have between them.
+pub struct Shared {
+    /// This manager among those that would lead.
+    pub candidate: Candidate,
+    /// Others wait until this one has made what every store has once.
+    pub starting: Starting,
 }
 
 /// An open store that keeps what is decided.
@@ -46,27 +66,65 @@ pub struct Stored {
     pub keeping: Keeping,
     /// Keys that are as old as the store.
     pub keys: Keys,
+    /// Nothing for a store of this manager alone.
+    pub shared: Option<Shared>,
+}
+
+/// A place that is open.
+struct Opened {
+    backing: Arc<dyn Backing>,
+    keys: Keys,
+    shared: Option<Shared>,
 }
 
 /// Opens the store, or makes it. Blocks for the disk, which is fine before anything is served.
 ///
 /// # Errors
 /// When it cannot be opened or read, with the way out.
-pub async fn open(paths: &Paths, clock: &Clock, rng: &Rng) -> Result<Stored, Failure> {
+pub async fn open(settings: &Settings, paths: &Paths, clock: &Clock, rng: &Rng) -> Result<Stored, Failure> {
     let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&paths.folder);
     made.map_err(|source| Failure::Folder { path: paths.folder.clone(), source })?;
     let registry = registry();
     let key = KeyFile::at(&paths.key);
-    let embedded = Embedded::open(&paths.store, &key, registry.clone(), rng)?;
-    let keys = Keys { logs: embedded.key_for(MACHINE_LOGS), audit: embedded.key_for(AUDIT_LOG) };
+    let Opened { backing, keys, shared } = match settings.storage.kind {
+        StorageKind::Embedded => {
+            let embedded = Embedded::open(&paths.store, &key, registry.clone(), rng)?;
+            let keys = Keys::of(|purpose| embedded.key_for(purpose));
+            Opened { backing: Arc::new(embedded), keys, shared: None }
+        }
+        StorageKind::Etcd => {
+            let (etcd, starting) = Etcd::open(&etcd_options(settings), &key, registry.clone(), rng).await?;
+            let keys = Keys::of(|purpose| etcd.key_for(purpose));
+            let shared = Some(Shared { candidate: etcd.candidate(), starting });
+            Opened { backing: Arc::new(etcd), keys, shared }
+        }
+    };
     let options = StateOptions { clock: clock.clone(), rng: rng.clone(), ..StateOptions::default() };
-    let opened = MemoryStore::backed(registry, options, Arc::new(embedded), is_kept).await;
+    let opened = MemoryStore::backed(registry, options, backing, is_kept).await;
     let (store, keeper) = opened.map_err(Failure::Load)?;
     let keeper = spawn("keeper", keeper.run());
     let keeping = Box::pin(async move {
         let _ = keeper.join().await;
     });
-    Ok(Stored { state: State::over(store), keeping, keys })
+    Ok(Stored { state: State::over(store), keeping, keys, shared })
+}
+
+fn etcd_options(settings: &Settings) -> EtcdOptions {
+    let etcd = &settings.storage.etcd;
+    EtcdOptions {
+        endpoints: etcd.endpoints.clone(),
+        account: settings.account.id.clone(),
+        keep_alive: etcd.keep_alive_time,
+        keep_alive_timeout: etcd.keep_alive_timeout,
+        ca_file: etcd.ca_file.clone(),
+        cert_file: etcd.cert_file.clone(),
+        key_file: etcd.key_file.clone(),
+        lookup,
+    }
+}
+
+fn lookup(host: String) -> Looked {
+    Box::pin(async move { corten_client::resolve::lookup(&host).await })
 }
 
 /// Every type that there is: those of the API, and those by which controllers talk to each other.
@@ -88,7 +146,6 @@ mod tests {
 
     use corten_fleet_resources::cluster::Cluster;
     use corten_fleet_resources::link::LinkStatus;
-    use corten_fleet_settings::Settings;
     use corten_fleet_store::OpenError;
     use corten_resource::Spec as _;
     use tokio::time::sleep;
@@ -101,7 +158,7 @@ mod tests {
         settings.storage.path = folder.path().join("new/fleet.redb");
         settings.storage.key_file = folder.path().join("fleet.key");
         let paths = Paths::of(&settings).expect("paths");
-        open(&paths, &Clock::fixed(1_700_000_000), &Rng::kernel()).await
+        open(&settings, &paths, &Clock::fixed(1_700_000_000), &Rng::kernel()).await
     }
 
     #[test]
@@ -115,7 +172,8 @@ mod tests {
     #[tokio::test]
     async fn what_was_written_is_there_after_a_restart_and_the_keys_are_the_same() {
         let folder = tempfile::tempdir().expect("a folder");
-        let Stored { state, keeping, keys } = opened(&folder).await.expect("made");
+        let Stored { state, keeping, keys, shared } = opened(&folder).await.expect("made");
+        assert!(shared.is_none(), "it is alone, and leads at once");
         keep(&state, "", "prod", Cluster::default()).await.expect("kept");
         keep(&state, "", "link", LinkStatus::default()).await.expect("written");
         let text = corten_base::chain(&opened(&folder).await.err().expect("in use"));

@@ -269,7 +269,7 @@ mod tests {
         let versions = Versions::load(&[]).expect("a table");
         let all = versions.talos(&RELEASED);
         let next = &talos(&all, "1.12.7").upgradable_talos_versions;
-        assert_eq!(*next, ["1.11.5", "1.13.8", "1.13.9"]);
+        assert_eq!(*next, ["1.11.5", "1.13.2", "1.13.8", "1.13.9"]);
     }
 
     #[test]

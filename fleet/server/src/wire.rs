@@ -10,9 +10,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use corten_base::{Clock, Rng, Task, spawn};
+use corten_base::{Clock, Rng, Secret, Task, spawn};
 use corten_fleet_api::first_start::Start;
+use corten_fleet_api::management::FactoryUrls;
 use corten_fleet_link::AddressPlan;
+use corten_fleet_media::{Factory, Options as FactoryOptions};
 use corten_fleet_proxy::{
     ClusterCredentials, CredentialOptions, JwtKeys, KubernetesParts, KubernetesProxy, TalosParts, TalosProxy,
 };
@@ -94,12 +96,12 @@ struct Link {
 /// When something of it cannot be opened, or the first start fails.
 pub async fn wire(base: &Base, stored: Stored) -> Result<Manager, Failure> {
     let Base { settings, clock, rng, .. } = base;
-    let Stored { state, keeping, keys } = stored;
+    let Stored { state, keeping, keys, .. } = stored;
     let is_first = state.get::<DbVersion>(DbVersion::ID).is_none();
     let records = Records::open(settings, &base.paths, &keys, clock, rng)?;
     let link = open_link(base, &state).await?;
     let discovery = open_discovery(base).await;
-    let (runtime, events) = controllers::register(
+    let (runtime, events, ways) = controllers::register(
         &state,
         controllers::Needs {
             settings,
@@ -123,7 +125,10 @@ pub async fn wire(base: &Base, stored: Stored) -> Result<Manager, Failure> {
         counters: Arc::new(Uncounted),
         discovery: discovery.as_ref().map(|kept| kept.service().clone()),
     };
-    let outside = Outside { base, state: &state, services: &services, audit, audit_log, reader, behind };
+    let ways = Arc::new(ways);
+    let factory = open_factory(base, &keys.media)?;
+    let outside =
+        Outside { base, state: &state, services: &services, audit, audit_log, reader, behind, ways, factory };
     let doors = outside.open().await?;
     let ready = prepare(base, &state, &link, &doors, is_first).await?;
     Ok(Manager { ready, doors, runtime, services, outlets, background, discovery, closing, state, keeping })
@@ -150,6 +155,26 @@ async fn open_discovery(base: &Base) -> Option<Kept> {
     let settings = base.settings.services.embedded_discovery_service.as_ref()?;
     let path = base.paths.discovery.clone();
     Some(Kept::open(path, settings.snapshots_interval, &base.clock).await)
+}
+
+/// What makes installation media, if there are images to make them from.
+fn open_factory(base: &Base, key: &Secret<[u8; 32]>) -> Result<Option<Factory>, Failure> {
+    let Base { settings, paths, rng, .. } = base;
+    if settings.media.images.is_empty() {
+        return Ok(None);
+    }
+    let primary = &settings.registries.primary;
+    let options = FactoryOptions {
+        images: settings.media.images.clone(),
+        folder: paths.media.clone(),
+        cache_max: settings.media.max_size,
+        urls: FactoryUrls {
+            images: primary.url.clone(),
+            network_boot: primary.pxe_url.clone().unwrap_or_else(|| primary.url.clone()),
+        },
+        key: key.clone(),
+    };
+    Ok(Some(Factory::open(options, rng.clone())?))
 }
 
 /// The ways through the manager.
@@ -230,7 +255,7 @@ async fn prepare(
     let account = settings.auth.initial_service_account.as_ref();
     Ok(Ready {
         listeners: doors.iter().map(|door| (door.name, door.address)).chain([wireguard]).collect(),
-        api_url: settings.services.api.advertised_url.clone(),
+        api_url: outside::api_url(settings, doors),
         machine_api_url: machine_api,
         tunnel_address: AddressPlan::default().server(),
         key_file: account.map(|account| account.key_path.clone()),

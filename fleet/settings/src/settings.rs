@@ -9,7 +9,7 @@ mod storage;
 mod words;
 
 pub use access::{Account, Auth, InitialServiceAccount};
-pub use operation::{Audit, Factory, Features, Logs, MachineLogs, Mirror, Registries};
+pub use operation::{Audit, Factory, Features, Logs, MachineLogs, Media, Mirror, Registries};
 pub use services::{
     Api, EmbeddedDiscoveryService, KubernetesProxy, Listener, LoadBalancer, LocalResourceService, MachineApi,
     Services, Siderolink, TlsFiles,
@@ -36,20 +36,24 @@ pub struct Settings {
     pub etcd_backup: Option<EtcdBackup>,
     /// Where images come from.
     pub registries: Registries,
+    /// What installation media are made from.
+    pub media: Media,
     /// What is switched on.
     pub features: Features,
 }
 
 impl Settings {
     pub(crate) fn read(values: &Values) -> Self {
+        let (services, media) = (Services::read(values), Media::read(values));
         Self {
             account: Account::read(values),
-            services: Services::read(values),
             auth: Auth::read(values),
             logs: Logs::read(values),
             storage: Storage::read(values),
             etcd_backup: EtcdBackup::read(values),
-            registries: Registries::read(values),
+            registries: Registries::read(values, &services, &media),
+            services,
+            media,
             features: Features::read(values),
         }
     }
@@ -74,6 +78,7 @@ mod tests {
         match setting.kind {
             Kind::List(Kind::Email) | Kind::Email => "a@b",
             Kind::List(Kind::Mirror) => "docker.io=http://10.0.0.1:5000",
+            Kind::List(Kind::Path) => "/another",
             Kind::Text | Kind::Secret | Kind::Path | Kind::List(Kind::Text) => "another",
             Kind::Bool if setting.default == "true" => "false",
             Kind::Bool => "true",
@@ -133,5 +138,19 @@ mod tests {
         assert_eq!(settings.logs.level, Level::Info);
         assert!(settings.services.embedded_discovery_service.is_some_and(|it| it.log_level == Level::Warn));
         assert!(settings.auth.initial_service_account.is_some() && settings.etcd_backup.is_none());
+    }
+
+    #[test]
+    fn a_manager_that_makes_media_is_its_own_factory_unless_another_one_is_named() {
+        let origin = || Origin::Flag("f");
+        let mut values = Values::initial();
+        assert_eq!(Settings::read(&values).registries.primary.url, "https://factory.talos.dev");
+        values.set("media.images", crate::kind::Value::List(vec!["/images".to_owned()]), origin());
+        let own = Settings::read(&values);
+        assert_eq!(own.registries.primary.url, own.services.api.advertised_url);
+        assert_eq!(own.registries.primary.pxe_url, Some(own.services.machine_api.advertised_url));
+        let named = crate::kind::Value::Text("https://f.example".to_owned());
+        values.set("registries.factories.primary.url", named, origin());
+        assert_eq!(Settings::read(&values).registries.primary.url, "https://f.example");
     }
 }

@@ -66,6 +66,7 @@ pub fn all_settings() -> impl Iterator<Item = &'static Setting> {
         storage::STORAGE,
         storage::BACKUP,
         operation::REGISTRIES,
+        operation::MEDIA,
         operation::DEBUG,
         operation::FEATURES,
         access::EULA,

@@ -78,6 +78,11 @@ impl Values {
         self.0.iter().filter(|(path, (value, _))| is_other(path, value)).map(|(path, _)| *path).collect()
     }
 
+    /// Whether somebody gave the value.
+    pub(crate) fn is_given(&self, path: &str) -> bool {
+        self.0.get(path).is_some_and(|(_, origin)| origin.is_some())
+    }
+
     /// Whether there is a value.
     pub(crate) fn has(&self, path: &str) -> bool {
         !matches!(self.value(path), None | Some(Value::Nothing))

@@ -107,6 +107,7 @@ impl Services {
     pub fn machine_api(&self) -> Routes {
         let provision = Provision::new(
             self.state.clone(),
+            self.tunnel.clone(),
             self.clock.clone(),
             self.rng.clone(),
             Arc::clone(&self.settings),

@@ -7,8 +7,11 @@
 //!
 //! What has not changed is not written. After a start nobody is said to be away for two rounds: machines shake hands
 //! about every two minutes only when there is something to send.
+//!
+//! WireGuard refuses handshakes of a machine whose clock was set back, and tells nobody; here it is said. Calls of the
+//! manager still reach such a machine where it was heard last.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +39,8 @@ const GRACE_ROUNDS: u64 = 2;
 const DOWN_AFTER: Duration = Duration::from_secs(275);
 /// How many changes wait for the store at a time.
 const CONCURRENCY: usize = 64;
+/// So many refused handshakes are no accident of the network: a machine repeats one every 5 s.
+const STALE_MIN: u32 = 3;
 
 /// Takes the traffic of machines. Whoever owns what a list of machines shows implements it.
 pub trait Counters: Send + Sync + 'static {
@@ -62,6 +67,8 @@ pub(crate) struct Liveness<P> {
     peers: P,
     counters: Arc<dyn Counters>,
     traffic: HashMap<String, Traffic>,
+    /// Machines of which it was said that their clock was set back.
+    late: HashSet<String>,
 }
 
 /// Bytes of one machine.
@@ -85,7 +92,7 @@ struct Parts<'a> {
 impl<P: Peers> Liveness<P> {
     /// Nothing is counted yet.
     pub fn new(state: State, clock: Clock, peers: P, counters: Arc<dyn Counters>) -> Self {
-        Self { state, clock, peers, counters, traffic: HashMap::new() }
+        Self { state, clock, peers, counters, traffic: HashMap::new(), late: HashSet::new() }
     }
 
     /// Runs for ever.
@@ -130,10 +137,26 @@ impl<P: Peers> Liveness<P> {
             if before != Some(now) {
                 self.counters.count(link.id(), self.counter(now, &status));
             }
+            self.tell_late(link.id(), status.stale_handshakes);
             traffic.insert(link.id().to_owned(), now);
         }
         // Those that are gone are forgotten.
+        self.late.retain(|machine| traffic.contains_key(machine));
         self.traffic = traffic;
+    }
+
+    /// Says once that the clock of a machine was set back.
+    fn tell_late(&mut self, machine: &str, stale_handshakes: u32) {
+        if stale_handshakes < STALE_MIN {
+            self.late.remove(machine);
+        } else if self.late.insert(machine.to_owned()) {
+            tracing::warn!(
+                machine,
+                "the clock of the machine was set back: its handshakes are older than an earlier one, and \
+                 are refused; they count again when it asks for its place anew, which it does after \
+                 5 minutes, when its clock has caught up, or when it is restarted"
+            );
+        }
     }
 
     fn counter(&self, traffic: Traffic, status: &PeerStatus) -> SiderolinkCounter {
@@ -252,6 +275,7 @@ mod tests {
             handshake_age: Some(Duration::from_secs(age)),
             received_bytes,
             sent_bytes: 1,
+            stale_handshakes: 0,
         });
     }
 
@@ -300,6 +324,19 @@ mod tests {
         seen(&fake, 275, 1);
         liveness.look(LOOKS_PER_ROUND * 3).await;
         assert_eq!(link(&state), (false, String::new(), 2));
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_set_back_is_told_once_until_the_machine_shakes_hands_again() {
+        let (mut liveness, fake, _) = started(true);
+        for (round, stale, is_late) in [(1, 2, false), (2, 3, true), (3, 9, true), (4, 0, false)] {
+            seen(&fake, 10, 1);
+            if let Some(status) = fake.status.lock().as_mut() {
+                status.stale_handshakes = stale;
+            }
+            liveness.look(LOOKS_PER_ROUND * round).await;
+            assert_eq!(liveness.late.contains("uuid"), is_late, "{stale}");
+        }
     }
 
     #[tokio::test]

@@ -28,7 +28,9 @@ use corten_fleet_link::{
     Response as Answer, decide,
 };
 use corten_fleet_resources::link::{LinkStatus, PendingMachine};
+use corten_fleet_tunnel::Tunnel;
 use corten_resource::{Pointer, Spec as _, State, StateError, Store as _};
+use corten_wireguard::PublicKey;
 use ipnet::Ipv6Net;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{sleep, timeout};
@@ -55,10 +57,23 @@ const ATTEMPTS_MAX: usize = 20;
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What the tunnel does about machines that ask again. Implemented for the tunnel and by a recording fake.
+pub(crate) trait Peers: std::fmt::Debug + Send + Sync + 'static {
+    /// Takes handshakes of a machine that has proved who it is and whose session is over, also older ones than before.
+    fn renew(&self, key: &PublicKey);
+}
+
+impl Peers for Tunnel {
+    fn renew(&self, key: &PublicKey) {
+        Self::renew(self, key);
+    }
+}
+
 /// The service.
 #[derive(Debug)]
 pub struct Provision {
     state: State,
+    peers: Box<dyn Peers>,
     clock: Clock,
     rng: Rng,
     settings: Arc<Settings>,
@@ -104,13 +119,14 @@ impl Provision {
     #[must_use]
     pub(crate) fn new(
         state: State,
+        peers: impl Peers,
         clock: Clock,
         rng: Rng,
         settings: Arc<Settings>,
         refreshed: Refreshed,
     ) -> Self {
-        let (locks, admission) = (Locks::default(), AsyncMutex::default());
-        Self { state, clock, rng, settings, refreshed, locks, admission }
+        let (peers, locks, admission) = (Box::new(peers), Locks::default(), AsyncMutex::default());
+        Self { state, peers, clock, rng, settings, refreshed, locks, admission }
     }
 
     /// The service for a router.
@@ -166,6 +182,11 @@ impl Provision {
         let at = self.place(plan.address, plan.virtual_peer, remote)?;
         for write in writes::link(plan, &at, seen) {
             self.carry_out(write).await?;
+        }
+        if let Ok(key) = plan.public_key.parse::<PublicKey>() {
+            // A machine that has lost the manager asks again with the same key. If its clock was set back meanwhile,
+            // the tunnel would refuse its handshakes until the clock has caught up.
+            self.peers.renew(&key);
         }
         let address = at.address.addr();
         tracing::info!(machine = plan.uuid, %address, action = ?plan.action, "let a machine in");

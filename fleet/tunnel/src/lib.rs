@@ -14,6 +14,7 @@
 mod carrier;
 mod device;
 mod tunnel;
+mod waiting;
 
 pub use carrier::{Carrier, CarrierError};
 pub use device::{CHILD, Device, DeviceError, child};

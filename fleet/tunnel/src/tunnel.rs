@@ -1,6 +1,10 @@
 //! The tunnel at work: datagrams in and out, packets in and out, timers.
+//!
+//! A manager that was started again has no session with any machine, and a machine does not notice before it sends
+//! something: that may be minutes. So the manager calls first, at the place where a machine was heard last, or through
+//! its stream as soon as there is one.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -17,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 use crate::carrier::{Carrier, CarrierError, Carriers};
 use crate::device::Device;
+use crate::waiting::Waiting;
 
 /// Largest datagram or packet, bytes.
 const BUFFER: usize = 2048;
@@ -28,6 +33,8 @@ const TICKS_PER_ROUND: usize = 8;
 const TICKS_PER_SWEEP: usize = 40;
 /// After a failed read, so that a broken socket does not take the processor.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A session that is older has ended (WireGuard's REJECT_AFTER_TIME).
+const SESSION_MAX: Duration = Duration::from_secs(180);
 
 /// How to open a tunnel.
 #[derive(Debug)]
@@ -59,8 +66,9 @@ struct Shared {
     device: Device,
     packets: AsyncFd<File>,
     carriers: Mutex<Carriers>,
-    /// Virtual addresses of machines.
-    virtual_peers: Mutex<HashSet<Ipv6Addr>>,
+    /// Machines by virtual address.
+    virtual_peers: Mutex<HashMap<Ipv6Addr, PublicKey>>,
+    waiting: Waiting,
 }
 
 /// An open tunnel. Clones are the same; it closes with the last of them.
@@ -93,6 +101,7 @@ impl Tunnel {
             packets,
             carriers: Mutex::default(),
             virtual_peers: Mutex::default(),
+            waiting: Waiting::default(),
         });
         let tasks = vec![
             spawn("tunnel datagrams", datagrams(Arc::clone(&shared))),
@@ -114,15 +123,46 @@ impl Tunnel {
     pub fn set_peer(&self, peer: &Peer) {
         let endpoint = peer.virtual_peer.map(SocketAddr::V6);
         if let Some(address) = peer.virtual_peer {
-            self.shared.virtual_peers.lock().insert(*address.ip());
+            self.shared.virtual_peers.lock().insert(*address.ip(), peer.key);
         }
         self.shared.engine.lock().set_peer(peer.key, peer.address, endpoint, None);
+    }
+
+    /// Calls a machine at the place where it was heard last, unless it was heard since this manager started.
+    pub fn find(&self, key: &PublicKey, at: SocketAddr) {
+        let output = self.shared.engine.lock().find(key, Some(at));
+        self.shared.carry_out(output);
+    }
+
+    /// Takes handshakes of a machine that has proved who it is and whose session is over, also older ones than before:
+    /// its clock may have been set back.
+    pub fn renew(&self, key: &PublicKey) {
+        self.shared.engine.lock().renew(key, SESSION_MAX);
+    }
+
+    /// Waits until hands are shaken anew with the machine that has this address.
+    pub async fn shaken(&self, address: Ipv6Addr) {
+        self.shared.waiting.enter(address).wait().await;
+    }
+
+    /// Waits until there is a session with the machine that has this address, and calls it if there is none.
+    pub async fn reach(&self, address: Ipv6Addr) {
+        // Before it is looked, so that no handshake comes between.
+        let waiter = self.shared.waiting.enter(address);
+        let output = self.shared.engine.lock().reach(address);
+        if let Some(output) = output {
+            self.shared.carry_out(output);
+            waiter.wait().await;
+        }
     }
 
     /// Forgets a machine.
     pub fn remove_peer(&self, peer: &Peer) {
         if let Some(address) = peer.virtual_peer {
-            self.shared.virtual_peers.lock().remove(address.ip());
+            let mut all = self.shared.virtual_peers.lock();
+            if all.get(address.ip()) == Some(&peer.key) {
+                all.remove(address.ip());
+            }
         }
         self.shared.engine.lock().remove_peer(&peer.key);
     }
@@ -149,15 +189,17 @@ impl Tunnel {
         self.shared.device.listen(port).await
     }
 
-    /// Begins to carry datagrams of the machine with this virtual address over a stream.
+    /// Begins to carry datagrams of the machine with this virtual address over a stream, and calls it if no hands were
+    /// shaken with it lately.
     ///
     /// # Errors
     /// When no machine has it.
     pub fn attach(&self, address: Ipv6Addr) -> Result<Carrier, CarrierError> {
-        if !self.shared.virtual_peers.lock().contains(&address) {
-            return Err(CarrierError::Unknown);
-        }
-        Ok(self.shared.carriers.lock().attach(address))
+        let key = self.shared.virtual_peers.lock().get(&address).copied().ok_or(CarrierError::Unknown)?;
+        let carrier = self.shared.carriers.lock().attach(address);
+        let output = self.shared.engine.lock().find(&key, None);
+        self.shared.carry_out(output);
+        Ok(carrier)
     }
 
     /// Takes a datagram that a carrier has brought.
@@ -178,7 +220,7 @@ impl Shared {
     fn carry_out(&self, output: Output) {
         for (to, datagram) in output.datagrams {
             match to {
-                SocketAddr::V6(to) if self.virtual_peers.lock().contains(to.ip()) => {
+                SocketAddr::V6(to) if self.virtual_peers.lock().contains_key(to.ip()) => {
                     self.carriers.lock().send(*to.ip(), Bytes::from(datagram));
                 }
                 to => drop(self.udp.try_send_to(&datagram, to)),
@@ -187,6 +229,9 @@ impl Shared {
         for packet in output.packets {
             let mut link = self.packets.get_ref();
             let _ = link.write(&packet);
+        }
+        if let Some(address) = output.shaken {
+            self.waiting.wake(address);
         }
     }
 }

@@ -75,6 +75,12 @@ pub fn write(path: &Path, identity: &str, partitions: &[Partition]) -> Result<()
     Ok(())
 }
 
+/// Where each partition lies in the disk that [`write`] makes: offset and size, bytes.
+#[must_use]
+pub fn places(partitions: &[Partition]) -> Vec<(u64, u64)> {
+    layout(partitions).0.iter().map(|place| (place.start, place.size)).collect()
+}
+
 /// Places of the partitions and the length of the disk; the backup table has the last mebibyte.
 fn layout(partitions: &[Partition]) -> (Vec<Place>, u64) {
     let mut next = ALIGNMENT;

@@ -27,16 +27,22 @@ pub struct Entry<'a> {
 /// The files of a profile's partition.
 #[must_use]
 pub fn plan<'a>(profile: &Profile, boot: &'a [u8], uki: &'a [u8], loader: &'a str) -> Vec<Entry<'a>> {
-    let (fallback, own) = match profile.arch {
-        Arch::Amd64 => ("BOOTX64.EFI", "systemd-bootx64.efi"),
-        Arch::Arm64 => ("BOOTAA64.EFI", "systemd-bootaa64.efi"),
-    };
+    let (fallback, own) = boot_names(profile.arch);
     vec![
         Entry { path: format!("EFI/BOOT/{fallback}"), data: boot },
         Entry { path: format!("EFI/systemd/{own}"), data: boot },
         Entry { path: format!("EFI/Linux/{}", profile.uki_name()), data: uki },
         Entry { path: "loader/loader.conf".to_owned(), data: loader.as_bytes() },
     ]
+}
+
+/// Names of the boot loader: the one that firmware looks for in `EFI/BOOT`, and its own.
+#[must_use]
+pub const fn boot_names(arch: Arch) -> (&'static str, &'static str) {
+    match arch {
+        Arch::Amd64 => ("BOOTX64.EFI", "systemd-bootx64.efi"),
+        Arch::Arm64 => ("BOOTAA64.EFI", "systemd-bootaa64.efi"),
+    }
 }
 
 /// `loader/loader.conf`.

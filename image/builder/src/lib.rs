@@ -9,6 +9,7 @@
 //! Parts ─▶ root::plan ─▶ Tree ─┬▶ folder (container machines)
 //!                              └▶ squashfs ─▶ initramfs ─▶ UKI ─▶ ESP ─▶ disk
 //! Parts ─▶ images::plan ─▶ OCI layout ─▶ image cache
+//! what is there ─▶ media::plan ─▶ the same with join data: ISO, disk, UKI, files for network boot
 //! ```
 //!
 //! Building needs no root and mounts nothing.
@@ -21,6 +22,7 @@ pub mod elf;
 pub mod esp;
 pub mod images;
 pub mod initramfs;
+pub mod media;
 pub mod modules;
 pub mod oci;
 pub mod profile;

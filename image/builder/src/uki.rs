@@ -13,6 +13,12 @@ const CODE: u32 = 0x6000_0020;
 const HEADER: usize = 40;
 /// PE32+, the format of 64-bit programs.
 const PE32_PLUS: u16 = 0x020b;
+/// Name of the section with the command line.
+const COMMAND_LINE: &str = ".cmdline";
+/// What the section is called when another one takes its place; nobody looks for it.
+const REPLACED: &[u8; 8] = b".cmdold\0";
+/// Longest command line that a section takes, bytes.
+const COMMAND_LINE_MAX: usize = 1 << 16;
 
 /// A section to append.
 #[derive(Clone, Debug)]
@@ -50,12 +56,59 @@ pub fn assemble(parts: Parts) -> Result<Vec<u8>> {
         parts.stub,
         &[
             text(".osrel", parts.os_release),
-            text(".cmdline", parts.cmdline),
+            text(COMMAND_LINE, parts.cmdline),
             text(".uname", parts.uname),
             Section { name: ".linux", data: parts.linux },
             Section { name: ".initrd", data: parts.initrd },
         ],
     )
+}
+
+/// A kernel image with another command line, by what is different.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Stands in the place of the image's first bytes.
+    pub head: Vec<u8>,
+    /// Follows the image's last byte.
+    pub tail: Vec<u8>,
+}
+
+/// Gives an assembled image another command line. `head` are its first bytes, with all headers; `length` is that of
+/// all. The section that it has gets another name and a new one is appended, so that no byte has to move.
+///
+/// # Errors
+/// When this is no such image, or there is no room for another header.
+pub fn with_command_line(head: &[u8], length: u64, command_line: &str) -> Result<Changed> {
+    ensure!(command_line.len() <= COMMAND_LINE_MAX, "the command line is too long");
+    let headers = Headers::read(head)?;
+    let at = headers.table_at + headers.count * HEADER;
+    ensure!(headers.room(head)? > 0, "the image has no room for another section");
+    ensure!(head.len() >= headers.optional_at + 68, "the image's headers are too short");
+    let address = headers.end_of_memory(head)?;
+    let Some(begin) = length.checked_next_multiple_of(u64::from(headers.file_alignment)) else {
+        bail!("the image is too long");
+    };
+    let size = u32::try_from(command_line.len())?;
+    let raw = size.next_multiple_of(headers.file_alignment);
+    let end = u64::from(address) + u64::from(size.next_multiple_of(headers.section_alignment));
+    let mut changed = head.to_vec();
+    for index in 0..headers.count {
+        let name = headers.table_at + index * HEADER;
+        if changed.get(name..name + 8) == Some(COMMAND_LINE.as_bytes()) {
+            changed[name..name + 8].copy_from_slice(REPLACED);
+        }
+    }
+    write_header(&mut changed, at, COMMAND_LINE, [size, address, raw, u32::try_from(begin)?])?;
+    let count = u16::try_from(headers.count + 1)?;
+    changed[headers.count_at..headers.count_at + 2].copy_from_slice(&count.to_le_bytes());
+    let data_size = read32(head, headers.optional_at + 8)?.saturating_add(raw);
+    write32(&mut changed, headers.optional_at + 8, data_size);
+    write32(&mut changed, headers.optional_at + 56, u32::try_from(end)?);
+    write32(&mut changed, headers.optional_at + 64, 0);
+    let mut tail = vec![0; usize::try_from(begin - length)?];
+    tail.extend_from_slice(command_line.as_bytes());
+    tail.resize(tail.len() + (raw - size) as usize, 0);
+    Ok(Changed { head: changed, tail })
 }
 
 /// Places of the fields that have to be read or corrected.
@@ -230,6 +283,53 @@ pub(crate) mod tests {
                 start.copy_from_slice(b"MZ");
             }
             drop(append(image, &[Section { name: ".linux", data: vec![1] }]));
+        });
+    }
+
+    /// Name, address, size and contents of each section.
+    pub(crate) fn sections(image: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
+        let headers = Headers::read(image).expect("headers");
+        let section = |index: usize| {
+            let at = headers.table_at + index * HEADER;
+            let [size, address, _, offset] =
+                [8, 12, 16, 20].map(|field| read32(image, at + field).expect("a field"));
+            let name = String::from_utf8_lossy(&image[at..at + 8]).trim_end_matches('\0').to_owned();
+            let begin = offset as usize;
+            (name, address, image[begin..begin + size as usize].to_vec())
+        };
+        (0..headers.count).map(section).collect()
+    }
+
+    #[test]
+    fn another_command_line_is_the_only_one_and_nothing_else_moves() {
+        let data = |name, data: &[u8]| Section { name, data: data.to_vec() };
+        let parts = [data(".cmdline", b"quiet"), data(".linux", &[7; 5000])];
+        let image = append(stub(), &parts).expect("an image");
+        let line = "quiet siderolink.api=grpc://fleet ".repeat(40);
+        // Headers are in the first bytes; the rest is never looked at.
+        let changed = with_command_line(&image[..1536], image.len() as u64, &line).expect("changed");
+        let whole = [&changed.head[..], &image[1536..], &changed.tail[..]].concat();
+        let (before, after) = (sections(&image), sections(&whole));
+        assert_eq!(after.len(), before.len() + 1);
+        assert_eq!(after[1].0, ".cmdold");
+        assert_eq!(after[2], before[2]);
+        let (name, address, contents) = &after[3];
+        assert_eq!((name.as_str(), contents.as_slice()), (".cmdline", line.as_bytes()));
+        assert!(*address >= before[2].1 + 5000 && address % 4096 == 0, "{address}");
+        let again = with_command_line(&whole[..1536], whole.len() as u64, "quiet").expect("changed");
+        let again = [&again.head[..], &whole[1536..], &again.tail[..]].concat();
+        let lines: Vec<_> = sections(&again).into_iter().filter(|(name, ..)| name == ".cmdline").collect();
+        assert!(lines.len() == 1 && lines[0].2 == b"quiet", "{lines:?}");
+    }
+
+    #[test]
+    fn no_bytes_make_a_change_panic() {
+        bolero::check!().with_type::<(Vec<u8>, u64)>().for_each(|(bytes, length)| {
+            let mut image = stub();
+            for (place, byte) in image[0x80..].iter_mut().zip(bytes) {
+                *place = *byte;
+            }
+            drop(with_command_line(&image, *length, "quiet"));
         });
     }
 }

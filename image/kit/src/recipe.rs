@@ -240,6 +240,26 @@ const OMNICTL: Component = Component {
     }),
 };
 
+/// Foreign ends of SideroLink, for tests: a machine of our making of others' parts, and siderolink's server for
+/// developers.
+const SIDEROLINK: Component = Component {
+    name: "clients/siderolink",
+    version: "0.3.16",
+    licence: "MPL-2.0",
+    source: "pkg:golang/github.com/siderolabs/siderolink@v0.3.16",
+    recipe: Recipe::Go(Go {
+        pins: "siderolink",
+        sources: "siderolink",
+        tags: "",
+        linker: "-s -w",
+        cgo: false,
+        programs: &[
+            ("siderolink-machine", "."),
+            ("siderolink-agent", "github.com/siderolabs/siderolink/cmd/siderolink-agent"),
+        ],
+    }),
+};
+
 /// containerd's own client, for measurements against a machine without our programs.
 const CTR: Component = Component {
     name: "clients/ctr",
@@ -286,6 +306,7 @@ const ALL: &[Component] = &[
     PAUSE,
     TALOSCTL,
     OMNICTL,
+    SIDEROLINK,
     CTR,
     debian("debian/kernel-cloud", &["linux-image-cloud-amd64"], &["linux-image-6"]),
     debian("debian/kernel-metal", &["linux-image-amd64"], &["linux-image-6"]),
@@ -314,6 +335,7 @@ const ALL: &[Component] = &[
         &["squashfs-tools-ng", "erofs-utils", "kmod", "mtools", "dosfstools", "gdisk"],
         LIBRARIES,
     ),
+    debian("debian/wireguard-tools", &["wireguard-tools"], &["wireguard-tools"]),
     debian("debian/busybox", &["busybox-static"], &["busybox"]),
     debian("debian/qemu", &["qemu-system-x86", "qemu-utils", "ovmf", "seabios", "swtpm"], &[]),
 ];

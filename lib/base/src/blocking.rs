@@ -1,4 +1,5 @@
-//! Kernel calls that may block run here, on the runtime's bounded pool, with a deadline.
+//! Calls that occupy a thread run here, on the runtime's bounded pool, with a deadline: they block in the kernel, or
+//! compute for long.
 //!
 //! What clients cause goes through a [`Lane`]: it can fill the lane, never the pool, so that the machine's own calls
 //! always find a thread.
@@ -8,17 +9,17 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-/// A blocking call that failed to finish.
+/// A call that failed to finish.
 #[derive(Debug, thiserror::Error)]
 pub enum BlockingError {
-    /// The call is still running; its thread stays occupied until the kernel returns.
-    #[error("the kernel did not answer within {0:?}")]
+    /// The call is still running; its thread stays occupied until it returns.
+    #[error("the call was not done within {0:?}")]
     Deadline(Duration),
     /// The call panicked.
     #[error("the call panicked")]
     Panicked,
     /// Every place of the lane stayed taken.
-    #[error("{0} calls like it are still waiting for the kernel; try again later")]
+    #[error("the call was not begun: {0} like it are not done yet; try again later")]
     Busy(usize),
 }
 
@@ -101,7 +102,7 @@ mod tests {
             assert!(matches!(lane.run(SHORT, || ()).await, Err(BlockingError::Busy(2))));
             blocking(LONG, || ()).await.expect("the machine's own call");
             drop(release);
-            lane.run(LONG, || ()).await.expect("a place, now that the kernel has answered");
+            lane.run(LONG, || ()).await.expect("a place, now that the others have returned");
         });
     }
 

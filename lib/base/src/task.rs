@@ -34,19 +34,45 @@ impl<T> Drop for Task<T> {
     }
 }
 
-/// Starts a task under `name`, which stands in its log lines.
+/// Starts a task under `name`, which stands in its log lines; the names of those that started it do not.
 #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
 pub fn spawn<F>(name: &'static str, future: F) -> Task<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    Task(tokio::spawn(future.instrument(tracing::info_span!("task", name))))
+    Task(tokio::spawn(future.instrument(tracing::info_span!(parent: None, "task", name))))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tracing::{Event, Subscriber};
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+    use tracing_subscriber::registry::LookupSpan;
+
     use super::*;
+
+    /// Remembers how many tasks the last line named.
+    struct Named(Arc<AtomicUsize>);
+
+    impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Named {
+        fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+            self.0.store(context.event_scope(event).into_iter().flatten().count(), Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_names_the_task_that_it_comes_from_and_no_other() {
+        let named = Arc::new(AtomicUsize::new(0));
+        let subscriber = tracing_subscriber::registry().with(Named(Arc::clone(&named)));
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let inner = async { tracing::info!("a line") };
+        spawn("outer", async { spawn("inner", inner).join().await }).join().await.expect("it ends");
+        assert_eq!(named.load(Ordering::Relaxed), 1);
+    }
 
     #[tokio::test]
     async fn joins_with_the_result_and_aborts_on_drop() {

@@ -15,6 +15,8 @@ mod contract;
 pub mod decode;
 pub mod defaults;
 pub mod diff;
+#[cfg(feature = "disk-selector")]
+pub mod disk_selector;
 pub mod document;
 pub mod generate;
 mod json;

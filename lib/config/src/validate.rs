@@ -43,7 +43,7 @@ pub(crate) fn validate(documents: &[Document], target: Target) -> Validation {
         rules.root();
         machine::check(&mut rules, target);
         network::check(&mut rules);
-        cluster::check(&mut rules);
+        cluster::check(&mut rules, documents);
     }
     documents::check(documents, &mut validation);
     validation

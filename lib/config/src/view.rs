@@ -45,7 +45,7 @@ impl MachineView {
         let documents = Documents(documents);
         let root = documents.root();
         let machine = Machine::read(root.get("machine"), &documents);
-        let cluster = Cluster::read(root.get("cluster"), &machine);
+        let cluster = Cluster::read(root.get("cluster"), &machine, &documents);
         let management = Management::read(&documents);
         Self { complete: root.exists(), machine, cluster, management }
     }

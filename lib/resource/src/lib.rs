@@ -30,12 +30,12 @@ mod store;
 pub mod testing;
 pub mod yaml;
 
-pub use backing::{Backing, Kept};
+pub use backing::{Backing, Kept, Tending};
 pub use controller::*;
 pub use corten_resource_derive::{Enumeration, Record, Resource, controller};
 pub use definition::{Definition, InvalidDefinition, Names};
 pub use field::{Entries, Field, FieldError, FieldType, HardwareAddr, Items, Kind, Nanos, Node, Object};
-pub use memory::{Keeper, MemoryStore, StateOptions};
+pub use memory::{Keeper, MemoryStore, Mirror, Shown, StateOptions};
 pub use metadata::{InvalidMetadata, Metadata, Phase, Pointer, parse_version, version_text};
 pub use query::{InvalidPattern, LabelOp, LabelTerm, Query};
 pub use record::{Enumeration, FieldDef, Form, Record, UnknownText};

@@ -4,11 +4,12 @@
 //! Invariants: a resource changes only under the one lock, which is never held across an await; an event
 //! is in the history before the lock is released; a watcher has no queue of its own but a position in
 //! the history, so that a slow one costs nothing and ends with an error. With a backing nobody sees or is told of a change
-//! before it is kept.
+//! before it is kept; with one that other programs write to, everybody sees what is there in the order in which it came.
 
 mod collection;
 mod journal;
 mod keeper;
+mod mirror;
 mod pending;
 mod watch;
 
@@ -20,6 +21,7 @@ use std::sync::{Arc, Weak};
 use corten_base::{Clock, Rng};
 use parking_lot::Mutex;
 
+use crate::backing::Backing;
 use crate::metadata::{Phase, Pointer};
 use crate::query::Query;
 use crate::registry::Registry;
@@ -28,6 +30,7 @@ use crate::store::{Answer, Change, Start, StateError, Store, UpdateOptions, Watc
 use collection::Collection;
 use journal::Journal;
 pub use keeper::Keeper;
+pub use mirror::{Mirror, Shown};
 use pending::{Pending, Ticket};
 
 /// What a store needs besides its types.
@@ -67,6 +70,7 @@ struct Inner {
     collections: BTreeMap<String, BTreeMap<String, Box<Collection>>>,
     journal: Option<Journal>,
     pending: Option<Pending>,
+    backing: Option<Arc<dyn Backing>>,
 }
 
 impl Inner {
@@ -314,6 +318,13 @@ impl MemoryStore {
             return Err(StateError::Finalizers { pointer: pointer.clone(), finalizers });
         }
         inner.decide(Change::Destroyed(head))
+    }
+
+    /// What is wrong with what keeps the resources, with what would help; nothing when it keeps what it is given.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let backing = self.0.inner.lock().backing.clone();
+        backing.and_then(|backing| backing.trouble())
     }
 
     /// Waits until everything that was decided so far is kept, or refused.

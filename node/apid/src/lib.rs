@@ -5,8 +5,8 @@
 //!                          └──mTLS :50000──▶ apid of another machine ──▶ its machined
 //! ```
 //!
-//! apid authenticates, adds the caller's roles and routes; it authorizes nothing and understands no message except
-//! where the answers of several machines are put into one envelope. Bytes of messages pass through unchanged.
+//! apid authenticates, adds the caller's roles and routes; it authorizes nothing and understands no message. Bytes pass
+//! through unchanged, and the answers of several machines are put into one envelope (`lib/relay`).
 //!
 //! Invariants:
 //! 1. Roles come from the client certificate; metadata of a client that is not another apid never adds any.
@@ -14,18 +14,14 @@
 //! 3. Certificates, CAs, mode and names of the machine are followed live.
 
 mod caller;
-mod envelope;
-mod fanout;
-mod frame;
+mod dial;
 mod identity;
 mod listener;
 mod proxy;
-mod relay;
 mod remotes;
 mod route;
 mod source;
 mod tls;
-mod upstream;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corten_base::Clock;
+use corten_relay::{CONNECTION_WINDOW, HEADERS_BYTES_MAX, STREAM_WINDOW, STREAMS_MAX};
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -23,7 +24,6 @@ use crate::caller::Peer;
 use crate::identity::{Feed, Identity};
 use crate::proxy::Proxy;
 use crate::tls::{self, TlsError};
-use crate::upstream::{CONNECTION_WINDOW, HEADERS_BYTES_MAX, STREAM_WINDOW, STREAMS_MAX};
 
 /// Connections at a time; more wait in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 1024;

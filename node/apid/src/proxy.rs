@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use corten_api::roles::METADATA_KEY;
 use corten_api::rules::{self, Kind};
+use corten_relay::fan::{self, Leg};
+use corten_relay::{Reached, grpc};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as HttpBody;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
 
 use crate::caller::{self, Peer};
-use crate::fanout::{self, Leg};
+use crate::dial::{Destination, Upstream};
 use crate::identity::Feed;
-use crate::relay::Relay;
 use crate::remotes::Remotes;
 use crate::route::{NODE, NODES, PROXY_FROM, Route, Target, route};
-use crate::upstream::{Dial, Upstream};
 
 /// Calls under way at a time, over all connections.
 pub const CALLS_MAX: usize = 2048;
@@ -40,7 +40,7 @@ impl Proxy {
     pub fn new(identity: Feed, machined: PathBuf, port: u16) -> Self {
         Self {
             identity,
-            local: Arc::new(Upstream::new(Dial::Local(machined))),
+            local: Arc::new(Upstream::new(Destination::Local(machined))),
             remotes: Remotes::new(port),
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
         }
@@ -61,13 +61,15 @@ impl Proxy {
         let Ok(place) = self.calls.clone().try_acquire_owned() else {
             return Ok(Status::resource_exhausted("too many calls at once").into_http());
         };
-        let response = self.forward(peer, request).await.unwrap_or_else(Status::into_http);
-        let (parts, body) = response.into_parts();
-        let body = Relay::response(&parts.headers, body, place);
-        Ok(Response::from_parts(parts, body))
+        Ok(self.forward(peer, request, place).await.unwrap_or_else(Status::into_http))
     }
 
-    async fn forward<B>(&self, peer: &Peer, request: Request<B>) -> Result<Response<Body>, Status>
+    async fn forward<B>(
+        &self,
+        peer: &Peer,
+        request: Request<B>,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Response<Body>, Status>
     where
         B: HttpBody<Data = bytes::Bytes> + Send + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
@@ -80,30 +82,36 @@ impl Proxy {
         let route = route(&path, &parts.headers, &identity)?;
         tracing::debug!(method = path, ?route, peer = ?peer.address, "call");
         let outgoing = Outgoing { parts, roles };
-        match route {
-            Route::Local => self.local.send(outgoing.local()?.map(|()| Body::new(body))).await,
-            Route::Remote(target) => {
-                let upstream = self.remotes.get(&target)?;
-                upstream.send(outgoing.remote(&target)?.map(|()| Body::new(body))).await
-            }
+        let reached = match route {
+            Route::Local => self.here(&outgoing)?,
+            Route::Remote(target) => self.elsewhere(&outgoing, &target)?,
             Route::Many(targets) => {
                 let legs = self.legs(&outgoing, targets)?;
-                let message = fanout::single(body).await?;
-                fanout::call(rules::kind(&path).unwrap_or(Kind::Unary), legs, message).await
+                let message = fan::single(body).await?;
+                let answer = fan::call(rules::kind(&path).unwrap_or(Kind::Unary), legs, message).await?;
+                return Ok(grpc(answer, place));
             }
-        }
+        };
+        let (answer, lease) = reached.send(Body::new(body)).await?;
+        Ok(grpc(answer, (lease, place)))
     }
 
-    fn legs(&self, outgoing: &Outgoing, targets: Vec<Target>) -> Result<Vec<Leg>, Status> {
+    fn legs(&self, outgoing: &Outgoing, targets: Vec<Target>) -> Result<Vec<Leg<Destination>>, Status> {
         let leg = |target: Target| {
-            let (upstream, request) = if target.local {
-                (self.local.clone(), outgoing.local()?)
-            } else {
-                (self.remotes.get(&target.name)?, outgoing.remote(&target.name)?)
-            };
-            Ok(Leg { name: target.name, upstream, request })
+            let reached =
+                if target.local { self.here(outgoing) } else { self.elsewhere(outgoing, &target.name) };
+            // Without a way to it the whole call is refused, as it is for one machine.
+            Ok(Leg { name: target.name, reached: Ok(reached?) })
         };
         targets.into_iter().map(leg).collect()
+    }
+
+    fn here(&self, outgoing: &Outgoing) -> Result<Reached<Destination>, Status> {
+        Ok(Reached { upstream: self.local.clone(), head: outgoing.local()? })
+    }
+
+    fn elsewhere(&self, outgoing: &Outgoing, target: &str) -> Result<Reached<Destination>, Status> {
+        Ok(Reached { upstream: self.remotes.get(target)?, head: outgoing.remote(target)? })
     }
 }
 

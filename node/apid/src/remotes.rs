@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use rustls::ClientConfig;
 use tonic::Status;
 
-use crate::upstream::{Dial, Upstream};
+use crate::dial::{Destination, Upstream};
 
 /// Most machines remembered at a time.
 const REMOTES_MAX: usize = 2048;
@@ -49,8 +49,8 @@ impl Remotes {
         if state.upstreams.len() >= REMOTES_MAX {
             return Err(Status::resource_exhausted(format!("calls go to {REMOTES_MAX} machines already")));
         }
-        let upstream =
-            Arc::new(Upstream::new(Dial::Remote { target: target.to_owned(), port: self.port, tls }));
+        let destination = Destination::Remote { target: target.to_owned(), port: self.port, tls };
+        let upstream = Arc::new(Upstream::new(destination));
         state.upstreams.insert(target.to_owned(), upstream.clone());
         Ok(upstream)
     }

@@ -106,7 +106,7 @@ fn has_port(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
     use tonic::Code;
 
     use super::*;
@@ -181,5 +181,19 @@ mod tests {
         headers.insert("node", HeaderValue::from_static("10.5.0.9"));
         let closed = Identity { routing: false, ..identity(true) };
         assert_eq!(route(VERSION, &headers, &closed).expect_err("refused").code(), Code::PermissionDenied);
+    }
+
+    #[test]
+    fn never_panics_on_any_metadata() {
+        let identity = identity(true);
+        bolero::check!().for_each(|input: &[u8]| {
+            let Ok(value) = HeaderValue::from_bytes(input) else { return };
+            for key in [NODE, NODES] {
+                let headers = HeaderMap::from_iter([(HeaderName::from_static(key), value.clone())]);
+                if let Ok(Route::Remote(name)) = route(VERSION, &headers, &identity) {
+                    assert!(!name.is_empty());
+                }
+            }
+        });
     }
 }

@@ -170,6 +170,7 @@ fn controllers(
     corten_controllers_secrets::register(&mut runtime, rng);
     let kubernetes = corten_controllers_kubernetes::Dependencies::machine(capabilities);
     corten_controllers_kubernetes::register(&mut runtime, &kubernetes);
+    corten_controllers_discovery::register(&mut runtime, rng);
     Ok(runtime)
 }
 

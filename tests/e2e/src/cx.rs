@@ -163,9 +163,19 @@ impl Cx {
                 let folder = self.component("clients/omnictl")?;
                 Tool::new(folder.join("bin/omnictl"), "omnictl")
             }
-            Client::Corten => self.corten()?.with(["fleet"]),
+            Client::Corten => return self.own_fleet_client(),
         };
-        Ok(tool.env("HOME", &self.folder).env("OMNICONFIG", self.folder.join("omniconfig")))
+        Ok(self.without_access(tool))
+    }
+
+    /// Our own client of a manager, without access, for what the client of Omni does not do alike.
+    pub fn own_fleet_client(&self) -> Result<Tool> {
+        Ok(self.without_access(self.corten()?.with(["fleet"])))
+    }
+
+    /// The program with a home of its own.
+    fn without_access(&self, tool: Tool) -> Tool {
+        tool.env("HOME", &self.folder).env("OMNICONFIG", self.folder.join("omniconfig"))
     }
 
     /// The network that machines of this run share with their manager.

@@ -10,6 +10,7 @@
 //! Scenarios ask as users do, by programs; what no program does is in [`wire`] and [`stranger`].
 
 pub mod hosted;
+pub mod media;
 pub mod members;
 pub mod papers;
 pub mod stranger;

@@ -151,8 +151,8 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "siderolink",
-        about: "machines dial home: link, facts, events, logs; again after a restart; strangers are refused and kept apart",
-        modes: &[Mode::Container],
+        about: "machines dial home, ours and foreign ones; link, facts, events, logs; again after a restart; every branch of joining; strangers kept apart",
+        modes: &[Mode::Qemu, Mode::Container],
         flavour: None,
         on_disks: false,
         managed: Managed::Yes,
@@ -184,6 +184,15 @@ pub const SCENARIOS: &[Scenario] = &[
         on_disks: false,
         managed: Managed::Emulated,
         run: scenarios::fleet_faults::run,
+    },
+    Scenario {
+        name: "media",
+        about: "machines boot from an ISO, a disk and a kernel that the manager made, and join; downloads go on",
+        modes: &[Mode::Qemu],
+        flavour: None,
+        on_disks: false,
+        managed: Managed::Yes,
+        run: scenarios::media::run,
     },
 ];
 

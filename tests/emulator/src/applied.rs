@@ -1,19 +1,22 @@
 //! What of an applied configuration decides how a machine behaves; the text itself is a resource.
 //!
 //! ```text
-//! bytes ─▶ documents that lib/config knows ─▶ checked ─▶ Applied
-//!      └─▶ documents of later kinds: set aside, since a Talos machine takes them
+//! bytes ─▶ documents ─┬─▶ documents.rs: `v1alpha1`, and what stands beside it since 1.14 ─▶ Applied
+//!                     └─▶ rules.rs: what this version lacks, what contradicts, what is missing
 //! ```
+//!
+//! The machine is one of Talos, so it takes all that a manager may send to one, also what Corten does not support yet.
 
-use std::borrow::Cow;
+mod documents;
+mod rules;
 
 use corten_base::Secret;
-use corten_config::node::Node;
-use corten_config::schema::{LATER_KINDS, ROOT_KIND};
-use corten_config::view::{Cluster as ClusterView, Machine as MachineView, MachineType, Management, Pair};
-use corten_config::{Config, DocumentId, Problem, Target, yaml};
+use corten_config::view::{MachineType, Management, Pair};
+use corten_config::{Audience, Config, Problem};
 use corten_resources::config::Role;
-use serde_json::Value;
+
+use self::documents::Documents;
+use crate::profile::Profile;
 
 /// Who certifies, and whom to believe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,38 +97,37 @@ pub struct Applied {
 }
 
 impl Applied {
-    /// Reads a configuration; `installed` is whether there is a system on the disk.
+    /// Reads a configuration as a machine of a version does.
     ///
     /// # Errors
     /// Every problem, one per line.
-    pub fn read(bytes: &[u8], installed: bool) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|_| "the configuration is not UTF-8".to_owned())?;
-        let known = known_documents(text)?;
-        if known.trim().is_empty() {
+    pub fn read(bytes: &[u8], profile: Profile) -> Result<Self, String> {
+        if bytes.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
-        let config = Config::check(known.as_bytes(), target(installed, &known))
-            .map_err(|problems| problems.to_string())?;
-        let view = config.view();
-        let image = config
-            .document(&DocumentId::of(ROOT_KIND))
-            .and_then(|document| document.node.at_path(&["machine", "install", "image"]))
-            .and_then(Node::as_text);
+        let config = Config::parse_for(bytes, Audience::Manager).map_err(|problems| problems.to_string())?;
+        let applied = Self::of(&config);
+        let problems = rules::problems(&config, &applied, profile);
+        if problems.is_empty() { Ok(applied) } else { Err(problems.join("\n")) }
+    }
+
+    fn of(config: &Config) -> Self {
+        let (view, documents) = (config.view(), Documents(config));
         let machine = &view.machine;
-        Ok(Self {
+        Self {
             complete: config.is_complete(),
             role: role(machine.kind),
             hostname: machine.network.hostname.clone(),
-            installs: machine.install.is_some(),
-            image: image.unwrap_or_default().to_owned(),
+            installs: machine.install.is_some() || documents.installs(),
+            image: documents.image().unwrap_or_default().to_owned(),
             trust: Trust { issuer: machine.ca.clone(), bundle: machine.ca_bundle() },
             token: machine.token.clone(),
             cert_sans: machine.cert_sans.clone(),
-            labels: machine.node_labels.clone().into_iter().collect(),
-            cluster: cluster(&view.cluster, machine),
+            labels: machine.node_labels.clone().into_iter().chain(documents.labels()).collect(),
+            cluster: documents.cluster(&view.cluster, machine),
             management: view.management.clone(),
             warnings: config.warnings().iter().map(Problem::text).collect(),
-        })
+        }
     }
 
     /// Whether etcd and the Kubernetes API run on the machine.
@@ -133,12 +135,6 @@ impl Applied {
     pub const fn is_control_plane(&self) -> bool {
         self.complete && self.role.is_control_plane()
     }
-}
-
-/// A machine with a system on its disk needs not be told where to install, and documents without the root never are.
-fn target(installed: bool, text: &str) -> Target {
-    let has_root = text.lines().any(|line| line.starts_with("machine:"));
-    if installed || !has_root { Target::Installed } else { Target::Metal }
 }
 
 const fn role(kind: MachineType) -> Role {
@@ -149,74 +145,73 @@ const fn role(kind: MachineType) -> Role {
     }
 }
 
-fn cluster(cluster: &ClusterView, machine: &MachineView) -> ClusterFacts {
-    ClusterFacts {
-        id: cluster.id.clone(),
-        name: cluster.name.clone(),
-        endpoint: cluster.endpoint_url.as_ref().map(|url| url.host.clone()).unwrap_or_default(),
-        port: cluster.api_server.port,
-        trust: Trust { issuer: cluster.ca.clone(), bundle: cluster.ca_bundle() },
-        images: Images {
-            kubelet: machine.kubelet.image.clone(),
-            api_server: cluster.api_server.image.clone(),
-            controller_manager: cluster.controller_manager.image.clone(),
-            scheduler: cluster.scheduler.image.clone(),
-            proxy: cluster.proxy.image.clone(),
-        },
-    }
-}
-
-/// The kind that a line of a document names.
-fn kind_of(line: &str) -> Option<&str> {
-    line.strip_prefix("kind:").map(|kind| kind.trim().trim_matches(['"', '\'']))
-}
-
-/// The text without documents of kinds that come later to Corten.
-fn known_documents(text: &str) -> Result<Cow<'_, str>, String> {
-    let is_later = |kind: &str| LATER_KINDS.contains(&kind);
-    if !text.lines().filter_map(kind_of).any(is_later) {
-        return Ok(Cow::Borrowed(text));
-    }
-    let documents = yaml::parse(text).map_err(|problem| problem.to_string())?;
-    let kept = documents
-        .iter()
-        .filter(|document| !document.get("kind").and_then(Value::as_str).is_some_and(is_later))
-        .map(yaml::render);
-    Ok(Cow::Owned(kept.collect::<Vec<_>>().join("---\n")))
-}
-
 #[cfg(test)]
 mod tests {
+    use corten_config::Contract;
+
     use super::*;
-    use crate::testing::{control_plane, worker};
+    use crate::testing::{control_plane, of_contract, worker};
+
+    const SINK: &str = "apiVersion: v1alpha1\nkind: EventSinkConfig\nendpoint: '[fd00::1]:8090'\n";
+
+    fn read(text: &str, profile: Profile) -> Applied {
+        Applied::read(text.as_bytes(), profile).expect("valid")
+    }
 
     #[test]
     fn a_generated_configuration_says_who_the_machine_is() {
-        let applied = Applied::read(control_plane().as_bytes(), false).expect("valid");
+        let applied = read(&control_plane(), Profile::V13);
         assert!(applied.is_control_plane() && applied.installs);
         assert!(applied.trust.signer().is_some());
         assert_eq!(applied.cluster.endpoint, "fdae:41e4:649b:9303::1");
         assert!(applied.image.contains("installer"), "{}", applied.image);
-        let worker = Applied::read(worker().as_bytes(), false).expect("valid");
+        let worker = read(&worker(), Profile::V13);
         assert_eq!(worker.role, Role::Worker);
         assert!(worker.trust.signer().is_none());
         assert_eq!(worker.cluster.id, applied.cluster.id);
     }
 
     #[test]
-    fn documents_of_later_kinds_are_set_aside() {
-        let sink = "apiVersion: v1alpha1\nkind: EventSinkConfig\nendpoint: '[fd00::1]:8090'\n";
-        let later = "apiVersion: v1alpha1\nkind: WatchdogTimerConfig\ndevice: /dev/watchdog0\n";
-        let applied = Applied::read(format!("{later}---\n{sink}").as_bytes(), false).expect("valid");
-        assert_eq!(applied.management.event_sink, "[fd00::1]:8090");
-        assert!(!applied.complete);
-        assert_eq!(Applied::read(later.as_bytes(), false), Ok(Applied::default()));
+    fn the_forms_of_all_versions_say_the_same() {
+        let old = of_contract(Contract::new(1, 12), "1.14.0");
+        let new = of_contract(Contract::new(1, 14), "1.14.0");
+        let pairs = [(&old.controlplane, &new.controlplane), (&old.worker, &new.worker)];
+        for (old, new) in pairs.map(|(old, new)| (old.reveal(), new.reveal())) {
+            assert!(new.contains("kind: KubeClusterConfig") && !old.contains("kind: KubeClusterConfig"));
+            let (before, after) = (read(old, Profile::V12), read(new, Profile::V14));
+            assert_eq!(after.cluster, ClusterFacts { trust: after.cluster.trust.clone(), ..before.cluster });
+            assert_eq!(after.cluster.trust.signer(), before.cluster.trust.signer());
+            assert_eq!(after.cluster.trust.bundle, before.cluster.trust.bundle);
+            assert_eq!((after.installs, after.image), (before.installs, before.image));
+            assert_eq!((after.role, after.trust), (before.role, before.trust));
+        }
+    }
+
+    #[test]
+    fn a_version_refuses_the_documents_that_came_later_by_name() {
+        let new = of_contract(Contract::new(1, 14), "1.14.0");
+        let refused = Applied::read(new.worker.reveal().as_bytes(), Profile::V13).expect_err("too new");
+        assert!(refused.contains("\"KubeClusterConfig\": not registered"), "{refused}");
+        assert!(refused.contains("ResolverConfig: unknown key hostDNS"), "{refused}");
+        let span = "apiVersion: v1alpha1\nkind: KubeSpanConfig\nenabled: true\n";
+        assert!(Applied::read(span.as_bytes(), Profile::V12).is_err());
+        assert!(!read(&format!("{span}---\n{SINK}"), Profile::V13).complete);
+        assert_eq!(read(SINK, Profile::V12).management.event_sink, "[fd00::1]:8090");
+        assert_eq!(Applied::read(b" \n", Profile::V12), Ok(Applied::default()));
     }
 
     #[test]
     fn a_wrong_configuration_is_refused_with_its_problems() {
-        let wrong = "version: v1alpha1\nmachine: {type: worker}\ncluster: {nonsense: 1}\n";
-        let problems = Applied::read(wrong.as_bytes(), false).expect_err("wrong");
-        assert!(problems.contains("nonsense"), "{problems}");
+        let problems = |text: &str| Applied::read(text.as_bytes(), Profile::V14).expect_err("wrong");
+        let nonsense = problems("version: v1alpha1\nmachine: {type: worker}\ncluster: {nonsense: 1}\n");
+        assert!(nonsense.contains("nonsense"), "{nonsense}");
+        let bare = problems("version: v1alpha1\nmachine: {type: controlplane}\ncluster: {}\n");
+        for missing in ["machine.ca.crt", "machine.ca.key", "endpoint", "Kubernetes CA"] {
+            assert!(bare.contains(missing), "{missing}: {bare}");
+        }
+        let new = of_contract(Contract::new(1, 14), "1.14.0");
+        let twice = new.worker.reveal().replace("cluster:\n", "cluster:\n    clusterName: other\n");
+        let twice = problems(&twice);
+        assert!(twice.contains("KubeClusterConfig") && twice.contains("cluster.clusterName"), "{twice}");
     }
 }

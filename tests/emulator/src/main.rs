@@ -19,6 +19,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Threads for what blocks: requests to the child, which are answered at once, and files.
 const BLOCKING_THREADS: usize = 4;
+/// Descriptors of a machine at rest: its WireGuard socket, the listener of its API, two connections of the manager to
+/// it, events, log. What it has more for a moment while it joins is in the spare ones.
+const DESCRIPTORS_EACH: u64 = 6;
+/// Descriptors of the process itself, and spare ones.
+const DESCRIPTORS_SPARE: u64 = 512;
 
 /// Emulates machines that join a manager.
 #[derive(Debug, Parser)]
@@ -71,6 +76,11 @@ enum Failure {
     Network(#[source] std::io::Error),
     #[error("cannot serve the control socket")]
     Control(#[source] std::io::Error),
+    #[error(
+        "{machines} machines need {needed} open files, and this process may have {limit}; run several \
+         processes with fewer machines each, or raise the limit (ulimit -n)"
+    )]
+    Descriptors { machines: u32, needed: u64, limit: u64 },
 }
 
 fn main() -> ExitCode {
@@ -91,7 +101,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
-    raise_descriptors();
+    let limit = raise_descriptors();
+    has_descriptors(arguments.machines, arguments.without_api, limit)?;
     let model = model(&arguments)?;
     let program =
         if arguments.without_api { None } else { Some(std::env::current_exe().map_err(Failure::Start)?) };
@@ -140,12 +151,38 @@ async fn emulate(arguments: Arguments, options: Options, model: Model) -> Result
     }
 }
 
-/// Every machine has a socket or two, and every connection to it another one: as many as the host allows.
-fn raise_descriptors() {
+/// As many descriptors as the host allows; how many those are, if there is a limit.
+fn raise_descriptors() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
     {
-        tracing::warn!(error = %error, "few machines have room: the number of descriptors cannot be raised");
+        tracing::warn!(error = %error, "the number of descriptors cannot be raised");
+        return current;
+    }
+    maximum
+}
+
+/// Refuses more machines than there are descriptors for, instead of failing when most of them have joined.
+fn has_descriptors(machines: u32, without_api: bool, limit: Option<u64>) -> Result<(), Failure> {
+    let each = if without_api { 1 } else { DESCRIPTORS_EACH };
+    let needed = u64::from(machines).saturating_mul(each).saturating_add(DESCRIPTORS_SPARE);
+    match limit {
+        Some(limit) if limit < needed => Err(Failure::Descriptors { machines, needed, limit }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_machines_than_there_are_descriptors_for_are_refused_with_a_way_out() {
+        assert!(has_descriptors(2500, false, Some(20_000)).is_ok());
+        assert!(has_descriptors(10_000, false, None).is_ok());
+        assert!(has_descriptors(10_000, true, Some(20_000)).is_ok());
+        let refused = has_descriptors(10_000, false, Some(20_000)).expect_err("too many");
+        assert!(refused.to_string().contains("several processes"), "{refused}");
     }
 }

@@ -28,7 +28,7 @@ pub struct Schema {
     registry: Registry,
     policy: Arc<Policy>,
     meta: MemoryStore,
-    hidden: &'static [&'static str],
+    profile: Profile,
 }
 
 /// The schemas of all versions.
@@ -65,8 +65,7 @@ impl Schema {
         let mut registry = corten_resources::registry();
         registry.register::<ExtensionStatus>();
         let meta = State::new(registry.clone());
-        let hidden = profile.hidden_types();
-        for kind in hidden {
+        for kind in profile.hidden_types() {
             let definitions = ResourceDefinitionSpec::DEFINITION.kind;
             let definition = Pointer::new(NAMESPACE, definitions, kind.to_lowercase());
             if let Err(error) = meta.remove_any("", &definition) {
@@ -74,7 +73,7 @@ impl Schema {
             }
         }
         let policy = Arc::new(Policy::new(&registry));
-        Self { registry, policy, meta: meta.store().clone(), hidden }
+        Self { registry, policy, meta: meta.store().clone(), profile }
     }
 
     /// Every type, to decode what callers send.
@@ -86,7 +85,7 @@ impl Schema {
     /// A machine's resources for a caller with these roles.
     #[must_use]
     pub fn view(&self, machine: &State, roles: Roles) -> Arc<dyn Store> {
-        let view = View { machine: machine.store().clone(), meta: self.meta.clone(), hidden: self.hidden };
+        let view = View { machine: machine.store().clone(), meta: self.meta.clone(), profile: self.profile };
         Arc::new(Restricted::new(Arc::new(view), Arc::clone(&self.policy), roles))
     }
 }
@@ -103,13 +102,13 @@ pub fn machine_state(clock: &Clock, rng: &Rng) -> State {
 struct View {
     machine: MemoryStore,
     meta: MemoryStore,
-    hidden: &'static [&'static str],
+    profile: Profile,
 }
 
 impl View {
     /// Where resources of a type are; nowhere when the version does not have it.
     fn store(&self, pointer: &Pointer) -> Result<&MemoryStore, StateError> {
-        if self.hidden.contains(&pointer.kind.as_str()) {
+        if !self.profile.has_type(&pointer.kind) {
             return Err(StateError::Denied(format!("resource type {:?} is not supported", pointer.kind)));
         }
         Ok(if pointer.namespace == NAMESPACE { &self.meta } else { &self.machine })

@@ -7,7 +7,7 @@ use corten_api::machine::apply_configuration_request::Mode;
 use corten_api::machine::{ApplyConfiguration, ApplyConfigurationRequest};
 use corten_base::{Clock, Rng, Secret};
 use corten_config::view::Pair;
-use corten_config::{GenerateOptions, Generated, SecretsBundle, generate};
+use corten_config::{Contract, GenerateOptions, Generated, SecretsBundle, generate};
 use corten_pki::{Authority, AuthorityKind, Identity, PrivateKey};
 use semver::Version;
 use tonic::Status;
@@ -53,9 +53,18 @@ pub fn bundle() -> &'static SecretsBundle {
     })
 }
 
+fn options() -> GenerateOptions {
+    GenerateOptions::new("demo", "https://[fdae:41e4:649b:9303::1]:10000")
+}
+
 fn generated() -> Generated {
-    let options = GenerateOptions::new("demo", "https://[fdae:41e4:649b:9303::1]:10000");
-    generate::generate(&options, bundle())
+    generate::generate(&options(), bundle())
+}
+
+/// Configurations in the form of a contract, which install this version of Talos.
+pub fn of_contract(contract: Contract, version: &str) -> Generated {
+    let install_image = format!("ghcr.io/siderolabs/installer:v{version}");
+    generate::generate(&GenerateOptions { contract, install_image, ..options() }, bundle())
 }
 
 /// A configuration of a control plane.

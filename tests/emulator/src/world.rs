@@ -67,7 +67,12 @@ impl World {
 
     /// Notes where a machine is.
     pub fn enter(&self, address: Ipv6Addr, machine: &Arc<Machine>) {
-        self.directory.lock().insert(address, Arc::downgrade(machine));
+        let mut directory = self.directory.lock();
+        // Before it grows, those who were thrown away make room.
+        if directory.len() == directory.capacity() {
+            directory.retain(|_, known| known.strong_count() > 0);
+        }
+        directory.insert(address, Arc::downgrade(machine));
     }
 
     /// The machine that has an address.

@@ -3,11 +3,12 @@
 use anyhow::Result;
 
 use super::{code, table};
-use crate::layers::LAYERS;
+use crate::layers::{LAYERS, PARTS};
 
 const HEAD: &str = "# Tests
 
-`cargo xtask test` is what CI runs: all layers, weakest that can fail first; `cargo xtask test LAYER` runs one.
+`cargo xtask test` is what CI runs: all layers, weakest that can fail first; `cargo xtask test LAYER` runs one, or a
+part of one.
 ";
 
 const SCENARIOS: &str = "\n## Scenarios
@@ -19,7 +20,7 @@ Stories told from outside by clients that users have: `cargo xtask e2e NAME`. Th
 
 /// The page.
 pub(super) fn page() -> Result<String> {
-    let layers = LAYERS.iter().map(|layer| [code(layer.name), layer.about.to_owned()]);
+    let layers = LAYERS.iter().chain(PARTS).map(|layer| [code(layer.name), layer.about.to_owned()]);
     let scenarios = corten_e2e::SCENARIOS.iter().map(|scenario| {
         let modes: Vec<&str> = scenario.modes.iter().map(|mode| mode.name()).collect();
         [code(scenario.name), modes.join(", "), scenario.about.to_owned()]

@@ -1,11 +1,9 @@
 //! `cargo xtask up --fleet`: the manager, and two machines that dial home and become a cluster that serves a page.
 //!
 //! ```text
-//! corten-fleet ─▶ kernel arguments ─▶ two machines boot with them and join ─▶ template ─▶ cluster ─▶ page
+//! corten-fleet ─┬▶ disk image with join data ─▶ two machines in QEMU boot it ─┬▶ join ─▶ template ─▶ cluster ─▶ page
+//!               └▶ kernel arguments ─▶ two container machines start with them ┘
 //! ```
-//!
-//! Machines in QEMU boot the raw disk image and get the arguments from their firmware's tables: installation media that
-//! the manager makes come later.
 
 use std::fs;
 use std::io::Write;
@@ -13,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use corten_base::version::TAG;
 use corten_e2e::cluster::{NO_ELECTIONS, NO_TIME_SERVER};
 use corten_e2e::fleet::hosted::{Hosted, HostedFiles};
+use corten_e2e::fleet::media;
 use corten_e2e::fleet::members::Members;
 use corten_e2e::fleet::template::Template;
 use corten_e2e::fleet::{Manager, Security};
@@ -23,7 +23,7 @@ use corten_e2e::tool::Tool;
 use corten_harness::cleanup::Cleanup;
 use corten_harness::{FleetPorts, FleetSpec, LabSpec, Lifetime, preflight};
 
-use super::{Figures, Up, down, parts_of_host, registry, registry_folder, say, use_kvm};
+use super::{Figures, Kvm, Up, down, parts_of_host, registry, registry_folder, say, use_kvm};
 use crate::build::Profile;
 use crate::progress::Steps;
 use crate::{build, host, kit};
@@ -91,6 +91,9 @@ fn check_host(up: &Up) -> Result<()> {
             missing.push("Machines that share a network need root: run this as root.".to_owned());
         }
     }
+    if up.kvm == Kvm::On && !Path::new("/dev/kvm").exists() {
+        missing.push("There is no /dev/kvm: leave out `--kvm on`, or load the kernel module kvm.".to_owned());
+    }
     missing.extend(host::missing_commands());
     ensure!(missing.is_empty(), "this host cannot run a manager and machines:\n  {}", missing.join("\n  "));
     Ok(())
@@ -106,8 +109,27 @@ fn lab() -> LabSpec {
     LabSpec::new("corten")
 }
 
+/// What lets machines join.
+enum Ticket {
+    /// A disk image that the manager made, for machines that have disks.
+    Disk(PathBuf),
+    /// Kernel arguments, for machines that have none.
+    Arguments(String),
+}
+
+impl Ticket {
+    fn get(manager: &Manager, mode: Mode) -> Result<Self> {
+        if mode == Mode::Container {
+            return manager.kernel_arguments().map(Self::Arguments);
+        }
+        let packed = folder().join("metal.raw.xz");
+        media::download_disk(manager, CLUSTER, TAG.trim_start_matches('v'), &packed)?;
+        media::unpack(&packed).map(Self::Disk)
+    }
+}
+
 /// A machine that joins, by its number from 0 on.
-fn machine(model: &MachineOptions, number: u8, kernel_arguments: &str) -> MachineOptions {
+fn machine(model: &MachineOptions, number: u8, ticket: &Ticket) -> MachineOptions {
     let mut options = model.clone();
     options.name = format!("corten-{}", number + 1);
     options.folder = registry_folder().join(&options.name);
@@ -115,7 +137,12 @@ fn machine(model: &MachineOptions, number: u8, kernel_arguments: &str) -> Machin
     options.kubernetes_port = options.api_port + 1;
     options.shared_lab = Some(lab());
     options.number = 2 + number;
-    options.kernel_arguments = kernel_arguments.split_whitespace().map(str::to_owned).collect();
+    match ticket {
+        Ticket::Disk(image) => options.disk_image = Some(image.clone()),
+        Ticket::Arguments(line) => {
+            options.kernel_arguments = line.split_whitespace().map(str::to_owned).collect();
+        }
+    }
     options.lifetime = Lifetime::Detached;
     options.registry = Some(registry_folder());
     options
@@ -129,13 +156,17 @@ fn clear(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn start_manager(programs: &Programs) -> Result<Manager> {
+fn start_manager(model: &MachineOptions, programs: &Programs) -> Result<Manager> {
     let folder = folder();
     clear(&folder)?;
     let mut spec = FleetSpec::new(NAME, &programs.fleet, folder, PORTS);
     spec.lab = Some(lab());
     spec.lifetime = Lifetime::Detached;
     spec.registry = Some(registry_folder());
+    if model.mode == Mode::Qemu {
+        let settings = media::settings(&model.image, &media::urls(PORTS, lab().gateway));
+        spec.settings.extend(settings.map(|(setting, value)| (setting.to_owned(), value)));
+    }
     let client = Tool::new(&programs.corten, "corten").with(["fleet"]);
     Manager::start(spec, &client, Security::Tls)
 }
@@ -143,10 +174,13 @@ fn start_manager(programs: &Programs) -> Result<Manager> {
 fn bring_up(up: &Up, model: &MachineOptions, programs: &Programs) -> Result<Figures> {
     let started = Instant::now();
     say("starting Corten Fleet");
-    let manager = start_manager(programs)?;
+    let manager = start_manager(model, programs)?;
     let mut figures = vec![("fleet_seconds", started.elapsed().as_secs_f64())];
-    let arguments = manager.kernel_arguments()?;
-    let machines: Vec<_> = (0..MACHINES).map(|number| machine(model, number, &arguments)).collect();
+    if model.mode == Mode::Qemu {
+        say("making the disk image that machines boot");
+    }
+    let ticket = Ticket::get(&manager, model.mode)?;
+    let machines: Vec<_> = (0..MACHINES).map(|number| machine(model, number, &ticket)).collect();
     machines.iter().try_for_each(|machine| clear(&machine.folder))?;
     say("waiting for two machines to join");
     let members = Members::join(&manager, &machines, JOIN_MAX * model.mode.pace())?;
@@ -194,6 +228,7 @@ fn tell(programs: &Programs) -> Result<()> {
     writeln!(out, "  export OMNI_SERVICE_ACCOUNT_KEY=$(cat {})", spec.administrator_key().display())?;
     writeln!(out, "  {corten} fleet get machines     (omnictl get machines: any omnictl 1.8 to 1.10)")?;
     writeln!(out, "  {corten} fleet cluster status {CLUSTER}")?;
+    writeln!(out, "  {corten} fleet get controllers     (what waits, and for what)")?;
     writeln!(out, "  {corten} fleet jointoken kernel-args     (what one more machine boots with)")?;
     writeln!(out, "  KUBECONFIG={}/kubeconfig {kubernetes} kubectl get pods -A", folder.display())?;
     writeln!(out, "  cargo xtask down                (takes the manager and its machines away)")?;
@@ -212,7 +247,8 @@ mod tests {
     #[test]
     fn machines_have_names_ports_and_addresses_of_their_own() {
         let model = MachineOptions::new(Mode::Container, "corten", "/image".into(), "/machines".into());
-        let all = [0, 1].map(|number| machine(&model, number, "siderolink.api=grpc://a:1 quiet"));
+        let ticket = Ticket::Arguments("siderolink.api=grpc://a:1 quiet".to_owned());
+        let all = [0, 1].map(|number| machine(&model, number, &ticket));
         assert_eq!(all.each_ref().map(|one| one.name.as_str()), ["corten-1", "corten-2"]);
         assert_eq!(all.each_ref().map(|one| one.api_port), [50_000, 50_010]);
         assert_ne!(all[0].address(), all[1].address());

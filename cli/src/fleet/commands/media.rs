@@ -7,6 +7,7 @@ use corten_fleet_resources::system::InstallationMedia;
 use corten_resource::{Query, Resource, StateError, Store as _};
 
 use super::media_download::Download;
+use super::media_preset::MediaPreset;
 use crate::command::{Command, Execute, Reported, verbs};
 use crate::context::Cx;
 use crate::failure::{Cause, Failure, OrFail as _};
@@ -17,7 +18,7 @@ use crate::table::{Column, Row, Rows};
 /// Media that machines boot from to join the manager.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  corten fleet media list\n  corten fleet media download iso\n  corten fleet media download aws --arch arm64 --extensions qemu-guest-agent"
+    after_help = "Examples:\n  corten fleet media list\n  corten fleet media download iso\n  corten fleet media download aws --arch arm64 --extensions qemu-guest-agent\n  corten fleet media preset create rack --initial-labels row=7"
 )]
 pub struct Media {
     #[command(subcommand)]
@@ -27,6 +28,8 @@ pub struct Media {
 verbs! {
     Download(Download),
     List(Reported<List>),
+    #[command(visible_alias = "presets")]
+    Preset(MediaPreset),
 }
 
 impl Execute for Media {

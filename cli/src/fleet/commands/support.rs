@@ -22,7 +22,7 @@ const BYTES_MAX: usize = 2 << 30;
 /// Collect what is known of a cluster into a file, for those who are asked for help. It holds no secrets.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  corten fleet support -c home --no-encryption\n  corten fleet support -c home -O home.zip.age"
+    after_help = "Examples:\n  corten fleet support -c home\n  corten fleet support -c home -O home.zip"
 )]
 pub struct Support {
     /// File to write [default: support.zip, or support.zip.age].
@@ -36,10 +36,10 @@ pub struct Support {
     /// Tell every step.
     #[arg(short, long)]
     verbose: bool,
-    /// Do not encrypt the file.
+    /// Do not encrypt the file, which is also so without recipients.
     #[arg(long)]
     no_encryption: bool,
-    /// Who may read the file: age keys, or SSH public keys.
+    /// Who may read the file: age keys, or SSH public keys. Corten Fleet refuses them: it does not encrypt.
     #[arg(long, value_delimiter = ',', value_name = "KEY", conflicts_with = "no_encryption")]
     encryption_recipients: Vec<String>,
     /// Leave out the readers that the manager would add.
@@ -55,7 +55,7 @@ impl Command for Support {
         let manager = cx.manager().await?;
         let request = GetSupportBundleRequest {
             cluster: self.cluster,
-            encrypt: !self.no_encryption,
+            encrypt: !self.no_encryption && !self.encryption_recipients.is_empty(),
             encryption_recipients: self.encryption_recipients,
             encryption_no_default_recipients: self.encryption_no_default_recipients,
         };

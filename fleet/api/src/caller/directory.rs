@@ -3,6 +3,7 @@
 //! ```text
 //! fingerprint ─▶ PublicKey ─▶ Identity ─▶ User
 //!                    └──────────────────────┴─▶ the lesser role ─▶ Signer  (with AccessPolicy, AuthConfig)
+//! a write ─▶ Mark on the PublicKey, kept before the write is taken
 //! ```
 //!
 //! What is being torn down counts as gone, so that a removal works at once.
@@ -12,27 +13,27 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use corten_fleet_auth::caller::lesser_role;
-use corten_fleet_auth::{Email, Key, ServiceAccount};
+use corten_fleet_auth::mark::judge;
+use corten_fleet_auth::{Email, Key, Mark, Run, ServiceAccount, Verdict, Verified};
 use corten_fleet_resources::auth::{AccessPolicy, AuthConfig, Identity, PublicKey, User};
 use corten_fleet_resources::provider::InfraProvider;
-use corten_resource::{AnyResource, Pointer, Spec, State};
+use corten_resource::{AnyResource, Metadata, Pointer, Spec, State, StateError, Store as _, UpdateOptions};
 use parking_lot::Mutex;
 
 use super::{Caller, Signer};
 
 /// Most keys that are remembered as read; reading one means checking the signatures in it.
 const KEYS_MAX: usize = 4096;
+/// Annotation of keys: until when writes were taken that they signed, see [`Mark`].
+const MARK: &str = "corten.dev/signed-until";
 
 /// Looks callers up in the store.
 #[derive(Debug)]
 pub struct Directory {
     state: State,
-    /// By fingerprint, with the version that was read.
-    keys: Mutex<HashMap<String, (Version, Arc<Key>)>>,
+    /// By fingerprint, with what was read.
+    keys: Mutex<HashMap<String, (AnyResource, Arc<Key>)>>,
 }
-
-/// What tells one state of a key from the others: its version, and when it was written.
-type Version = (u64, SystemTime);
 
 impl Directory {
     /// The directory of a store.
@@ -45,9 +46,8 @@ impl Directory {
     #[must_use]
     pub fn key(&self, fingerprint: &str) -> Option<Arc<Key>> {
         let stored = self.alive::<PublicKey>(fingerprint)?;
-        let version = (stored.metadata().version, stored.metadata().updated);
         if let Some((known, key)) = self.keys.lock().get(fingerprint)
-            && *known == version
+            && known.same_spec(&stored)
         {
             return Some(Arc::clone(key));
         }
@@ -56,7 +56,7 @@ impl Directory {
         if keys.len() >= KEYS_MAX {
             keys.clear();
         }
-        keys.insert(fingerprint.to_owned(), (version, Arc::clone(&key)));
+        keys.insert(fingerprint.to_owned(), (stored, Arc::clone(&key)));
         Some(key)
     }
 
@@ -97,6 +97,25 @@ impl Directory {
         Some(Arc::new(Caller { signer: Some(signer), ..Caller::clone(caller) }))
     }
 
+    /// Whether no other run of the manager, nor another manager over the same store, can have taken this write. That it
+    /// was signed is kept when this returns, so that none will.
+    ///
+    /// # Errors
+    /// When the key is gone, or nothing can be kept.
+    pub(super) async fn is_new(&self, call: &Verified, run: Run) -> Result<bool, StateError> {
+        let at = pointer::<PublicKey>(&call.fingerprint);
+        let store = self.state.store();
+        let owner = store.newest(&at).await?.metadata().owner.clone();
+        let note = |metadata: &mut Metadata| {
+            if let Verdict::Note(mark) = judge(mark(metadata), run, call.at) {
+                metadata.annotations.insert(MARK.to_owned(), mark.to_string());
+            }
+        };
+        // Of several calls of one second the first one writes; what the others write is kept after that.
+        let noted = store.modify(&at, &UpdateOptions::any_phase(owner), &note).await?;
+        Ok(judge(mark(noted.metadata()), run, call.at) != Verdict::Again)
+    }
+
     /// Whether an identity is that of an infrastructure provider that is registered.
     fn is_registered(&self, email: &Email) -> bool {
         match ServiceAccount::of(email) {
@@ -106,9 +125,16 @@ impl Directory {
     }
 
     fn alive<S: Spec>(&self, id: &str) -> Option<AnyResource> {
-        let pointer = Pointer::new(S::DEFINITION.namespace, S::DEFINITION.kind, id);
-        self.state.get_any(&pointer).filter(|resource| !resource.metadata().is_tearing_down())
+        self.state.get_any(&pointer::<S>(id)).filter(|resource| !resource.metadata().is_tearing_down())
     }
+}
+
+fn pointer<S: Spec>(id: &str) -> Pointer {
+    Pointer::new(S::DEFINITION.namespace, S::DEFINITION.kind, id)
+}
+
+fn mark(metadata: &Metadata) -> Option<Mark> {
+    metadata.annotations.get(MARK).and_then(|text| Mark::parse(text))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! ```
 //!
 //! On a method that needs no signature one that does not hold counts as none: who logs in anew still has the old key.
+//! A write is taken once: this run remembers what it took, and a mark on the key tells of earlier ones.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,10 +14,12 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use corten_api::fleet::FleetGate;
 use corten_base::{Clock, Rate, chain};
-use corten_fleet_auth::{Replays, Sight, SignatureError, SignedCall};
+use corten_fleet_auth::{Key, Replays, Run, Sight, SignatureError, SignedCall, Verified};
+use corten_resource::StateError;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 use parking_lot::Mutex;
@@ -30,9 +33,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::gate::{Destination, Refused, permit};
-use super::limit::Limits;
+use super::limit::{Limits, TooOften};
 use super::{Caller, Directory, Signer};
 use crate::metrics::{Metrics, Refusal};
+use crate::serve::peer;
 
 /// What takes calls to machines behind the manager.
 pub type Machines = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -41,6 +45,12 @@ pub type Machines = BoxCloneSyncService<Request<Body>, Response<Body>, Infallibl
 const REPLAYS_MAX: usize = 65_536;
 /// Longest name of a client that is kept, characters.
 const USER_AGENT_MAX: usize = 256;
+/// What is told of a call that this run has taken.
+const AGAIN: &str = "this very call was made before; sign it anew";
+/// What is told of one that another run may have taken.
+const AGAIN_IN_ANOTHER_RUN: &str = "the call was signed no later than one that was taken before the manager \
+                                    started, or by another one; sign it anew, and set the clock if that \
+                                    happens again";
 
 /// How the guard is set up.
 #[derive(Clone, Debug)]
@@ -59,6 +69,7 @@ pub struct GuardOptions {
 #[derive(Debug)]
 pub struct Guard {
     options: GuardOptions,
+    run: Run,
     replays: Mutex<Replays>,
     limits: Mutex<Limits>,
 }
@@ -67,98 +78,143 @@ impl Guard {
     /// A guard that has seen nothing yet.
     #[must_use]
     pub fn new(options: GuardOptions) -> Self {
+        let run = options.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let limits = Mutex::new(Limits::new(options.rate));
-        Self { options, replays: Mutex::new(Replays::new(REPLAYS_MAX)), limits }
+        Self { options, run, replays: Mutex::new(Replays::new(REPLAYS_MAX)), limits }
     }
 
     /// Who calls, if they may: the method exists, the signature holds, the call is new, the role suffices, and it is
     /// the caller's turn.
     ///
     /// # Errors
-    /// `Unimplemented`, `Unauthenticated`, `PermissionDenied` or `ResourceExhausted`, in this order.
+    /// `Unimplemented`, `Unauthenticated`, `PermissionDenied` or `ResourceExhausted`; `Unavailable` when it cannot be
+    /// kept that a write was signed.
     pub async fn admit(&self, head: &Parts) -> Result<Caller, Status> {
         self.options.metrics.called();
-        let caller = match self.check(head) {
-            Ok(caller) => caller,
-            Err(refused) => {
-                self.options.metrics.refused(refused.why);
-                return Err(refused.status);
-            }
-        };
-        self.turn(&caller).await.map(|()| caller)
+        self.check(head).await.map_err(|refused| {
+            self.options.metrics.refused(refused.why);
+            refused.status
+        })
     }
 
-    fn check(&self, head: &Parts) -> Result<Caller, Refused> {
-        let path = head.uri.path();
-        let destination = destination(head).ok_or_else(|| unknown(path))?;
+    async fn check(&self, head: &Parts) -> Result<Caller, Refused> {
+        let destination = destination(head).ok_or_else(|| unknown(head.uri.path()))?;
         let caller = Caller {
-            signer: self.signer(path, &head.headers, destination)?,
+            signer: self.signer(head, destination).await?,
             remote: remote(head),
             user_agent: text(&head.headers, "user-agent").chars().take(USER_AGENT_MAX).collect(),
         };
         let cluster = cluster(&head.headers);
         permit(destination, &caller, cluster.as_deref())?;
+        let turn = self.limits.lock().take(&name(&caller), Instant::now());
+        wait(turn).await?;
         Ok(caller)
     }
 
     /// Who signed the call, if anybody did.
-    fn signer(
-        &self,
-        path: &str,
-        headers: &HeaderMap,
-        destination: Destination,
-    ) -> Result<Option<Signer>, Refused> {
+    async fn signer(&self, head: &Parts, destination: Destination) -> Result<Option<Signer>, Refused> {
         let is_open = match destination.gate() {
             FleetGate::Token => return Ok(None),
             gate => gate == FleetGate::Public,
         };
-        match self.verify(path, headers) {
-            Ok(Some(verified)) => {
-                let now = self.options.clock.now();
-                let is_again =
-                    !destination.is_repeatable() && self.replays.lock().see(&verified.1, now) == Sight::Again;
-                if is_again { Err(replayed()) } else { Ok(Some(verified.0)) }
-            }
-            Ok(None) => Ok(None),
-            Err(_) if is_open => Ok(None),
-            Err(error) => Err(invalid(&error)),
+        match self.signed(head, destination).await {
+            Err(Refused { why: Refusal::Signature | Refusal::Rate, .. }) if is_open => Ok(None),
+            found => found,
+        }
+    }
+
+    /// The same, where a signature that is there must hold. It waits for its turn before it is looked at.
+    async fn signed(&self, head: &Parts, destination: Destination) -> Result<Option<Signer>, Refused> {
+        let call = match signed_call(&head.headers) {
+            Ok(Some(call)) => call,
+            Ok(None) => return Ok(None),
+            Err(error) => return Err(invalid(&error)),
+        };
+        let key = self.options.directory.key(call.fingerprint());
+        let source = source(remote(head), key.as_deref());
+        let turn = self.limits.lock().check(&source, Instant::now());
+        wait(turn).await?;
+        let found = self.verified(head, &call, key.as_deref(), destination).await;
+        if let Err(Refused { why: Refusal::Signature | Refusal::Replay, .. }) = &found {
+            self.limits.lock().fine(&source, Instant::now());
+        }
+        found.map(Some)
+    }
+
+    /// Whoever this key belongs to, if the call is signed with it and may be made.
+    async fn verified(
+        &self,
+        head: &Parts,
+        call: &SignedCall,
+        key: Option<&Key>,
+        destination: Destination,
+    ) -> Result<Signer, Refused> {
+        let now = self.options.clock.now();
+        let (signer, verified) = self.verify(head, call, key, now).map_err(|error| invalid(&error))?;
+        if destination.is_repeatable() {
+            return Ok(signer);
+        }
+        if self.replays.lock().see(&verified, now) == Sight::Again {
+            return Err(replayed(AGAIN));
+        }
+        match self.options.directory.is_new(&verified, self.run).await {
+            Ok(true) => Ok(signer),
+            Ok(false) => Err(replayed(AGAIN_IN_ANOTHER_RUN)),
+            // It went meanwhile.
+            Err(StateError::NotFound(_)) => Err(invalid(&SignatureError::OtherKey)),
+            Err(error) => Err(unkept(&error)),
         }
     }
 
     fn verify(
         &self,
-        path: &str,
-        headers: &HeaderMap,
-    ) -> Result<Option<(Signer, corten_fleet_auth::Verified)>, SignatureError> {
-        let read = |name: &str| values(headers, name);
-        let Some(call) = SignedCall::read(&read)? else { return Ok(None) };
-        let now = self.options.clock.now();
-        let key = self.options.directory.key(call.fingerprint()).ok_or(SignatureError::OtherKey)?;
-        let verified = call.verify(path, &read, &key, now)?;
+        head: &Parts,
+        call: &SignedCall,
+        key: Option<&Key>,
+        now: SystemTime,
+    ) -> Result<(Signer, Verified), SignatureError> {
+        let read = |name: &str| values(&head.headers, name);
+        let key = key.ok_or(SignatureError::OtherKey)?;
+        let verified = call.verify(head.uri.path(), &read, key, now)?;
         let signer = self.options.directory.signer(&verified.fingerprint, now);
-        Ok(Some((signer.ok_or(SignatureError::OtherKey)?, verified)))
+        Ok((signer.ok_or(SignatureError::OtherKey)?, verified))
     }
+}
 
-    /// Waits for the caller's turn: by identity, or by address for those who have none.
-    async fn turn(&self, caller: &Caller) -> Result<(), Status> {
-        let name = match (caller.email(), caller.remote) {
-            (Some(email), _) => email.to_string(),
-            (None, Some(address)) => address.ip().to_canonical().to_string(),
-            (None, None) => "a client without address".to_owned(),
-        };
-        let turn = self.limits.lock().take(&name, Instant::now());
-        match turn {
-            Ok(wait) if wait.is_zero() => Ok(()),
-            Ok(wait) => {
-                sleep(wait).await;
-                Ok(())
-            }
-            Err(error) => {
-                self.options.metrics.refused(Refusal::Rate);
-                Err(Status::resource_exhausted(error.to_string()))
-            }
+/// The call as it is signed, if it is.
+fn signed_call(headers: &HeaderMap) -> Result<Option<SignedCall>, SignatureError> {
+    SignedCall::read(&|name: &str| values(headers, name))
+}
+
+/// Waits for a turn that was booked.
+async fn wait(turn: Result<Duration, TooOften>) -> Result<(), Refused> {
+    match turn {
+        Ok(time) if time.is_zero() => {}
+        Ok(time) => sleep(time).await,
+        Err(error) => {
+            let status = Status::resource_exhausted(error.to_string());
+            return Err(Refused { why: Refusal::Rate, status });
         }
     }
+    Ok(())
+}
+
+/// By which a caller is known to the limits: its identity, or the address of one who has none.
+fn name(caller: &Caller) -> String {
+    caller.email().map_or_else(|| place(caller.remote), ToString::to_string)
+}
+
+/// By which a signature is known to the limits: where it comes from, and the key that it names, if there is one.
+fn source(remote: Option<SocketAddr>, key: Option<&Key>) -> String {
+    match key {
+        Some(key) => format!("{} with the key {}", place(remote), key.id()),
+        None => format!("{} with an unknown key", place(remote)),
+    }
+}
+
+fn place(remote: Option<SocketAddr>) -> String {
+    let address = remote.map(|address| peer(address.ip()).to_string());
+    address.unwrap_or_else(|| "a client without address".to_owned())
 }
 
 /// The cluster that the headers of a call name: `cluster`, or `context` as older clients call it.
@@ -192,9 +248,14 @@ fn unknown(path: &str) -> Refused {
     Refused { why: Refusal::Method, status: Status::unimplemented(text) }
 }
 
-fn replayed() -> Refused {
-    let text = "this very call was made before; sign it anew";
+fn replayed(text: &str) -> Refused {
     Refused { why: Refusal::Replay, status: Status::unauthenticated(text) }
+}
+
+/// A write that might be made again after the manager has ended.
+fn unkept(error: &StateError) -> Refused {
+    let text = format!("it cannot be kept that this call was made, so it is not: {error}");
+    Refused { why: Refusal::Replay, status: Status::unavailable(text) }
 }
 
 /// Tells only of the clock why a signature does not hold: everything else would help those who try signatures.

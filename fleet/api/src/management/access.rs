@@ -204,7 +204,8 @@ impl Management {
         Err(Status::permission_denied(format!("this form needs the role {least}; an Admin can change that")))
     }
 
-    fn exists(&self, cluster: &str) -> Result<(), Status> {
+    /// Whether there is such a cluster.
+    pub(super) fn exists(&self, cluster: &str) -> Result<(), Status> {
         match self.state.get::<Cluster>(cluster) {
             Some(_) => Ok(()),
             None => Err(Status::not_found(format!("there is no cluster {cluster:?}"))),

@@ -69,6 +69,23 @@ pub fn join_config(options: &JoinOptions) -> (Vec<String>, String) {
     (kernel_args, documents.iter().map(yaml::render).collect::<Vec<_>>().join("---\n"))
 }
 
+/// How a machine is told to call with a token, as the manager says; `tunnels` if it is to tunnel in any case.
+pub(crate) fn join_options(
+    config: &SiderolinkApiConfig,
+    token: Secret<String>,
+    tunnels: bool,
+) -> JoinOptions {
+    let port = |port: i32| u16::try_from(port).unwrap_or_default();
+    JoinOptions {
+        url: config.machine_api_advertised_url.clone(),
+        token,
+        tunnels: tunnels || config.enforce_grpc_tunnel,
+        server: AddressPlan::of(INSTALLATION).server(),
+        events_port: port(config.events_port),
+        logs_port: port(config.logs_port),
+    }
+}
+
 /// The URL with the token. Machines take `grpc` for gRPC in clear, and every other scheme for TLS.
 fn api_url(options: &JoinOptions) -> String {
     let url = options.url.trim_end_matches('/');
@@ -119,15 +136,8 @@ impl Management {
     ) -> Answered<GetMachineJoinConfigResponse> {
         let config = self.state.get::<SiderolinkApiConfig>(SiderolinkConfig::ID);
         let config = config.ok_or_else(|| Status::unavailable("the manager does not take machines yet"))?;
-        let port = |port: i32| u16::try_from(port).unwrap_or_default();
-        let (kernel_args, documents) = join_config(&JoinOptions {
-            url: config.machine_api_advertised_url.clone(),
-            token: self.join_token(&request.join_token)?,
-            tunnels: request.use_grpc_tunnel || config.enforce_grpc_tunnel,
-            server: AddressPlan::of(INSTALLATION).server(),
-            events_port: port(config.events_port),
-            logs_port: port(config.logs_port),
-        });
+        let token = self.join_token(&request.join_token)?;
+        let (kernel_args, documents) = join_config(&join_options(&config, token, request.use_grpc_tunnel));
         Ok(Response::new(GetMachineJoinConfigResponse { kernel_args, config: documents }))
     }
 

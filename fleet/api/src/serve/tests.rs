@@ -9,6 +9,9 @@ use http::Version;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, pause};
 
 use super::*;
 
@@ -34,6 +37,25 @@ impl Service<Request<Incoming>> for Echo {
     }
 }
 
+/// Takes calls, tells of them and never answers.
+#[derive(Clone, Default)]
+struct Silent(Arc<Notify>);
+
+impl Service<Request<Incoming>> for Silent {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Pending<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Incoming>) -> Self::Future {
+        self.0.notify_one();
+        std::future::pending()
+    }
+}
+
 async fn open(tls: Tls) -> Door {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
     Door::open(address, tls, Arc::default()).await.expect("open")
@@ -50,7 +72,7 @@ async fn both_versions_are_spoken_on_one_port_until_the_end() {
     let door = open(Tls::Clear).await;
     let (address, echo) = (door.address().expect("an address"), Echo::default());
     let metrics = Arc::clone(&door.metrics);
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (stop, stopped) = oneshot::channel::<()>();
     let serving = spawn("serve", door.serve(echo.clone(), async { drop(stopped.await) }));
     let one = Client::builder(TokioExecutor::new()).build_http();
     let two = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
@@ -62,6 +84,52 @@ async fn both_versions_are_spoken_on_one_port_until_the_end() {
     serving.join().await.expect("ended");
     assert!(metrics.page(&crate::testing::Fleet::new().state).contains("connections_total 2"));
     assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn a_peer_with_too_many_connections_is_closed_until_one_of_them_ends() {
+    let door = open(Tls::Clear).await.with_bounds(PeerBounds { local: 1, ..PeerBounds::default() });
+    let address = door.address().expect("an address");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = spawn("serve", door.serve(Echo::default(), async { drop(stopped.await) }));
+    let is_closed = |mut stream: TcpStream| async move {
+        let mut byte = [0];
+        let read = timeout(Duration::from_secs(20), stream.read(&mut byte)).await;
+        matches!(read.expect("closed or answered"), Ok(0) | Err(_))
+    };
+    let first = TcpStream::connect(address).await.expect("connected");
+    assert!(is_closed(TcpStream::connect(address).await.expect("connected")).await, "one too many");
+    drop(first);
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let uri: http::Uri = format!("http://{address}/").parse().expect("a URI");
+    let answered = timeout(Duration::from_secs(20), async {
+        // The manager has to notice that the first one is gone.
+        while client.get(uri.clone()).await.is_err() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    });
+    answered.await.expect("the place is free again");
+    drop((stop, client));
+    serving.join().await.expect("ended");
+}
+
+#[tokio::test]
+async fn what_does_not_end_by_itself_is_cut_after_the_goodbye() {
+    let (door, silent) = (open(Tls::Clear).await, Silent::default());
+    let address = door.address().expect("an address");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = spawn("serve", door.serve(silent.clone(), async { drop(stopped.await) }));
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let uri: http::Uri = format!("http://{address}/").parse().expect("a URI");
+    let asking = spawn("ask", async move { client.get(uri).await.is_ok() });
+    silent.0.notified().await;
+    pause();
+    let began = Instant::now();
+    drop(stop);
+    serving.join().await.expect("ended");
+    let took = began.elapsed();
+    assert!(took >= GOODBYE_MAX && took < GOODBYE_MAX + Duration::from_secs(1), "{took:?}");
+    assert_eq!(asking.join().await, Some(false), "it was cut");
 }
 
 #[tokio::test]

@@ -288,10 +288,10 @@ fn after_an_error_the_former_documents_stay() {
 }
 
 #[test]
-fn a_container_machine_needs_no_disk() {
-    let no_disk =
-        MachineInstallDiskStatus { message: "no disk".to_owned(), ..MachineInstallDiskStatus::default() };
-    let image = InstallImage { platform: "container".to_owned(), ..Case::default().image };
-    let (root, _) = root(&Case { disk: no_disk, image, ..Case::default() }.text());
+fn a_machine_on_which_nothing_is_installed_needs_no_disk() {
+    let nowhere = MachineInstallDiskStatus { disk: String::new(), ..Case::default().disk };
+    let (root, _) = root(&Case { disk: nowhere.clone(), ..Case::default() }.text());
     assert_eq!(found(&root, "machine.install.disk").unwrap_or_default(), "");
+    let none_fits = MachineInstallDiskStatus { message: "no disk fits".to_owned(), ..nowhere };
+    assert!(Case { disk: none_fits, ..Case::default() }.error().contains("no disk fits"));
 }

@@ -108,6 +108,16 @@ fn a_dead_machine_is_let_go_after_a_while_and_at_once_when_forced() {
 }
 
 #[test]
+fn a_start_of_the_manager_begins_no_wait_anew_and_leaves_time_to_come_back() {
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    for (here, stored, expected) in
+        [(4, 0, 4), (4, 2, 4), (4, 9, 9), (0, 60, 10), (4, 60, 14), (5, 60, 15), (20, 0, 20)]
+    {
+        assert_eq!(unreachable_for(minutes(here), minutes(stored)), minutes(expected), "{here} {stored}");
+    }
+}
+
+#[test]
 fn a_machine_that_never_finishes_booting_is_reset_all_the_same() {
     let stuck = |seen: Observed<'static>| match seen.since_reset {
         None => Observed { stage: MachineStage::Booting, ..seen },

@@ -251,6 +251,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_manager_that_died_before_it_heard_the_answer_asks_the_same_machine_again() {
+        let recorder = Recorder::default();
+        recorder.set(|told| told.silent.push("a".to_owned()));
+        let runtime = started(&recorder);
+        runtime.put(configured("a"));
+        runtime.quiet().await;
+        let state = runtime.state().clone();
+        drop(runtime);
+        recorder.set(|told| told.silent.clear());
+        state.put_any("", configured("b")).expect("put");
+        let again = TestRuntime::with_state(state, |runtime| {
+            runtime.register_items(ClusterBootstrapStatusController::new(recorder.clone()));
+        });
+        again.quiet().await;
+        assert_eq!(recorder.take(), ["bootstrap prod on a"]);
+        assert!(is_bootstrapped(&again));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_cluster_that_is_to_start_from_a_backup_does_not_start_empty() {
         let recorder = Recorder::default();
         let runtime = started(&recorder);

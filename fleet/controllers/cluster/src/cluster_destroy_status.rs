@@ -106,10 +106,12 @@ impl ItemDriver for ClusterDestroyStatusController {
             return plan;
         }
         plan.put(item, ClusterDestroyStatus { phase: phase.clone() });
-        match made.first().filter(|_| are_machines_gone && step.is_done) {
-            Some(left) => plan.holding(format!("{phase}: {} is left", left.pointer())),
-            None => plan.holding(phase),
-        }
+        let left = made.first().filter(|_| are_machines_gone && step.is_done);
+        plan.holding(match (left, sets.is_empty()) {
+            (Some(left), _) => format!("{phase}: {} is left; its owner says why", left.pointer()),
+            (None, false) => format!("{phase}; the MachineSetDestroyStatus of each set says what holds it"),
+            (None, true) => phase,
+        })
     }
 
     async fn apply(&self, _: &str, Remove(pointer): Remove) -> anyhow::Result<()> {

@@ -127,6 +127,9 @@ impl<M: MachineCalls> ItemDriver for ClusterMachineIdentityController<M> {
                     let own = labels.filter(|(key, _)| LABELS.contains(&key.as_str()));
                     metadata.labels = own.map(|(key, value)| (key.clone(), value.clone())).collect();
                 });
+                for what in lacks(machine, identity) {
+                    plan.missing(format!("the machine to know {what}; it is asked again until it does"));
+                }
                 plan.again_in(pause(machine, identity))
             }
         }
@@ -141,13 +144,20 @@ fn is_resetting(machine: &Resource<ClusterMachine>) -> bool {
     machine.metadata.finalizers.iter().any(|holder| holder == RESETTER)
 }
 
+/// What a machine does not know of itself yet.
+fn lacks(machine: &Resource<ClusterMachine>, identity: &ClusterMachineIdentity) -> Vec<&'static str> {
+    let is_control_plane = Role::of(&machine.metadata.labels) == Some(Role::ControlPlane);
+    let rules = [
+        (identity.node_identity.is_empty(), "its identity at discovery services"),
+        (identity.nodename.is_empty(), "its name in Kubernetes"),
+        (is_control_plane && identity.etcd_member_id == 0, "its member of etcd, which it has once etcd runs"),
+    ];
+    rules.iter().filter(|(is_lacking, _)| *is_lacking).map(|(_, what)| *what).collect()
+}
+
 /// Until a machine is asked again.
 fn pause(machine: &Resource<ClusterMachine>, identity: &ClusterMachineIdentity) -> Duration {
-    let is_control_plane = Role::of(&machine.metadata.labels) == Some(Role::ControlPlane);
-    let is_complete = !identity.node_identity.is_empty()
-        && !identity.nodename.is_empty()
-        && (!is_control_plane || identity.etcd_member_id != 0);
-    if is_complete { LATER } else { SOON }
+    if lacks(machine, identity).is_empty() { LATER } else { SOON }
 }
 
 /// The mark of a machine that can be asked; the error is what it waits for.
@@ -156,13 +166,14 @@ fn reachable<M: MachineCalls>(
     view: &View<ClusterMachineIdentityController<M>>,
 ) -> Result<String, &'static str> {
     if !view.get::<Machine>(item).is_some_and(|machine| machine.connected) {
-        return Err("the tunnel of the machine to be up");
+        return Err("the tunnel of the machine to be up; switch it on, or look after its network");
     }
     let snapshot = view.get::<MachineStatusSnapshot>(item);
     let event = snapshot.and_then(|snapshot| snapshot.machine_status.as_ref());
     let stage = event.map(|event| event.stage).unwrap_or_default();
     if !matches!(stage, MachineStage::Booting | MachineStage::Running) {
-        return Err("the machine to start with the configuration of its cluster");
+        return Err("the machine to start with the configuration of its cluster, of which its \
+                    ClusterMachineConfigStatus tells");
     }
     let boot = snapshot.map(|snapshot| snapshot.boot_id.as_str()).unwrap_or_default();
     let key = view.get::<Link>(item).map(|link| link.node_public_key.as_str()).unwrap_or_default();
@@ -221,6 +232,8 @@ mod tests {
         runtime.put(snapshot(MachineStage::Booting, "1"));
         runtime.quiet().await;
         assert_eq!(found(&runtime).map(|found| found.etcd_member_id), Some(0));
+        let status = runtime.status("ClusterMachineIdentityController/a").expect("it waits");
+        assert!(status.reason.contains("its member of etcd"), "{}", status.reason);
         recorder.set(|told| drop(told.identities.insert("a".to_owned(), identity(7))));
         runtime.advance(SOON + Duration::from_secs(1)).await;
         let told = found(&runtime).expect("an identity");

@@ -9,7 +9,6 @@
 //! Nothing of a cluster that is locked, or still being taken over, is touched.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use corten_base::chain;
 use corten_fleet_cluster::quorum::{Etcd, Member, audit};
@@ -20,46 +19,26 @@ use corten_fleet_resources::cluster::{
 use corten_fleet_resources::machine::MachineStatus;
 use corten_resource::{AnyResource, Concern, ItemDriver, Plan, View, controller};
 
+use crate::audit::{Audits, Turn, may_touch, told};
 use crate::machine_calls::MachineCalls;
-use crate::rounds::Rounds;
 use crate::{roll, scope};
 
-/// Between two audits.
-const INTERVAL: Duration = Duration::from_secs(60);
-
-/// What the last audit of a cluster saw and did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Round {
-    /// Members that nobody stands behind.
-    orphans: BTreeSet<u64>,
-    /// Those that it removed.
-    removed: Vec<u64>,
-    /// Why it could not do its work; empty when it could.
-    reason: String,
-}
-
-/// What an audit begins with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
-    /// There is no etcd to look at, or it is not to be touched.
-    Nothing,
-    /// It is too early for the next one.
-    Early(Duration, Round),
-    /// The members, or why etcd does not tell them, and what the audit before saw.
-    Due(Result<Vec<Member>, String>, Round),
-}
+/// What the last audit of a cluster saw and did; members are named by their ids.
+type Round = crate::audit::Round<u64>;
+/// What an audit begins with: the members, or why etcd does not tell them.
+type Seen = crate::audit::Seen<u64, Result<Vec<Member>, String>>;
 
 /// Removes members that nobody stands behind.
 #[derive(Debug)]
 pub(crate) struct EtcdAuditController<M> {
     calls: M,
-    rounds: Rounds<Round>,
+    audits: Audits<u64>,
 }
 
 impl<M: MachineCalls> EtcdAuditController<M> {
     /// A controller that has seen nothing yet.
     pub(crate) const fn new(calls: M) -> Self {
-        Self { calls, rounds: Rounds::new() }
+        Self { calls, audits: Audits::new() }
     }
 }
 
@@ -86,20 +65,17 @@ impl<M: MachineCalls> ItemDriver for EtcdAuditController<M> {
     }
 
     async fn observe(&self, item: &str, view: &View<Self>) -> anyhow::Result<Seen> {
-        let cluster = view.get::<Cluster>(item);
         let is_founded = view.get::<ClusterBootstrapStatus>(item).is_some_and(|status| status.bootstrapped);
-        if !is_founded || cluster.is_none_or(scope::is_left_alone) {
-            self.rounds.forget(item);
-            return Ok(Seen::Nothing);
+        if let Err(why) = may_touch(item, view).and_then(|()| is_founded.then_some(()).ok_or(None)) {
+            self.audits.forget(item);
+            return Ok(Seen::Nothing(why));
         }
-        let round = match self.rounds.last(item) {
-            Some((age, round)) if age < INTERVAL => {
-                return Ok(Seen::Early(INTERVAL.saturating_sub(age), round));
-            }
-            last => last.map(|(_, round)| round).unwrap_or_default(),
+        let before = match self.audits.turn(item) {
+            Turn::Early(left, round) => return Ok(Seen::Early(left, round)),
+            Turn::Due(before) => before,
         };
         let members = self.calls.etcd_members(item, &connected(view)).await;
-        Ok(Seen::Due(members.map_err(|error| chain(&error)), round))
+        Ok(Seen::Due(members.map_err(|error| chain(&error)), before))
     }
 
     fn plan(&self, item: &str, view: &View<Self>, seen: &Seen) -> Plan<Self, Op> {
@@ -109,15 +85,10 @@ impl<M: MachineCalls> ItemDriver for EtcdAuditController<M> {
         }
         plan.keep::<EtcdAuditResult>();
         match seen {
-            Seen::Nothing => plan,
+            Seen::Nothing(None) => plan,
+            Seen::Nothing(Some(why)) => plan.waiting(*why),
             Seen::Early(left, round) => {
-                if !round.removed.is_empty() {
-                    plan.put(item, EtcdAuditResult { etcd_member_ids: round.removed.clone() });
-                }
-                if !round.reason.is_empty() {
-                    plan.missing(round.reason.as_str());
-                }
-                plan.again_in(*left)
+                told(plan, item, *left, round, |etcd_member_ids| EtcdAuditResult { etcd_member_ids })
             }
             Seen::Due(members, before) => {
                 let round = match members {
@@ -139,7 +110,7 @@ impl<M: MachineCalls> ItemDriver for EtcdAuditController<M> {
             self.calls.remove_etcd_member(item, &op.through, *member).await?;
             tracing::info!(cluster = item, member, "removed a member of etcd that no machine stands behind");
         }
-        self.rounds.note(item, op.round);
+        self.audits.note(item, op.round);
         Ok(())
     }
 }
@@ -165,6 +136,9 @@ fn connected<M: MachineCalls>(view: &View<EtcdAuditController<M>>) -> Vec<String
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use corten_fleet_resources::labels::annotation::CLUSTER_LOCKED;
     use corten_resource::testing::{TestRuntime, resource};
 
     use super::*;
@@ -216,5 +190,24 @@ mod tests {
         assert!(recorder.take().is_empty());
         let status = runtime.status("EtcdAuditController/prod").expect("it waits");
         assert!(status.reason.contains("machine c"), "{}", status.reason);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_locked_cluster_says_that_nothing_is_removed_and_is_seen_twice_after_it_was_unlocked() {
+        let recorder = Recorder::default();
+        let runtime = started(&recorder);
+        runtime.put(resource("prod", ClusterBootstrapStatus { bootstrapped: true }));
+        runtime.quiet().await;
+        let locked = resource("prod", Cluster::default())
+            .edit(|metadata| drop(metadata.annotations.insert(CLUSTER_LOCKED.to_owned(), String::new())));
+        runtime.put(locked);
+        runtime.advance(STEP).await;
+        let status = runtime.status("EtcdAuditController/prod").expect("it waits");
+        assert!(status.reason.contains("to be unlocked"), "{}", status.reason);
+        runtime.put(resource("prod", Cluster::default()));
+        runtime.quiet().await;
+        assert!(recorder.take().is_empty(), "it was forgotten while the cluster was locked");
+        runtime.advance(STEP).await;
+        assert_eq!(recorder.take(), ["remove 7"]);
     }
 }

@@ -10,53 +10,34 @@
 //! cluster that is locked, or still being taken over, is touched.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use corten_fleet_resources::cluster::{
     Cluster, ClusterDestroyStatus, ClusterKubernetesNodes, ClusterMachine, ClusterMachineIdentity,
 };
 use corten_fleet_resources::kubernetes::{KubernetesNodeAuditResult, KubernetesStatus};
 use corten_fleet_resources::machine::MachineStatus;
-use corten_resource::{AnyResource, Concern, ItemDriver, Plan, Resource, View, controller};
+use corten_resource::{AnyResource, Concern, ItemDriver, Plan, View, controller};
 
+use crate::audit::{Audits, Turn, may_touch, told};
 use crate::kubernetes_status::Kubernetes;
-use crate::rounds::Rounds;
 use crate::{roll, scope};
 
-/// Between two audits.
-const INTERVAL: Duration = Duration::from_secs(60);
-
-/// What the last audit of a cluster saw and did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Round {
-    /// Nodes that nobody stands behind.
-    orphans: BTreeSet<String>,
-    /// Those that it deleted.
-    deleted: Vec<String>,
-    /// Why it did not delete those that it saw again; empty when it did.
-    reason: String,
-}
-
-/// What an audit begins with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
-    /// It is too early for the next one.
-    Early(Duration, Round),
-    /// It is time; what the one before saw.
-    Due(Round),
-}
+/// What the last audit of a cluster saw and did; nodes are named by their names.
+type Round = crate::audit::Round<String>;
+/// What an audit begins with. What Kubernetes has is an input.
+type Seen = crate::audit::Seen<String, ()>;
 
 /// Deletes nodes that nobody stands behind.
 #[derive(Debug)]
 pub(crate) struct KubernetesNodeAuditController<K> {
     kubernetes: K,
-    rounds: Rounds<Round>,
+    audits: Audits<String>,
 }
 
 impl<K: Kubernetes> KubernetesNodeAuditController<K> {
     /// A controller that has seen nothing yet.
     pub(crate) const fn new(kubernetes: K) -> Self {
-        Self { kubernetes, rounds: Rounds::new() }
+        Self { kubernetes, audits: Audits::new() }
     }
 }
 
@@ -83,12 +64,13 @@ impl<K: Kubernetes> ItemDriver for KubernetesNodeAuditController<K> {
     }
 
     async fn observe(&self, item: &str, view: &View<Self>) -> anyhow::Result<Seen> {
-        if view.get::<Cluster>(item).is_none() {
-            self.rounds.forget(item);
+        if let Err(why) = may_touch(item, view) {
+            self.audits.forget(item);
+            return Ok(Seen::Nothing(why));
         }
-        Ok(match self.rounds.last(item) {
-            Some((age, round)) if age < INTERVAL => Seen::Early(INTERVAL.saturating_sub(age), round),
-            last => Seen::Due(last.map(|(_, round)| round).unwrap_or_default()),
+        Ok(match self.audits.turn(item) {
+            Turn::Early(left, round) => Seen::Early(left, round),
+            Turn::Due(before) => Seen::Due((), before),
         })
     }
 
@@ -98,41 +80,34 @@ impl<K: Kubernetes> ItemDriver for KubernetesNodeAuditController<K> {
             return plan;
         }
         plan.keep::<KubernetesNodeAuditResult>();
-        let Some(cluster) = view.get::<Cluster>(item).filter(|cluster| !scope::is_left_alone(cluster)) else {
-            return plan;
-        };
-        let before = match seen {
+        match seen {
+            Seen::Nothing(None) => plan,
+            Seen::Nothing(Some(why)) => plan.waiting(*why),
             Seen::Early(left, round) => {
-                if !round.deleted.is_empty() {
-                    let deleted_nodes = round.deleted.clone();
-                    plan.put(item, KubernetesNodeAuditResult { deleted_nodes });
-                }
-                if !round.reason.is_empty() {
-                    plan.missing(round.reason.as_str());
-                }
-                return plan.again_in(*left);
+                told(plan, item, *left, round, |deleted_nodes| KubernetesNodeAuditResult { deleted_nodes })
             }
-            Seen::Due(round) => &round.orphans,
-        };
-        plan.op(audit(orphans(item, cluster, view), before, view));
-        plan
+            Seen::Due((), before) => {
+                plan.op(audited(orphans(item, view), &before.orphans, view));
+                plan
+            }
+        }
     }
 
     async fn apply(&self, item: &str, op: Op) -> anyhow::Result<()> {
-        let mut deleted = Vec::new();
+        let mut removed = Vec::new();
         for node in op.delete {
             if self.kubernetes.delete_node(item, &node).await? {
                 tracing::info!(cluster = item, node, "deleted a node that no machine stands behind");
-                deleted.push(node);
+                removed.push(node);
             }
         }
-        self.rounds.note(item, Round { deleted, ..op.round });
+        self.audits.note(item, Round { removed, ..op.round });
         Ok(())
     }
 }
 
 /// What is done about orphans, of which some were seen before.
-fn audit<K: Kubernetes>(
+fn audited<K: Kubernetes>(
     orphans: BTreeSet<String>,
     before: &BTreeSet<String>,
     view: &View<KubernetesNodeAuditController<K>>,
@@ -153,16 +128,13 @@ fn audit<K: Kubernetes>(
 }
 
 /// Nodes that are not ready and that no machine of the cluster is known to be.
-fn orphans<K: Kubernetes>(
-    item: &str,
-    cluster: &Resource<Cluster>,
-    view: &View<KubernetesNodeAuditController<K>>,
-) -> BTreeSet<String> {
+fn orphans<K: Kubernetes>(item: &str, view: &View<KubernetesNodeAuditController<K>>) -> BTreeSet<String> {
     let known = view.get::<ClusterKubernetesNodes>(item);
     let (Some(known), Some(status)) = (known, view.get::<KubernetesStatus>(item)) else {
         return BTreeSet::new();
     };
-    let may_skip = cluster.features.as_ref().is_some_and(|features| features.enable_node_audit_skip);
+    let features = view.get::<Cluster>(item).and_then(|cluster| cluster.features.as_ref());
+    let may_skip = features.is_some_and(|features| features.enable_node_audit_skip);
     let nodes = status.nodes.iter().filter(|node| !(node.ready || may_skip && node.skip_audit));
     let names = nodes.map(|node| node.nodename.clone());
     names.filter(|name| !known.nodes.contains(name)).collect()
@@ -170,6 +142,8 @@ fn orphans<K: Kubernetes>(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use corten_fleet_resources::cluster::ClusterFeatures;
     use corten_fleet_resources::kubernetes::KubernetesNode;
     use corten_fleet_resources::labels::annotation::CLUSTER_LOCKED;

@@ -2,39 +2,38 @@
 //!
 //! ```text
 //! Cluster ─▶ cluster_uuid, cluster_config_version (made once, kept for life)
-//!         ├▶ cluster_endpoint ─▶ cluster_load_balancer ─▶ load_balancer ══ ports in the tunnel ◀── machines
-//!         ├▶ secrets (made once) ─▶ talos_config ═▶ calls to machines      kubeconfig ═▶ Kubernetes
+//!         ├▶ cluster_members ─▶ cluster_load_balancer ─▶ load_balancer ══ ports in the tunnel ◀── machines
+//!         ├▶ secrets (made once) ─▶ credentials ═▶ calls to machines, Kubernetes
 //!         ├▶ cluster_bootstrap_status ═▶ one machine starts etcd
 //!         ├▶ cluster_machine_identity ◀═ machines      kubernetes_status ◀═ Kubernetes
 //!         ├▶ etcd_audit, kubernetes_node_audit: what nobody stands behind goes when it is seen twice
-//!         ├▶ control_plane_status, cluster_status, cluster_diagnostics, cluster_kubernetes_nodes
+//!         ├▶ control_plane_status, cluster_status
 //!         └▶ cluster_destroy_status: empties a cluster that is removed, in order
 //! ```
 //!
 //! What is decided is decided in `corten_fleet_cluster`; here is what is asked of whom, and when.
 //!
 //! - [`machine_calls`] are the calls to machines; [`KubernetesWatches`] and [`Balancers`] are what runs for a cluster.
-//! - `scope` says which cluster a resource concerns and how long what was made for one stays; `roll` lists machines.
+//! - `scope` says which cluster a resource concerns and how long what was made for one stays; `roll` lists machines;
+//!   `audit` is when audits look, and what they tell.
 //!
 //! Invariants: etcd is started on one machine, which is on the disk before it is asked; secrets, UUID, contract and
 //! port of a cluster never change; what machines are reset with stays until the last of them is gone; nothing is
 //! removed from etcd or Kubernetes that was seen once, or that a machine whose name is awaited may be.
 
+mod audit;
 mod bell;
 mod cluster_bootstrap_status;
 mod cluster_config_version;
 mod cluster_destroy_status;
-mod cluster_diagnostics;
-mod cluster_endpoint;
-mod cluster_kubernetes_nodes;
 mod cluster_load_balancer;
 mod cluster_machine_identity;
+mod cluster_members;
 mod cluster_status;
 mod cluster_uuid;
 mod control_plane_status;
 mod credentials;
 mod etcd_audit;
-mod kubeconfig;
 mod kubernetes_node_audit;
 mod kubernetes_status;
 mod load_balancer;
@@ -43,7 +42,6 @@ mod roll;
 mod rounds;
 mod scope;
 mod secrets;
-mod talos_config;
 #[cfg(test)]
 mod testing;
 
@@ -64,22 +62,19 @@ use bell::Bell;
 use cluster_bootstrap_status::ClusterBootstrapStatusController;
 use cluster_config_version::ClusterConfigVersionController;
 use cluster_destroy_status::ClusterDestroyStatusController;
-use cluster_diagnostics::ClusterDiagnosticsController;
-use cluster_endpoint::ClusterEndpointController;
-use cluster_kubernetes_nodes::ClusterKubernetesNodesController;
 use cluster_load_balancer::ClusterLoadBalancerController;
 use cluster_machine_identity::ClusterMachineIdentityController;
+use cluster_members::ClusterMembersController;
 use cluster_status::ClusterStatusController;
 use cluster_uuid::ClusterUuidController;
 use control_plane_status::ControlPlaneStatusController;
+use credentials::CredentialsController;
 use etcd_audit::EtcdAuditController;
-use kubeconfig::KubeconfigController;
 use kubernetes_node_audit::KubernetesNodeAuditController;
 use kubernetes_status::KubernetesStatusController;
 use load_balancer::LoadBalancerController;
 use machine_calls::{Calls, MachineCalls};
 use secrets::SecretsController;
-use talos_config::TalosConfigController;
 
 /// What the controllers of this domain need.
 #[derive(Debug)]
@@ -116,15 +111,12 @@ pub fn register<D: Dial, N: Ports>(runtime: &mut Runtime, dependencies: Dependen
     let kubernetes = Arc::new(KubernetesWatches::new(Arc::clone(&balancers), bell));
     runtime.register_items(ClusterUuidController::new(rng.clone()));
     runtime.register_item_transform(ClusterConfigVersionController);
-    runtime.register_item_transform(ClusterEndpointController);
+    runtime.register_item_transform(ClusterMembersController);
     runtime.register_items(ClusterLoadBalancerController::new(state.clone(), address, port_range));
     runtime.register_items(LoadBalancerController::new(Arc::clone(&balancers)));
     runtime.register_items(SecretsController::new(state.clone(), rng.clone()));
-    runtime.register_items(TalosConfigController::new(rng.clone()));
-    runtime.register_items(KubeconfigController::new(rng));
+    runtime.register_items(CredentialsController::new(rng));
     runtime.register_item_transform(ClusterStatusController);
-    runtime.register_item_transform(ClusterDiagnosticsController);
-    runtime.register_item_transform(ClusterKubernetesNodesController);
     runtime.register_items(KubernetesStatusController::new(Arc::clone(&kubernetes)));
     runtime.register_items(KubernetesNodeAuditController::new(Arc::clone(&kubernetes)));
     runtime.register_items(ClusterDestroyStatusController::new(state.clone()));

@@ -26,6 +26,10 @@ pub use balancers::{Balancers, Balancing, Ports, Running};
 use crate::bell::ClusterObservation;
 use crate::scope;
 
+/// What a load balancer waits for that leads to nobody.
+const SILENT: &str = "a machine of its control plane whose Kubernetes API answers; each is tried every few \
+                      seconds, and it answers once etcd runs, of which the ClusterBootstrapStatus tells";
+
 /// Keeps load balancers as they are wanted.
 #[derive(Debug)]
 pub(crate) struct LoadBalancerController<B> {
@@ -89,7 +93,7 @@ impl<B: Balancing> ItemDriver for LoadBalancerController<B> {
             Some(running) if running.port != port => Op::Open(port, backends),
             Some(running) if running.backends != backends => Op::Follow(backends),
             Some(running) if running.is_healthy => return plan,
-            Some(_) => return plan.waiting("a machine of its control plane whose Kubernetes API answers"),
+            Some(_) => return plan.waiting(SILENT),
         };
         plan.op(op);
         plan

@@ -7,7 +7,6 @@
 //!
 //! Every call has a deadline, and a machine that answers strangely is one that does not answer.
 
-mod etcd;
 mod identity;
 
 use std::net::Ipv6Addr;
@@ -15,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corten_api::machine::{BootstrapRequest, EtcdMemberListRequest, EtcdRemoveMemberByIdRequest};
-use corten_fleet_cluster::quorum::Member;
-use corten_fleet_controllers_machine::calls::CallError;
+use corten_fleet_cluster::quorum::{Listed, Member, Told, judged};
+use corten_fleet_controllers_machine::calls::{CallError, own_word};
 use corten_fleet_controllers_machine::connect::{Connection, Dial, DialError, Keyring as _};
 use corten_fleet_controllers_machine::{Pool, Target};
 use corten_fleet_resources::cluster::ClusterMachineIdentity;
@@ -26,8 +25,6 @@ use corten_resource::State;
 use futures::future::join_all;
 use tokio::time::timeout;
 use tonic::{Code, Status};
-
-use self::etcd::{Listed, Told, judged};
 
 /// How long a call may take; as the calls of the crate below, whose errors name it.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -160,7 +157,7 @@ impl<D: Dial> Calls<D> {
         let mut client = connection.client().machine();
         let answer = within("tell the state of etcd", client.etcd_status(())).await;
         let answer = answer.map_err(failed(machine))?.into_inner();
-        Ok(answer.messages.into_iter().find_map(|message| message.member_status).map(Told::from))
+        Ok(answer.messages.into_iter().find_map(|message| message.member_status.as_ref().map(own_word)))
     }
 
     /// The members of etcd as a machine lists them.

@@ -2,47 +2,43 @@
 //!
 //! ```text
 //! ClusterMachine, MemberScope, ClusterMachineSecrets ─┐
-//! MachineConfigGenOptions, MachineInstallDiskStatus ──┼─hash─(as before?)─▶ generate ─▶ ClusterMachineConfig
-//! ClusterMachineConfigPatches, MachineJoinConfig ─────┘
+//! MachineConfigGenOptions, MachineInstallDiskStatus ──┼─parts─▶ hash ─┬─ as before ─▶ nothing is made
+//! ClusterMachineConfigPatches, MachineJoinConfig ─────┘               └─ another ─generate─▶ ClusterMachineConfig
 //! ```
 //!
 //! The hash of what a configuration was made of stands as an annotation on it: nothing is made anew when the manager
 //! starts, or when something changes that has no say in it. What cannot be made leaves the former documents and says
 //! why.
 
-use corten_base::chain;
-use corten_config::Audience;
-use corten_fleet_cluster::disk::selection_hash;
-use corten_fleet_cluster::generate::{self, GenerationError, Inputs};
-use corten_fleet_cluster::patches::{self, PatchTextError};
-use corten_fleet_cluster::secrets::{self, ClusterSecretsError};
-use corten_fleet_cluster::{Preserved, Role, audience};
+mod parts;
+
 use corten_fleet_resources::cluster::ClusterMachine;
 use corten_fleet_resources::config::{ClusterMachineConfig, ClusterMachineConfigPatches};
-use corten_fleet_resources::labels::CLUSTER;
 use corten_fleet_resources::link::MachineJoinConfig;
 use corten_fleet_resources::machine::{
-    InstallImage, MachineConfigGenOptions, MachineInstallDiskConfig, MachineInstallDiskStatus, MachineStatus,
+    MachineConfigGenOptions, MachineInstallDiskConfig, MachineInstallDiskStatus, MachineStatus,
 };
 use corten_fleet_resources::secrets::ClusterMachineSecrets;
-use corten_resource::{AnyResource, Concern, ItemTransform, Plan, Resource, Spec, View, controller, proto};
-use sha2::{Digest as _, Sha256};
+use corten_resource::{AnyResource, Concern, ItemDriver, Never, Plan, View, controller};
 
+use self::parts::{Made, Parts};
+use crate::labor::Labor;
 use crate::member_scope::MemberScope;
-use crate::tags::{MADE_OF, any, copy_place, is_made_of, label};
+use crate::tags::{MADE_OF, any, copy_place, is_made_of};
 
 /// Makes the configurations of machines.
 #[derive(Debug)]
 pub struct ClusterMachineConfigController {
     /// Installer of machines whose image no factory made, without a version.
     plain_installer: String,
+    labor: Labor,
 }
 
 impl ClusterMachineConfigController {
     /// A controller that has machines whose image no factory made install `plain_installer`, a reference without a tag.
     #[must_use]
-    pub const fn new(plain_installer: String) -> Self {
-        Self { plain_installer }
+    pub fn new(plain_installer: String) -> Self {
+        Self { plain_installer, labor: Labor::default() }
     }
 }
 
@@ -53,213 +49,90 @@ controller!(ClusterMachineConfigController, "ClusterMachineConfigController",
         weak ClusterMachineConfig],
     outputs: [exclusive ClusterMachineConfig]);
 
-/// Why there is no newer configuration.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    /// The secrets cannot be used.
-    #[error(transparent)]
-    Secrets(#[from] ClusterSecretsError),
-    /// A patch cannot be unpacked.
-    #[error(transparent)]
-    Patches(#[from] PatchTextError),
-    /// It cannot be made.
-    #[error(transparent)]
-    Generation(#[from] GenerationError),
+/// What is there for the configuration of a machine. It cannot be printed, for there are secrets in it.
+pub enum Seen {
+    /// The machine is in no cluster, or on its way out of one: it is reset now, and what it had goes with it.
+    Leaving,
+    /// Something is missing.
+    Missing(Vec<&'static str>),
+    /// The former configuration is of the same parts, which have this hash.
+    Same(String),
+    /// The parts have this hash, and this was made of them.
+    Other(String, Made),
 }
 
-impl Failure {
-    /// Whether it passes by itself.
-    const fn is_wait(&self) -> bool {
-        matches!(self, Self::Generation(error) if error.is_wait())
-    }
-}
+impl ItemDriver for ClusterMachineConfigController {
+    type Observed = Seen;
+    type Op = Never;
+    const PARALLEL: usize = 64;
 
-impl ItemTransform for ClusterMachineConfigController {
     fn concern(resource: &AnyResource) -> Concern {
         Concern::by_id(resource)
     }
 
-    fn plan(&self, item: &str, view: &View<Self>) -> Plan<Self> {
-        let mut plan = Plan::new();
-        let Some(member) = any::<ClusterMachine, _>(view, item) else { return plan };
-        if member.metadata.is_tearing_down() {
-            // It is reset now; what it had is of no more use and goes with it.
-            plan.keep::<ClusterMachineConfig>();
-            return plan;
-        }
+    async fn observe(&self, item: &str, view: &View<Self>) -> anyhow::Result<Seen> {
+        let member = any::<ClusterMachine, _>(view, item);
+        let Some(member) = member.filter(|member| !member.metadata.is_tearing_down()) else {
+            return Ok(Seen::Leaving);
+        };
         let parts = match Parts::gather(item, member, view) {
             Ok(parts) => parts,
-            Err(missing) => {
+            Err(missing) => return Ok(Seen::Missing(missing)),
+        };
+        let hash = parts.hash(&self.plain_installer);
+        let former = view.get::<ClusterMachineConfig>(item);
+        if former.is_some_and(|former| is_made_of(&former.metadata, &hash)) {
+            return Ok(Seen::Same(hash));
+        }
+        let job = parts.job(&self.plain_installer);
+        Ok(Seen::Other(hash, self.labor.of(move || job.make()).await?))
+    }
+
+    fn plan(&self, item: &str, view: &View<Self>, seen: &Seen) -> Plan<Self, Never> {
+        let mut plan = Plan::new();
+        let Some(member) = any::<ClusterMachine, _>(view, item) else { return plan };
+        let former = || view.get::<ClusterMachineConfig>(item).map(|former| former.spec.clone());
+        let (made_of, spec) = match seen {
+            Seen::Same(hash) => (hash, former().unwrap_or_default()),
+            Seen::Other(hash, Made::Whole(spec)) => (hash, spec.as_ref().clone()),
+            Seen::Other(hash, Made::Failed(why)) => {
+                let kept = former().unwrap_or_default();
+                (hash, ClusterMachineConfig { generation_error: why.clone(), ..kept })
+            }
+            Seen::Leaving | Seen::Missing(_) | Seen::Other(_, Made::Waits(_)) => {
                 plan.keep::<ClusterMachineConfig>();
-                for what in missing {
-                    plan.missing(what);
-                }
+                tell(&mut plan, seen);
                 return plan;
             }
-        };
-        let made_of = parts.hash(&self.plain_installer);
-        let former = view.get::<ClusterMachineConfig>(item);
-        let spec = match former.filter(|former| is_made_of(&former.metadata, &made_of)) {
-            Some(same) => same.spec.clone(),
-            None => match parts.generate(&self.plain_installer) {
-                Ok(spec) => spec,
-                Err(failure) if failure.is_wait() => {
-                    plan.keep::<ClusterMachineConfig>();
-                    return plan.waiting(chain(&failure));
-                }
-                Err(failure) => ClusterMachineConfig {
-                    generation_error: chain(&failure),
-                    ..former.map(|former| former.spec.clone()).unwrap_or_default()
-                },
-            },
         };
         if !spec.generation_error.is_empty() {
             plan.missing(format!("a configuration that can be made: {}", spec.generation_error));
         }
         plan.put_with(item, spec, |metadata| {
             copy_place(&member.metadata, metadata);
-            metadata.annotations.insert(MADE_OF.to_owned(), made_of);
+            metadata.annotations.insert(MADE_OF.to_owned(), made_of.clone());
         });
         plan
     }
+
+    async fn apply(&self, _: &str, never: Never) -> anyhow::Result<()> {
+        match never {}
+    }
 }
 
-/// Everything that has a say in the configuration of a machine.
-struct Parts<'a> {
-    member: &'a Resource<ClusterMachine>,
-    role: Role,
-    audience: Audience,
-    scope: &'a MemberScope,
-    secrets: &'a ClusterMachineSecrets,
-    patches: &'a ClusterMachineConfigPatches,
-    options: &'a MachineConfigGenOptions,
-    image: &'a InstallImage,
-    disk: &'a MachineInstallDiskStatus,
-    disk_wish: String,
-    join_documents: &'a str,
-}
-
-impl<'a> Parts<'a> {
-    /// Everything that is there.
-    ///
-    /// # Errors
-    /// All that is missing.
-    fn gather(
-        item: &str,
-        member: &'a Resource<ClusterMachine>,
-        view: &'a View<ClusterMachineConfigController>,
-    ) -> Result<Self, Vec<&'static str>> {
-        let scope = view.get::<MemberScope>(item).map(|it| &it.spec);
-        let secrets = view.get::<ClusterMachineSecrets>(item).map(|it| &it.spec);
-        let patches = view.get::<ClusterMachineConfigPatches>(item).map(|it| &it.spec);
-        let options = view.get::<MachineConfigGenOptions>(item).map(|it| &it.spec);
-        let image = options.and_then(|options| options.install_image.as_ref());
-        let disk = view.get::<MachineInstallDiskStatus>(item).map(|it| &it.spec);
-        let join = view.get::<MachineJoinConfig>(item).and_then(|it| it.spec.config.as_ref());
-        let role = Role::of(&member.metadata.labels);
-        let status = view.get::<MachineStatus>(item).map(|it| &it.spec);
-        let status = status.filter(|status| !status.talos_version.is_empty());
-        let is_version_known = scope.is_none_or(|scope| !scope.initial_version.is_empty());
-        let is_endpoint_known = scope.is_none_or(|scope| !scope.endpoint.is_empty());
-        let rules = [
-            (status.is_some(), "what runs on it; the machine tells it when it is connected"),
-            (role.is_some(), "its role, which exactly one label of its ClusterMachine names"),
-            (scope.is_some(), "what its cluster says of it"),
-            (is_version_known, "the version that its cluster was created with, its ClusterConfigVersion"),
-            (is_endpoint_known, "the address of its cluster, its LoadBalancerConfig"),
-            (secrets.is_some(), "the secrets of its cluster"),
-            (patches.is_some(), "its patches"),
-            (image.is_some(), "its installer; the machine tells its image when it is connected"),
-            (disk.is_some(), "its install disk; the machine tells its disks when it is connected"),
-            (join.is_some(), "its join documents"),
-        ];
-        let missing =
-            || rules.iter().filter(|(holds, _)| !holds).map(|(_, what)| *what).collect::<Vec<&'static str>>();
-        if !is_version_known || !is_endpoint_known {
-            return Err(missing());
+/// Says for what a configuration waits.
+fn tell(plan: &mut Plan<ClusterMachineConfigController, Never>, seen: &Seen) {
+    match seen {
+        Seen::Missing(missing) => {
+            for what in missing {
+                plan.missing(*what);
+            }
         }
-        let (Some(role), Some(scope), Some(secrets), Some(patches)) = (role, scope, secrets, patches) else {
-            return Err(missing());
-        };
-        let (Some(options), Some(image), Some(disk), Some(join)) = (options, image, disk, join) else {
-            return Err(missing());
-        };
-        let Some(audience) = status.map(audience) else { return Err(missing()) };
-        let disk_wish = selection_hash(view.get::<MachineInstallDiskConfig>(item).map(|it| &it.spec));
-        let join_documents = join.config.as_str();
-        Ok(Self {
-            member,
-            role,
-            audience,
-            scope,
-            secrets,
-            patches,
-            options,
-            image,
-            disk,
-            disk_wish,
-            join_documents,
-        })
-    }
-
-    /// Hash of all parts.
-    fn hash(&self, plain_installer: &str) -> String {
-        let preserved = Preserved::of(&self.member.metadata.annotations);
-        let form = format!("{} {:?} {preserved:?}", self.role, self.audience);
-        let mut hash = Sha256::new();
-        let mut add = |part: &[u8]| {
-            hash.update(part.len().to_be_bytes());
-            hash.update(part);
-        };
-        for text in [
-            label(&self.member.metadata, CLUSTER),
-            form.as_str(),
-            self.member.kubernetes_version.as_str(),
-            self.scope.initial_version.as_str(),
-            self.scope.endpoint.as_str(),
-            self.disk_wish.as_str(),
-            self.join_documents,
-            plain_installer,
-            self.disk.disk.as_str(),
-            self.disk.message.as_str(),
-            self.disk.selection_hash.as_str(),
-        ] {
-            add(text.as_bytes());
+        Seen::Other(_, Made::Waits(why)) => {
+            plan.missing(why.as_str());
         }
-        add(&encoded(self.secrets));
-        add(&encoded(self.patches));
-        add(&encoded(self.options));
-        hex::encode(hash.finalize())
+        _ => {}
     }
-
-    fn generate(&self, plain_installer: &str) -> Result<ClusterMachineConfig, Failure> {
-        let bundle = secrets::read(&self.secrets.data)?;
-        let patches = patches::from_spec(self.patches)?;
-        let rotation = self.secrets.rotation.as_ref();
-        let inputs = Inputs {
-            cluster: label(&self.member.metadata, CLUSTER),
-            role: self.role,
-            audience: self.audience,
-            initial_version: &self.scope.initial_version,
-            kubernetes_version: &self.member.kubernetes_version,
-            endpoint: &self.scope.endpoint,
-            secrets: &bundle,
-            accepted: rotation.and_then(|rotation| rotation.extra_certs.as_ref()),
-            image: self.image,
-            plain_installer,
-            disk: self.disk,
-            disk_wish: &self.disk_wish,
-            patches: &patches,
-            join_documents: self.join_documents,
-            preserved: Preserved::of(&self.member.metadata.annotations),
-        };
-        Ok(generate::configuration(&inputs)?.spec())
-    }
-}
-
-/// A specification as bytes that differ when it does.
-fn encoded<S: Spec>(spec: &S) -> Vec<u8> {
-    proto::encode(spec, S::DEFINITION.style())
 }
 
 #[cfg(test)]

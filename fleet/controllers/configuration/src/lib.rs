@@ -16,6 +16,9 @@
 //! What is decided is decided in `corten-fleet-cluster`; here is what is read for it and what becomes of it. [`calls`]
 //! are the calls to machines.
 //!
+//! What takes a processor for long, which is to make a configuration and to hide the secrets of one, is done away from
+//! the threads that wait for machines, a few at a time (`labor`); plans only choose.
+//!
 //! Invariants: nothing is sent to a machine before what it brought along is saved; a configuration is made anew only
 //! when something that has a say in it changes; what cannot be made leaves the former one; a hash is recorded only for
 //! what a machine proved to have; a machine that leaves is held until it is in maintenance or the wait for it ends.
@@ -25,6 +28,7 @@ mod cluster_machine_config;
 mod cluster_machine_config_patches;
 mod cluster_machine_config_status;
 mod cluster_machine_secrets;
+mod labor;
 mod machine_config_extraction;
 mod machine_config_gen_options;
 mod machine_extensions;
@@ -47,7 +51,7 @@ use corten_fleet_controllers_machine::connect::Dial;
 use corten_resource::Runtime;
 
 pub use cluster_machine_config_status::{CONFIG_SLOT, UPGRADE_SLOT};
-pub use machine_install_disk_status::NoSelector;
+pub use machine_install_disk_status::TalosSelector;
 pub use member_scope::{MemberScope, PatchRef, types};
 pub use schematic_configuration::{Factory, NoFactory};
 
@@ -72,7 +76,7 @@ pub struct Dependencies<D, F, S> {
     pub pool: Arc<Pool<D>>,
     /// Where schematics become images; [`NoFactory`] when there is nothing.
     pub factory: F,
-    /// Evaluates the expressions by which people select disks; [`NoSelector`] when nothing does.
+    /// Evaluates the expressions by which people select disks, as [`TalosSelector`] does.
     pub selector: S,
     /// URL of the image factory that is used when a version names none.
     pub factory_url: String,
@@ -98,8 +102,8 @@ pub fn register<D: Dial, F: Factory, S: Selector + Send + Sync + 'static>(
     runtime.register_item_transform(MachineInstallDiskStatusController::new(selector));
     runtime.register_items(MachineConfigExtractionController::new(machines.clone(), state.clone()));
     runtime.register_items(ClusterMachineConfigPatchesController::new(state.clone()));
-    runtime.register_item_transform(ClusterMachineConfigController::new(plain_installer));
-    runtime.register_item_transform(RedactedClusterMachineConfigController);
+    runtime.register_items(ClusterMachineConfigController::new(plain_installer));
+    runtime.register_items(RedactedClusterMachineConfigController::default());
     runtime.register_items(ClusterMachineConfigStatusController::new(machines, state, rng));
     runtime.register_item_transform(MachinePendingUpdatesController);
 }
@@ -135,7 +139,7 @@ mod tests {
             let dependencies = Dependencies {
                 pool: Arc::new(Pool::new(Silence)),
                 factory: NoFactory,
-                selector: NoSelector,
+                selector: TalosSelector,
                 factory_url: "https://factory.talos.dev".to_owned(),
                 plain_installer: "ghcr.io/siderolabs/installer".to_owned(),
                 rng: Rng::seeded(1),

@@ -8,7 +8,6 @@
 //!
 //! A machine that took no configuration of its cluster yet waits for nothing: it is being made a member.
 
-use corten_config::diff;
 use corten_fleet_resources::config::{
     ClusterMachineConfigStatus, MachinePendingUpdates, PendingUpgrade, RedactedClusterMachineConfig,
 };
@@ -16,9 +15,7 @@ use corten_fleet_resources::machine::{InstallImage, MachineConfigGenOptions};
 use corten_resource::{AnyResource, Concern, ItemTransform, Plan, View, controller};
 
 use crate::tags::{copy_place, is_made_of};
-
-/// What is shown when no text differs.
-const ONLY_SECRETS: &str = "  (only secrets change)\n";
+use crate::texts::change;
 
 /// Tells what machines wait for.
 #[derive(Debug)]
@@ -73,11 +70,6 @@ pub fn upgrade(status: &ClusterMachineConfigStatus, wanted: &InstallImage) -> Op
 
 fn differs(runs: &str, wanted: &str) -> bool {
     !runs.is_empty() && !wanted.is_empty() && runs != wanted
-}
-
-/// What would change.
-fn change(before: &str, after: &str) -> String {
-    if before == after { ONLY_SECRETS.to_owned() } else { diff::texts(before, after) }
 }
 
 #[cfg(test)]

@@ -1,20 +1,22 @@
 //! The configuration that a machine is to have as people may see it, and how it changed.
 //!
 //! ```text
-//! ClusterMachineConfig ─(hash as before?)─redacted─▶ RedactedClusterMachineConfig
-//!                                            │ differs from the former one
-//!                                            └─▶ MachineConfigDiff, the newest of the last months
+//! ClusterMachineConfig ─hash─┬─ as before ─▶ nothing is done
+//!                            └─ another ─redacted─▶ RedactedClusterMachineConfig
+//!                                            └─ what changed ─▶ MachineConfigDiff, the newest of the last months
 //! ```
+//!
+//! A change of secrets alone stands in the history too, without saying which.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use corten_config::diff;
 use corten_fleet_resources::config::{ClusterMachineConfig, MachineConfigDiff, RedactedClusterMachineConfig};
 use corten_fleet_resources::labels::CLUSTER_MACHINE;
-use corten_resource::{AnyResource, Concern, ItemTransform, Plan, Resource, Spec, View, controller};
+use corten_resource::{AnyResource, Concern, ItemDriver, Never, Plan, Resource, Spec, View, controller};
 
+use crate::labor::Labor;
 use crate::tags::{MADE_OF, copy_place, is_made_of};
-use crate::texts::{redacted, sha256, unpacked};
+use crate::texts::{change, redacted, sha256, unpacked};
 
 /// Changes of a machine that are kept.
 const CHANGES_MAX: usize = 20;
@@ -26,14 +28,40 @@ const CHANGE_BYTES_MAX: usize = 64 * 1024;
 const CUT: &str = "\n(the rest of this change is not kept)\n";
 
 /// Publishes configurations without their secrets, and keeps their changes.
-#[derive(Debug)]
-pub struct RedactedClusterMachineConfigController;
+#[derive(Debug, Default)]
+pub struct RedactedClusterMachineConfigController {
+    labor: Labor,
+}
 
 controller!(RedactedClusterMachineConfigController, "RedactedClusterMachineConfigController",
     inputs: [weak ClusterMachineConfig, weak RedactedClusterMachineConfig, weak MachineConfigDiff],
     outputs: [exclusive RedactedClusterMachineConfig, exclusive MachineConfigDiff]);
 
-impl ItemTransform for RedactedClusterMachineConfigController {
+/// A configuration as it may be shown.
+#[derive(Debug, PartialEq)]
+pub enum Shown {
+    /// There is none.
+    Nothing,
+    /// It cannot be read, for this reason.
+    Unreadable(String),
+    /// It is the one that is shown.
+    Same,
+    /// It is another one.
+    Other {
+        /// Hash of its documents.
+        made_of: String,
+        /// The documents without secrets.
+        data: String,
+        /// What is other than before; `None` when there was none before.
+        change: Option<String>,
+    },
+}
+
+impl ItemDriver for RedactedClusterMachineConfigController {
+    type Observed = Shown;
+    type Op = Never;
+    const PARALLEL: usize = 64;
+
     fn concern(resource: &AnyResource) -> Concern {
         match resource.metadata().kind == MachineConfigDiff::DEFINITION.kind {
             true => Concern::by_label(resource, CLUSTER_MACHINE),
@@ -41,46 +69,90 @@ impl ItemTransform for RedactedClusterMachineConfigController {
         }
     }
 
-    fn plan(&self, item: &str, view: &View<Self>) -> Plan<Self> {
+    async fn observe(&self, item: &str, view: &View<Self>) -> anyhow::Result<Shown> {
+        let Some(config) = view.get::<ClusterMachineConfig>(item) else { return Ok(Shown::Nothing) };
+        let documents = match unpacked(&config.data, &config.compressed_data) {
+            Ok(documents) => documents,
+            Err(error) => return Ok(Shown::Unreadable(error.to_string())),
+        };
+        let made_of = sha256(documents.as_bytes());
+        let former = view.get::<RedactedClusterMachineConfig>(item);
+        if former.is_some_and(|former| is_made_of(&former.metadata, &made_of)) {
+            return Ok(Shown::Same);
+        }
+        let (documents, former) = (documents.into_owned(), former.map(|former| former.data.clone()));
+        let work = move || {
+            let data = redacted(&documents);
+            let former = former.filter(|former| !former.is_empty());
+            let change = former.map(|former| cut(change(&former, &data)));
+            Shown::Other { made_of, data, change }
+        };
+        self.labor.of(work).await
+    }
+
+    fn plan(&self, item: &str, view: &View<Self>, shown: &Shown) -> Plan<Self, Never> {
         let mut plan = Plan::new();
         let Some(config) = view.get::<ClusterMachineConfig>(item) else { return plan };
-        let former = view.get::<RedactedClusterMachineConfig>(item);
         let changes = kept(view.list::<MachineConfigDiff>(), view.now());
         for change in &changes {
             plan.put_with(change.id(), change.spec.clone(), |metadata| {
                 metadata.labels.clone_from(&change.metadata.labels);
             });
         }
-        let documents = match unpacked(&config.data, &config.compressed_data) {
-            Ok(documents) => documents,
-            Err(error) => {
-                plan.keep::<RedactedClusterMachineConfig>();
-                return plan.waiting(format!("a configuration that can be read: {error}"));
+        match shown {
+            Shown::Other { made_of, data, change } => {
+                if let Some(diff) = change {
+                    note(&mut plan, item, config, diff, view.now());
+                }
+                show(&mut plan, item, config, data, made_of);
             }
-        };
-        let made_of = sha256(documents.as_bytes());
-        let data = match former.filter(|former| is_made_of(&former.metadata, &made_of)) {
-            Some(same) => same.data.clone(),
-            None => redacted(&documents),
-        };
-        if let Some(former) = former.filter(|former| !former.data.is_empty() && former.data != data) {
-            let diff = cut(diff::texts(&former.data, &data));
-            let change = MachineConfigDiff { diff, ..MachineConfigDiff::default() };
-            plan.put_with(format!("{item}-{}", millis(view.now())), change, |metadata| {
-                copy_place(&config.metadata, metadata);
-                metadata.labels.insert(CLUSTER_MACHINE.to_owned(), item.to_owned());
-            });
+            Shown::Unreadable(why) => {
+                plan.keep::<RedactedClusterMachineConfig>();
+                plan.missing(format!("a configuration that can be read: {why}"));
+            }
+            Shown::Same | Shown::Nothing => {
+                plan.keep::<RedactedClusterMachineConfig>();
+            }
         }
-        let shown = RedactedClusterMachineConfig { data, ..RedactedClusterMachineConfig::default() };
-        plan.put_with(item, shown, |metadata| {
-            copy_place(&config.metadata, metadata);
-            metadata.annotations.insert(MADE_OF.to_owned(), made_of);
-        });
         match changes.iter().filter_map(|change| until_old(change, view.now())).min() {
             Some(delay) => plan.again_in(delay),
             None => plan,
         }
     }
+
+    async fn apply(&self, _: &str, never: Never) -> anyhow::Result<()> {
+        match never {}
+    }
+}
+
+/// Shows a configuration.
+fn show(
+    plan: &mut Plan<RedactedClusterMachineConfigController, Never>,
+    item: &str,
+    config: &Resource<ClusterMachineConfig>,
+    data: &str,
+    made_of: &str,
+) {
+    let shown = RedactedClusterMachineConfig { data: data.to_owned(), ..Default::default() };
+    plan.put_with(item, shown, |metadata| {
+        copy_place(&config.metadata, metadata);
+        metadata.annotations.insert(MADE_OF.to_owned(), made_of.to_owned());
+    });
+}
+
+/// Notes a change.
+fn note(
+    plan: &mut Plan<RedactedClusterMachineConfigController, Never>,
+    item: &str,
+    config: &Resource<ClusterMachineConfig>,
+    diff: &str,
+    now: SystemTime,
+) {
+    let change = MachineConfigDiff { diff: diff.to_owned(), ..MachineConfigDiff::default() };
+    plan.put_with(format!("{item}-{}", millis(now)), change, |metadata| {
+        copy_place(&config.metadata, metadata);
+        metadata.labels.insert(CLUSTER_MACHINE.to_owned(), item.to_owned());
+    });
 }
 
 /// Milliseconds since 1970.
@@ -131,6 +203,7 @@ mod tests {
     use corten_resource::testing::{TestRuntime, resource};
 
     use super::*;
+    use crate::texts::ONLY_SECRETS;
 
     fn config(sysctl: &str) -> AnyResource {
         let text = format!(
@@ -142,7 +215,7 @@ mod tests {
 
     fn started() -> TestRuntime {
         TestRuntime::new(corten_fleet_resources::registry(), |runtime| {
-            runtime.register_item_transform(RedactedClusterMachineConfigController);
+            runtime.register_items(RedactedClusterMachineConfigController::default());
         })
     }
 
@@ -178,6 +251,23 @@ mod tests {
         runtime.quiet().await;
         assert!(runtime.state().get::<RedactedClusterMachineConfig>("m1").is_none());
         assert!(runtime.state().list::<MachineConfigDiff>().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_of_secrets_alone_is_noted_and_shows_none() {
+        let runtime = started();
+        let with = |token: &str| {
+            let machine = format!("machine: {{type: worker, token: {token}}}");
+            let data = format!("version: v1alpha1\n{machine}\ncluster: {{}}\n").into_bytes();
+            resource("m1", ClusterMachineConfig { data, ..ClusterMachineConfig::default() })
+        };
+        for token in ["hunter1", "hunter2"] {
+            runtime.put(with(token));
+            runtime.quiet().await;
+        }
+        let changes = runtime.state().list::<MachineConfigDiff>();
+        let diffs: Vec<&str> = changes.iter().map(|change| change.diff.as_str()).collect();
+        assert_eq!(diffs, [ONLY_SECRETS]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::io;
 
 use corten_config::read::BYTES_MAX;
-use corten_config::{Audience, Config, yaml};
+use corten_config::{Audience, Config, diff, yaml};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -87,6 +87,15 @@ fn bodies(text: &str) -> Vec<String> {
 /// Whether a line begins another document: nothing else may begin so.
 fn is_separator(line: &str) -> bool {
     line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+}
+
+/// What is shown of a change when no text that may be shown differs.
+pub const ONLY_SECRETS: &str = "  (only secrets change)\n";
+
+/// What changes between two texts without secrets, of two configurations that are not the same.
+#[must_use]
+pub fn change(before: &str, after: &str) -> String {
+    if before == after { ONLY_SECRETS.to_owned() } else { diff::texts(before, after) }
 }
 
 fn redacted_document(body: &str) -> String {

@@ -4,10 +4,15 @@
 //! Link (held), PendingMachine (held) ──▶ tunnel ──▶ LinkStatus   (once packets are taken)
 //! ```
 //!
-//! An item is a link, by its UUID, or a pending machine, by its key. Both may have one key: then the link says where its
-//! packets go, and the peer goes with the last of both.
+//! An item is a link, by its UUID, or a pending machine, by its key. Both may have one key: then the link says where
+//! its packets go, and the peer goes with the last of both.
+//!
+//! The tunnel of a manager that was started again has no peer, and knows of none where it is. A machine that was
+//! connected before is called where it was heard last: it notices that its session is gone only when it has something
+//! to send.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use corten_fleet_resources::link::{InvalidLink, Link, LinkStatus, PendingMachine};
 use corten_fleet_tunnel::{Peer, Tunnel};
@@ -19,6 +24,8 @@ use parking_lot::Mutex;
 pub trait Peers: Send + Sync {
     /// Takes packets of a machine from now on.
     fn set(&self, peer: &Peer);
+    /// Calls a machine where it was heard last, unless it was heard since the tunnel was opened.
+    fn find(&self, key: &PublicKey, at: SocketAddr);
     /// Takes none any more.
     fn remove(&self, peer: &Peer);
 }
@@ -26,6 +33,9 @@ pub trait Peers: Send + Sync {
 impl Peers for Tunnel {
     fn set(&self, peer: &Peer) {
         self.set_peer(peer);
+    }
+    fn find(&self, key: &PublicKey, at: SocketAddr) {
+        Self::find(self, key, at);
     }
     fn remove(&self, peer: &Peer) {
         self.remove_peer(peer);
@@ -88,9 +98,14 @@ impl<P: Peers> LinkStatusController<P> {
     }
 }
 
-/// Give the item this peer, or none.
+/// What is done about an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Assign(Option<Wish>);
+pub struct Assign {
+    /// The item is given this peer, or none.
+    wanted: Option<Wish>,
+    /// Where the machine was heard last, if it was connected; not for one whose stream comes to the manager.
+    last: Option<SocketAddr>,
+}
 
 impl<P: Peers + 'static> ItemDriver for LinkStatusController<P> {
     type Observed = Option<Wish>;
@@ -112,14 +127,14 @@ impl<P: Peers + 'static> ItemDriver for LinkStatusController<P> {
             None
         });
         if wanted != *observed {
-            plan.op(Assign(wanted));
+            plan.op(Assign { wanted, last: last_place(item, view) });
         } else if let Some(Wish { peer, .. }) = wanted {
             plan.put(item, status(item, &peer));
         }
         plan
     }
 
-    async fn apply(&self, item: &str, Assign(wanted): Assign) -> anyhow::Result<()> {
+    async fn apply(&self, item: &str, Assign { wanted, last }: Assign) -> anyhow::Result<()> {
         // Under the lock, so that no other item with the same key comes between.
         let mut account = self.account.lock();
         let before = account.by_item.get(item).map(|wish| wish.peer.key);
@@ -134,6 +149,9 @@ impl<P: Peers + 'static> ItemDriver for LinkStatusController<P> {
             if let Some(peer) = is.filter(|peer| Some(*peer) != was) {
                 self.peers.set(&peer);
             }
+        }
+        if let Some((wish, at)) = wanted.zip(last) {
+            self.peers.find(&wish.peer.key, at);
         }
         Ok(())
     }
@@ -151,6 +169,13 @@ fn wish<P: Peers + 'static>(
     let Some(pending) = view.get::<PendingMachine>(item) else { return Ok(None) };
     peer(pending.address()?, &pending.node_public_key, pending.virtual_peer()?, item)
         .map(|peer| Some(Wish { is_link: false, peer }))
+}
+
+/// Where a machine is called that was connected when the manager stopped.
+fn last_place<P: Peers + 'static>(item: &str, view: &View<LinkStatusController<P>>) -> Option<SocketAddr> {
+    let link = view.get::<Link>(item)?;
+    let is_called = link.connected && link.virtual_addr_port.is_empty();
+    is_called.then(|| link.last_endpoint.parse().ok()).flatten()
 }
 
 fn peer(
@@ -197,6 +222,9 @@ mod tests {
     impl Peers for Recorder {
         fn set(&self, peer: &Peer) {
             self.0.lock().push(format!("set {}", peer.address));
+        }
+        fn find(&self, _: &PublicKey, at: SocketAddr) {
+            self.0.lock().push(format!("find at {at}"));
         }
         fn remove(&self, peer: &Peer) {
             self.0.lock().push(format!("remove {}", peer.address));
@@ -250,6 +278,34 @@ mod tests {
         runtime.state().remove::<Link>("", "uuid").expect("torn down");
         runtime.quiet().await;
         assert_eq!(recorder.take(), ["remove fdae::7"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_machine_that_was_connected_is_called_where_it_was_heard_last_and_once() {
+        const LAST: &str = "192.0.2.1:50180";
+        for (connected, virtual_peer, expected) in
+            [(true, "", Some("find at 192.0.2.1:50180")), (false, "", None), (true, "[fdaf::9]:50889", None)]
+        {
+            let recorder = Recorder::default();
+            let runtime = started(&recorder);
+            let spec = |last: &str| Link {
+                node_subnet: "fdae::7/64".to_owned(),
+                node_public_key: KEY.to_owned(),
+                virtual_addr_port: virtual_peer.to_owned(),
+                last_endpoint: last.to_owned(),
+                connected,
+                ..Link::default()
+            };
+            runtime.put(resource("uuid", spec(LAST)));
+            runtime.quiet().await;
+            let said = recorder.take();
+            assert_eq!(said.first().map(String::as_str), Some("set fdae::7"));
+            assert_eq!(said.get(1).map(String::as_str), expected);
+            // It moves: the tunnel knows that better.
+            runtime.put(resource("uuid", spec("192.0.2.2:1")));
+            runtime.quiet().await;
+            assert!(recorder.take().is_empty());
+        }
     }
 
     #[tokio::test(start_paused = true)]

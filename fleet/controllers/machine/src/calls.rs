@@ -4,14 +4,17 @@
 //! Client ─▶ version, kinds, resources, boot id   (questions)
 //!        ─▶ META, configuration                  (changes)
 //! ```
+//!
+//! What a member of etcd answers is read here too, for all who ask it.
 
 use std::future::Future;
 use std::time::Duration;
 
 use corten_api::cosi::resource::{ListRequest, Resource as WireResource};
 use corten_api::machine::apply_configuration_request::Mode;
-use corten_api::machine::{ApplyConfigurationRequest, MetaWriteRequest, ReadRequest};
+use corten_api::machine::{ApplyConfigurationRequest, EtcdMemberStatus, MetaWriteRequest, ReadRequest};
 use corten_client::Client;
+use corten_fleet_cluster::quorum;
 use corten_resource::meta::ResourceDefinitionSpec;
 use corten_resource::{Spec, proto};
 use tokio::time::timeout;
@@ -201,4 +204,17 @@ pub async fn apply(client: &Client, documents: &str) -> Result<(), CallError> {
     };
     let mut machine = client.machine();
     within("take the configuration", machine.apply_configuration(request)).await.map(drop)
+}
+
+/// What a member of etcd tells about itself.
+#[must_use]
+pub const fn own_word(status: &EtcdMemberStatus) -> quorum::Told {
+    quorum::Told {
+        id: status.member_id,
+        leader: status.leader,
+        term: status.raft_term,
+        index: status.raft_index,
+        applied: status.raft_applied_index,
+        has_errors: !status.errors.is_empty(),
+    }
 }

@@ -147,6 +147,16 @@ pub trait Dial: Send + Sync + 'static {
         address: Ipv6Addr,
         access: &MemberAccess,
     ) -> impl Future<Output = Result<Connection, DialError>> + Send;
+
+    /// Waits until there is a way to a machine; not at all where nobody can tell.
+    fn way(&self, _address: Ipv6Addr) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
+    /// Waits until a machine is heard anew, so that it is worth a call; for ever where nobody can tell.
+    fn heard(&self, _address: Ipv6Addr) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 }
 
 /// What makes TCP connections to machines.
@@ -156,11 +166,29 @@ pub trait Streams: Clone + Send + Sync + 'static {
     /// # Errors
     /// When it does not answer.
     fn connect(&self, to: SocketAddrV6) -> impl Future<Output = io::Result<TcpStream>> + Send;
+
+    /// Waits until there is a way to a machine; not at all where nobody can tell.
+    fn way(&self, _address: Ipv6Addr) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
+    /// Waits until a machine is heard anew; for ever where nobody can tell.
+    fn heard(&self, _address: Ipv6Addr) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 }
 
 impl Streams for Tunnel {
     async fn connect(&self, to: SocketAddrV6) -> io::Result<TcpStream> {
         Self::connect(self, to).await
+    }
+
+    async fn way(&self, address: Ipv6Addr) {
+        self.reach(address).await;
+    }
+
+    async fn heard(&self, address: Ipv6Addr) {
+        self.shaken(address).await;
     }
 }
 
@@ -226,6 +254,14 @@ impl<S: Streams> Dial for Dialer<S> {
     async fn member(&self, address: Ipv6Addr, access: &MemberAccess) -> Result<Connection, DialError> {
         let config = self.config(access)?;
         self.open(address, config).await
+    }
+
+    async fn way(&self, address: Ipv6Addr) {
+        self.streams.way(address).await;
+    }
+
+    async fn heard(&self, address: Ipv6Addr) {
+        self.streams.heard(address).await;
     }
 }
 

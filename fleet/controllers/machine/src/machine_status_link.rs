@@ -19,7 +19,11 @@ use corten_wireguard::{PeerStatus, PublicKey};
 /// Shortest time between two looks at the traffic of a machine.
 const LOOK: Duration = Duration::from_secs(50);
 /// Machines are looked at one after the other in so many seconds more.
-const SPREAD_SECONDS: u64 = 20;
+const SPREAD_SECONDS: u32 = 20;
+/// The same for machines that were not heard since the manager started: people wait for the first sign of life.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+/// Machines that were not heard yet are looked at one after the other in so much more for each of those seconds.
+const FIRST_SPREAD: Duration = Duration::from_millis(100);
 
 /// What is known of the tunnel of a machine. Implemented for the tunnel and by a fake.
 pub trait Traffic: Send + Sync + 'static {
@@ -75,7 +79,8 @@ impl<T: Traffic> ItemDriver for MachineStatusLinkController<T> {
             snapshot: view.get::<MachineStatusSnapshot>(item).map(|snapshot| snapshot.spec.clone()),
         };
         plan.put(item, shown);
-        if link.connected { plan.again_in(pause(item)) } else { plan }
+        let is_heard = peer.as_ref().is_some_and(|peer| peer.received_bytes > 0);
+        if link.connected { plan.again_in(pause(item, is_heard)) } else { plan }
     }
 
     async fn apply(&self, _: &str, op: Never) -> anyhow::Result<()> {
@@ -110,9 +115,10 @@ fn seconds(at: SystemTime) -> i64 {
 }
 
 /// Until a machine is looked at again: a little different for each, so that they do not come all at once.
-fn pause(item: &str) -> Duration {
-    let sum: u64 = item.bytes().map(u64::from).sum();
-    LOOK + Duration::from_secs(sum % SPREAD_SECONDS)
+fn pause(item: &str, is_heard: bool) -> Duration {
+    let sum: u32 = item.bytes().map(u32::from).sum();
+    let place = sum % SPREAD_SECONDS;
+    if is_heard { LOOK + Duration::from_secs(place.into()) } else { FIRST_LOOK + FIRST_SPREAD * place }
 }
 
 #[cfg(test)]
@@ -137,6 +143,7 @@ mod tests {
                 handshake_age: Some(Duration::from_secs(60)),
                 received_bytes: self.0.load(Ordering::SeqCst),
                 sent_bytes: 7,
+                stale_handshakes: 0,
             })
         }
     }
@@ -172,9 +179,15 @@ mod tests {
         assert!(shown.message_status.is_some_and(|status| status.connected));
         let alive = shown.siderolink_counter.and_then(|counter| counter.last_alive);
         assert_eq!((alive, shown.machine_created_at), (Some(after_epoch(1_699_999_940)), 1_700_000_000));
+        // It is heard for the first time.
         meter.0.store(42, Ordering::SeqCst);
-        runtime.advance(LOOK + Duration::from_secs(SPREAD_SECONDS)).await;
+        runtime.advance(Duration::from_secs(5)).await;
         assert_eq!(received(&runtime), Some(42));
+        meter.0.store(43, Ordering::SeqCst);
+        runtime.advance(LOOK - Duration::from_secs(6)).await;
+        assert_eq!(received(&runtime), Some(42), "there are many machines");
+        runtime.advance(Duration::from_secs(u64::from(SPREAD_SECONDS) + 6)).await;
+        assert_eq!(received(&runtime), Some(43));
     }
 
     #[tokio::test(start_paused = true)]

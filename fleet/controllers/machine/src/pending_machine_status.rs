@@ -2,14 +2,19 @@
 //!
 //! ```text
 //! PendingMachine (held), LinkStatus (its peer is there) ─▶ dial ─▶ Found ─▶ plan
+//!   first                        ─▶ PendingMachineStatus: whether a system is on its disk
 //!   another machine has its UUID ─▶ META 0x0f: a random UUID, once
 //!   it has no token              ─▶ META 0x10: fingerprint and a random part, once
-//!   then                         ─▶ PendingMachineStatus ─(the machine calls again)─▶ Link
+//!   then                         ─▶ PendingMachineStatus: its token ─(the machine calls again)─▶ Link
 //! ```
 //!
-//! A UUID or token that is written twice makes the machine call for ever (fleet.md 13, 39). What was written is
-//! remembered by the key of the machine, which lasts as long as its boot, and what the machine has in META is not
-//! written again after a restart of the manager either.
+//! Invariants:
+//! - A machine calls again as soon as META changes, and its link is made from what the status says then. So nothing is
+//!   written to a machine before the status says whether a system is on its disk: a link that does not know of it could
+//!   be taken over by a machine with the same UUID and network card.
+//! - A UUID or token that is written twice makes the machine call for ever (fleet.md 13, 39). What was written is
+//!   remembered by the key of the machine, which lasts as long as its boot, and what the machine has in META is not
+//!   written again after a restart of the manager either.
 
 mod calls;
 
@@ -30,8 +35,8 @@ pub use calls::Calls;
 
 use crate::pool::Target;
 
-/// Pending machines of which it is remembered what was written to them.
-const WRITTEN_MAX: usize = 16_384;
+/// Pending machines of which something is remembered.
+const KNOWN_MAX: usize = 16_384;
 /// What a machine that belongs to somebody else waits for.
 const FOREIGN: &str = "a reset of the machine: it is configured for a cluster that is not known here";
 /// When a machine is called again that did not answer.
@@ -102,6 +107,14 @@ pub struct Written {
     has_uuid: bool,
 }
 
+/// What is remembered of a machine in this boot of it.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// As it was reached; nothing while it may be another by now.
+    found: Option<Found>,
+    written: Written,
+}
+
 /// What is seen of a pending machine.
 #[derive(Clone, PartialEq)]
 pub enum Seen {
@@ -114,7 +127,9 @@ pub enum Seen {
     Done(PendingMachineStatus),
     /// It was looked at in vain.
     Missed(Missed),
-    /// It was looked at.
+    /// It was looked at now.
+    Looked(Found),
+    /// It was looked at before.
     Found(Found, Written),
 }
 
@@ -123,22 +138,38 @@ pub enum Seen {
 pub struct PendingMachineStatusController<R> {
     reception: R,
     rng: Rng,
-    written: Mutex<BTreeMap<String, Written>>,
+    known: Mutex<BTreeMap<String, Known>>,
 }
 
 impl<R: Reception> PendingMachineStatusController<R> {
     /// A controller that has written nothing yet; tokens and UUIDs come from `rng`.
     pub const fn new(reception: R, rng: Rng) -> Self {
-        Self { reception, rng, written: Mutex::new(BTreeMap::new()) }
+        Self { reception, rng, known: Mutex::new(BTreeMap::new()) }
     }
 
-    fn remember(&self, item: &str, change: impl FnOnce(&mut Written)) {
-        let mut written = self.written.lock();
-        if written.len() >= WRITTEN_MAX && !written.contains_key(item) {
+    fn remember<T>(&self, item: &str, change: impl FnOnce(&mut Known) -> T) -> T {
+        let mut known = self.known.lock();
+        if known.len() >= KNOWN_MAX && !known.contains_key(item) {
             // Any of them: whoever it belongs to has the same in its META.
-            written.pop_first();
+            known.pop_first();
         }
-        change(written.entry(item.to_owned()).or_default());
+        change(known.entry(item.to_owned()).or_default())
+    }
+
+    /// Writes to a machine. If that fails nobody knows what the machine has now, and it is looked at again.
+    async fn write(
+        &self,
+        item: &str,
+        writing: impl Future<Output = anyhow::Result<()>> + Send,
+        note: impl FnOnce(&mut Written) + Send,
+    ) -> anyhow::Result<()> {
+        let found = self.remember(item, |known| known.found.take());
+        writing.await?;
+        self.remember(item, |known| {
+            known.found = found;
+            note(&mut known.written);
+        });
+        Ok(())
     }
 }
 
@@ -149,6 +180,8 @@ controller!(impl<R: Reception> PendingMachineStatusController<R>, "PendingMachin
 /// What is done to a pending machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
+    /// What was found is remembered.
+    Note(Found),
     /// It is given a random UUID.
     WriteUuid(Address),
     /// It is given a token with this fingerprint.
@@ -177,25 +210,26 @@ impl<R: Reception> ItemDriver for PendingMachineStatusController<R> {
     }
 
     async fn observe(&self, item: &str, view: &View<Self>) -> anyhow::Result<Seen> {
-        let written = self.written.lock().get(item).cloned();
-        let nothing = Seen::Nothing { is_remembered: written.is_some() };
+        let known = self.known.lock().get(item).cloned();
+        let nothing = Seen::Nothing { is_remembered: known.is_some() };
         let Some(pending) = view.get::<PendingMachine>(item) else { return Ok(nothing) };
         if view.get::<LinkStatus>(item).is_none() {
             return Ok(nothing);
         }
         let has_conflict = has_conflict(pending);
-        let written = written.unwrap_or_default();
+        let Known { found, written } = known.unwrap_or_default();
         if let Some(done) = view.get::<PendingMachineStatus>(item)
             && !done.token.is_empty()
             && (written.has_uuid || !has_conflict)
         {
             return Ok(Seen::Done(done.spec.clone()));
         }
+        if let Some(found) = found {
+            return Ok(Seen::Found(found, written));
+        }
         let Ok(address) = address(pending) else { return Ok(nothing) };
-        Ok(match self.reception.look(&address.machine, &address.target).await {
-            Ok(found) => Seen::Found(found, written),
-            Err(missed) => Seen::Missed(missed),
-        })
+        let looked = self.reception.look(&address.machine, &address.target).await;
+        Ok(looked.map_or_else(Seen::Missed, Seen::Looked))
     }
 
     fn plan(&self, item: &str, view: &View<Self>, seen: &Seen) -> Plan<Self, Op> {
@@ -210,7 +244,7 @@ impl<R: Reception> ItemDriver for PendingMachineStatusController<R> {
             Ok(address) => address,
             Err(error) => return plan.waiting(error),
         };
-        if matches!(seen, Seen::Nothing { .. } | Seen::Missed(_)) {
+        if matches!(seen, Seen::Nothing { .. } | Seen::Missed(_) | Seen::Looked(_)) {
             // What was found out before stays true.
             plan.keep::<PendingMachineStatus>();
         }
@@ -224,8 +258,19 @@ impl<R: Reception> ItemDriver for PendingMachineStatusController<R> {
             Seen::Missed(Missed::Silent(why)) => {
                 plan.waiting(format!("an answer of the machine: {why}")).again_in(AGAIN)
             }
+            Seen::Looked(found) => {
+                plan.op(Op::Note(found.clone()));
+                plan
+            }
             Seen::Found(found, written) => {
-                decide(&mut plan, item, &address, has_conflict(pending), found, written);
+                let told = view.get::<PendingMachineStatus>(item).map(|status| status.talos_installed);
+                let status = status(found, written);
+                if told == Some(found.is_installed) {
+                    for op in todo(&address, has_conflict(pending), found, written) {
+                        plan.op(op);
+                    }
+                }
+                plan.put(item, status);
                 plan
             }
         }
@@ -233,17 +278,19 @@ impl<R: Reception> ItemDriver for PendingMachineStatusController<R> {
 
     async fn apply(&self, item: &str, op: Op) -> anyhow::Result<()> {
         match op {
+            Op::Note(found) => self.remember(item, |known| known.found = Some(found)),
             Op::WriteUuid(Address { machine, target }) => {
-                self.reception.write_uuid(&machine, &target, &self.rng.uuid()).await?;
-                self.remember(item, |written| written.has_uuid = true);
+                let uuid = self.rng.uuid();
+                let writing = self.reception.write_uuid(&machine, &target, &uuid);
+                self.write(item, writing, |written| written.has_uuid = true).await?;
             }
             Op::WriteToken(Address { machine, target }, fingerprint) => {
                 let token = UniqueToken::new(fingerprint, Secret::new(self.rng.uuid()))?.encode();
-                self.reception.write_token(&machine, &target, &token).await?;
-                self.remember(item, |written| written.token = Some(token));
+                let writing = self.reception.write_token(&machine, &target, &token);
+                self.write(item, writing, |written| written.token = Some(token.clone())).await?;
             }
             Op::Forget => {
-                self.written.lock().remove(item);
+                self.known.lock().remove(item);
                 self.reception.part(item);
             }
         }
@@ -251,25 +298,24 @@ impl<R: Reception> ItemDriver for PendingMachineStatusController<R> {
     }
 }
 
+/// The token of a machine: the one that was written, or that it had.
+fn token<'a>(found: &'a Found, written: &'a Written) -> &'a Secret<String> {
+    written.token.as_ref().unwrap_or(&found.token)
+}
+
+/// What is known of a machine; without a token as long as it has none.
+fn status(found: &Found, written: &Written) -> PendingMachineStatus {
+    let token = token(found, written).reveal().clone();
+    PendingMachineStatus { token, talos_installed: found.is_installed }
+}
+
 /// What is to be done about a machine that answered: first its UUID, then its token.
-fn decide<R: Reception>(
-    plan: &mut Plan<PendingMachineStatusController<R>, Op>,
-    item: &str,
-    address: &Address,
-    has_conflict: bool,
-    found: &Found,
-    written: &Written,
-) {
-    if has_conflict && !written.has_uuid && !is_solved(found, &address.machine) {
-        plan.op(Op::WriteUuid(address.clone()));
-    }
-    let token = written.token.as_ref().unwrap_or(&found.token);
-    if token.reveal().is_empty() {
-        plan.op(Op::WriteToken(address.clone(), fingerprint(&found.hardware_addresses)));
-        return;
-    }
-    let token = token.reveal().clone();
-    plan.put(item, PendingMachineStatus { token, talos_installed: found.is_installed });
+fn todo(address: &Address, has_conflict: bool, found: &Found, written: &Written) -> Vec<Op> {
+    let wants_uuid = has_conflict && !written.has_uuid && !is_solved(found, &address.machine);
+    let wants_token = token(found, written).reveal().is_empty();
+    let uuid = wants_uuid.then(|| Op::WriteUuid(address.clone()));
+    let token = wants_token.then(|| Op::WriteToken(address.clone(), fingerprint(&found.hardware_addresses)));
+    uuid.into_iter().chain(token).collect()
 }
 
 /// Whether a machine has got another UUID than the one that it called with, and will call again.

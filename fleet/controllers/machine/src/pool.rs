@@ -103,6 +103,16 @@ impl<D: Dial> Pool<D> {
         Ok(connection)
     }
 
+    /// Waits until there is a way to a machine.
+    pub async fn way(&self, address: Ipv6Addr) {
+        self.shared.dial.way(address).await;
+    }
+
+    /// Waits until a machine is heard anew, so that it is worth a call.
+    pub async fn heard(&self, address: Ipv6Addr) {
+        self.shared.dial.heard(address).await;
+    }
+
     /// Does not hand out the connection of a machine again.
     pub fn forget(&self, machine: &str) {
         self.shared.entries.lock().remove(machine);

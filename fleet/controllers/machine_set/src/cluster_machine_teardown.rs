@@ -14,6 +14,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use corten_base::chain;
 use corten_fleet_cluster::secrets;
 use corten_fleet_cluster::teardown::{Leaver, Leftovers, leftovers};
@@ -179,7 +180,8 @@ impl<K: KubernetesNodes> ItemDriver for ClusterMachineTeardownController<K> {
                     self.state.put(Self::NAME, &affiliate, task)?;
                 }
                 if let Some(node) = node {
-                    self.kubernetes.delete(&cluster, &node).await?;
+                    let deleted = self.kubernetes.delete(&cluster, &node).await;
+                    deleted.with_context(|| remains(&node))?;
                 }
                 self.cleaned.lock().insert(item.to_owned());
             }
@@ -187,6 +189,12 @@ impl<K: KubernetesNodes> ItemDriver for ClusterMachineTeardownController<K> {
         }
         Ok(())
     }
+}
+
+/// Why a machine that is reset is not let go yet.
+fn remains(node: &str) -> String {
+    let minutes = NODE_MAX.as_secs() / 60;
+    format!("node {node} is still in Kubernetes; {minutes} min after the reset it is left to the node audit")
 }
 
 #[cfg(test)]
@@ -281,6 +289,9 @@ mod tests {
         runtime.state().remove_finalizer(&pointer::<ClusterMachine>("m1"), RESET).expect("reset");
         runtime.advance(Duration::from_secs(60)).await;
         assert_eq!(holders(&runtime), [1, 1, 1]);
+        let reason = runtime.status("ClusterMachineTeardownController/m1").expect("it failed").reason;
+        assert!(reason.contains("node n1 is still in Kubernetes"), "{reason}");
+        assert!(reason.contains("no answer"), "{reason}");
         runtime.advance(NODE_MAX).await;
         assert_eq!(holders(&runtime), [0, 0, 1], "the identity is not removed, so it stays held");
     }

@@ -14,9 +14,10 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corten_api::machine::{EtcdMemberListRequest, EtcdMemberStatus};
+use corten_api::machine::EtcdMemberListRequest;
 use corten_base::chain;
-use corten_fleet_cluster::quorum::{Etcd, Member};
+use corten_fleet_cluster::quorum::{Etcd, Listed, Told, judged};
+use corten_fleet_controllers_machine::calls::own_word;
 use corten_fleet_controllers_machine::connect::{Dial, Keyring, MemberAccess};
 use corten_fleet_controllers_machine::{Pool, Target};
 use corten_fleet_resources::cluster::ClusterMachineIdentity;
@@ -28,8 +29,6 @@ use tokio::time::timeout;
 
 /// How long a machine may take to answer.
 const LIMIT: Duration = Duration::from_secs(20);
-/// Entries of the log that a member in step may have yet to apply.
-const LAG_MAX: u64 = 1000;
 
 /// Asks etcd. Implemented over the network and by a fake.
 pub trait Members: Send + Sync + 'static {
@@ -43,10 +42,10 @@ pub trait Members: Send + Sync + 'static {
 /// What a machine of a control plane answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// Ids of all members, each with whether it only learns; empty when it does not tell them.
-    pub members: Vec<(u64, bool)>,
-    /// How its own member is.
-    pub status: Option<EtcdMemberStatus>,
+    /// All members; empty when it does not tell them.
+    pub members: Vec<Listed>,
+    /// What its own member tells of itself.
+    pub status: Option<Told>,
     /// Why something of it is missing; empty when nothing is.
     pub error: String,
 }
@@ -84,10 +83,11 @@ impl<D: Dial> Calls<D> {
         let error = errors.join("; ");
         let statuses = status.into_iter().flat_map(|answer| answer.into_inner().messages);
         let lists = members.into_iter().flat_map(|answer| answer.into_inner().messages);
-        let members = lists.flat_map(|list| list.members).map(|member| (member.id, member.is_learner));
+        let members = lists.flat_map(|list| list.members);
+        let mut statuses = statuses.filter_map(|message| message.member_status);
         Ok(Answer {
-            members: members.collect(),
-            status: statuses.filter_map(|message| message.member_status).next(),
+            members: members.map(|member| Listed { id: member.id, is_learner: member.is_learner }).collect(),
+            status: statuses.next().as_ref().map(own_word),
             error,
         })
     }
@@ -137,28 +137,11 @@ pub fn assemble(answers: &BTreeMap<String, Answer>, noted: BTreeMap<String, u64>
         let why: Vec<String> = why.collect();
         return Err(format!("no machine tells the members of etcd: {}", why.join("; ")));
     };
-    let told = answers.iter().filter_map(|(machine, answer)| Some((machine, answer.status.as_ref()?)));
-    let told: Vec<(&String, &EtcdMemberStatus)> = told.collect();
-    let led = told.iter().map(|(_, status)| *status).filter(|status| status.leader != 0);
-    let newest = led.max_by_key(|it| (it.raft_term, it.raft_index));
-    let is_healthy = |id: u64| {
-        let own = told.iter().find(|(_, status)| status.member_id == id);
-        own.zip(newest).is_some_and(|((_, own), newest)| is_in_step(own, newest))
-    };
-    let member = |(id, is_learner): &(u64, bool)| Member {
-        id: *id,
-        is_learner: *is_learner,
-        is_healthy: is_healthy(*id),
-    };
+    let told: Vec<Told> = answers.values().filter_map(|answer| answer.status).collect();
     let mut identities = noted;
-    identities.extend(told.iter().map(|(machine, status)| ((*machine).clone(), status.member_id)));
-    Ok(Etcd { members: list.iter().map(member).collect(), identities })
-}
-
-/// Whether a member follows the leader that the newest word of one with a leader names, and misses nothing.
-fn is_in_step(status: &EtcdMemberStatus, newest: &EtcdMemberStatus) -> bool {
-    let lag = newest.raft_index.saturating_sub(status.raft_applied_index);
-    status.errors.is_empty() && status.leader == newest.leader && lag <= LAG_MAX
+    let own = answers.iter().filter_map(|(machine, answer)| Some((machine.clone(), answer.status?.id)));
+    identities.extend(own);
+    Ok(Etcd { members: judged(list, &told), identities })
 }
 
 #[cfg(test)]
@@ -167,21 +150,10 @@ mod tests {
 
     use super::*;
 
-    const MEMBERS: [(u64, bool); 3] = [(1, false), (2, false), (3, false)];
-
-    fn status(member_id: u64, leader: u64) -> EtcdMemberStatus {
-        EtcdMemberStatus {
-            member_id,
-            leader,
-            raft_term: 7,
-            raft_index: 5000,
-            raft_applied_index: 5000,
-            ..EtcdMemberStatus::default()
-        }
-    }
-
-    fn answer(status: EtcdMemberStatus) -> Answer {
-        Answer { members: MEMBERS.to_vec(), status: Some(status), error: String::new() }
+    fn answer(id: u64) -> Answer {
+        let members = (1..=3).map(|id| Listed { id, is_learner: false }).collect();
+        let status = Told { id, leader: 1, term: 7, ..Told::default() };
+        Answer { members, status: Some(status), error: String::new() }
     }
 
     fn silent() -> Answer {
@@ -192,32 +164,9 @@ mod tests {
         ["m1", "m2", "m3"].map(str::to_owned).into_iter().zip(of).collect()
     }
 
-    fn health(etcd: &Etcd) -> Vec<bool> {
-        etcd.members.iter().map(|member| member.is_healthy).collect()
-    }
-
-    #[test]
-    fn a_member_is_healthy_by_its_own_word_when_it_is_in_step_with_the_leader() {
-        let behind = EtcdMemberStatus { raft_applied_index: 3000, ..status(3, 1) };
-        let failing = EtcdMemberStatus { errors: vec!["NOSPACE".to_owned()], ..status(3, 1) };
-        let old = EtcdMemberStatus { raft_term: 6, ..status(3, 2) };
-        for (third, healthy) in [
-            (answer(status(3, 1)), true),
-            (answer(status(3, 0)), false),
-            (answer(behind), false),
-            (answer(failing), false),
-            (answer(old), false),
-            (silent(), false),
-        ] {
-            let told = answers([answer(status(1, 1)), answer(status(2, 1)), third]);
-            let etcd = assemble(&told, BTreeMap::new()).expect("members");
-            assert_eq!(health(&etcd), [true, true, healthy]);
-        }
-    }
-
     #[test]
     fn a_dead_machine_is_known_by_what_was_noted_of_it_and_may_go() {
-        let told = answers([answer(status(1, 1)), answer(status(2, 1)), silent()]);
+        let told = answers([answer(1), answer(2), silent()]);
         let noted = BTreeMap::from([("m3".to_owned(), 3), ("m1".to_owned(), 9)]);
         let etcd = assemble(&told, noted).expect("members");
         assert_eq!(etcd.identities.get("m1"), Some(&1), "its own word counts more");

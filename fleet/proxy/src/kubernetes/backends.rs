@@ -20,6 +20,7 @@ use corten_fleet_controllers_machine::connect::Streams;
 use corten_fleet_resources::kubernetes::LoadBalancerConfig;
 use corten_fleet_resources::secrets::Kubeconfig;
 use corten_kubernetes::kubeconfig::Material;
+use corten_relay::Lease;
 use corten_resource::State;
 use parking_lot::Mutex;
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepidle, set_tcp_keepintvl};
@@ -31,7 +32,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::refusal::Refusal;
 use crate::pool::Pool;
-use crate::upstream::{Lease, Way};
+use crate::way::Way;
 
 /// A name in the certificate of every API server.
 const SERVER_NAME: &str = "kubernetes.default";

@@ -26,7 +26,7 @@ use tonic::body::Body;
 
 use super::headers;
 use super::refusal::Refusal;
-use crate::body::{Passing, Still, checks};
+use crate::body::{Still, checks, plain};
 
 /// Connections that have become something else, over all clients.
 const UPGRADES_MAX: usize = 1024;
@@ -91,7 +91,7 @@ impl Upgrades {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let (mut parts, body) = response.into_parts();
             parts.headers = headers::between(&parts.headers);
-            let body = Passing::plain(body, still, (driver, sender, place));
+            let body = plain(body, still, (driver, sender, place));
             return Ok(Response::from_parts(parts, body));
         }
         let machine = hyper::upgrade::on(&mut response);

@@ -8,6 +8,7 @@ use corten_api::machine::{Hostname, HostnameResponse};
 use corten_api::roles::METADATA_KEY;
 use corten_base::{Task, spawn};
 use corten_pki::{Certificate, LeafRequest, Subject};
+use corten_relay::{frame, trailers};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -21,7 +22,6 @@ use tonic::Code;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::body::trailers;
 use crate::testing::{self, CLUSTER, FREE, Here, ONE, Remembered, TWO};
 
 const HOSTNAME: &str = "/machine.MachineService/Hostname";
@@ -41,7 +41,7 @@ async fn answer(organization: String, request: Request<Incoming>) -> Result<Resp
     let hostname = format!("{organization} {role}");
     let message = HostnameResponse::from(Hostname { metadata: None, hostname }).encode_to_vec();
     let ending = async { Some(Ok(trailers(&Status::ok("")))) };
-    Ok(Response::new(Body::new(Full::new(envelope::frame(&message)).with_trailers(ending))))
+    Ok(Response::new(Body::new(Full::new(frame::encode(&message)).with_trailers(ending))))
 }
 
 /// Plays all members of the cluster.
@@ -96,7 +96,7 @@ impl House {
         path: &str,
         metadata: &[(&'static str, &str)],
     ) -> Result<Vec<Hostname>, Status> {
-        let body = Body::new(Full::new(envelope::frame(b"")));
+        let body = Body::new(Full::new(frame::encode(b"")));
         let mut request = Request::builder().uri(path).body(body).expect("a request");
         for (key, value) in metadata {
             request.headers_mut().append(*key, value.parse().expect("a value"));
@@ -110,7 +110,7 @@ impl House {
         if status.code() != Code::Ok {
             return Err(status);
         }
-        let mut frames = envelope::Frames::default();
+        let mut frames = frame::Frames::new(usize::MAX);
         frames.add(collected.to_bytes());
         let message: Bytes = frames.take().expect("valid").expect("a message");
         Ok(HostnameResponse::decode(message).expect("decodes").messages)

@@ -1,11 +1,17 @@
 //! Logs, registries, and what is switched on.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use corten_base::Secret;
 
+use super::services::Services;
 use super::words::Level;
 use crate::values::Values;
+
+/// Settings of the first factory.
+const PRIMARY: &str = "registries.factories.primary";
+const PRIMARY_URL: &str = "registries.factories.primary.url";
 
 /// What is logged and kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,13 +98,37 @@ pub struct Registries {
 }
 
 impl Registries {
-    pub(super) fn read(values: &Values) -> Self {
+    /// A manager that makes media is its own factory, unless another one is named.
+    pub(super) fn read(values: &Values, services: &Services, media: &Media) -> Self {
+        let mut primary = Factory::read(values, PRIMARY).unwrap_or_default();
+        if !media.images.is_empty() && !values.is_given(PRIMARY_URL) {
+            primary.url.clone_from(&services.api.advertised_url);
+            primary.pxe_url.get_or_insert_with(|| services.machine_api.advertised_url.clone());
+        }
         Self {
             talos: values.string("registries.talos"),
             kubernetes: values.string("registries.kubernetes"),
-            primary: Factory::read(values, "registries.factories.primary").unwrap_or_default(),
+            primary,
             secondary: Factory::read(values, "registries.factories.secondary"),
             mirrors: values.list("registries.mirrors").iter().filter_map(|text| Mirror::read(text)).collect(),
+        }
+    }
+}
+
+/// Installation media.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// Folders of images; without one no media are made.
+    pub images: Vec<PathBuf>,
+    /// Most bytes on the disk of media that were made.
+    pub max_size: u64,
+}
+
+impl Media {
+    pub(super) fn read(values: &Values) -> Self {
+        Self {
+            images: values.list("media.images").into_iter().map(PathBuf::from).collect(),
+            max_size: values.number("media.maxSize"),
         }
     }
 }

@@ -88,12 +88,21 @@ pub struct Api {
 
 impl Api {
     fn read(values: &Values) -> Self {
-        Self {
-            has_own_certificate: values.is("services.api.ownCertificate"),
-            listener: Listener::read(values, "services.api"),
-            advertised_url: values.url("services.api.advertisedURL").unwrap_or_default(),
-        }
+        let listener = Listener::read(values, "services.api");
+        let has_own_certificate = values.is("services.api.ownCertificate");
+        let given = values.url("services.api.advertisedURL");
+        let advertised_url = given.unwrap_or_else(|| bound(&listener, has_own_certificate));
+        Self { listener, advertised_url, has_own_certificate }
     }
+}
+
+/// URL of the API when none is given: where it listens, and on all addresses the host itself.
+fn bound(listener: &Listener, has_own_certificate: bool) -> String {
+    let scheme = if listener.tls.is_some() || has_own_certificate { "https" } else { "http" };
+    if listener.endpoint.ip().is_unspecified() {
+        return format!("{scheme}://localhost:{}", listener.endpoint.port());
+    }
+    format!("{scheme}://{}", listener.endpoint)
 }
 
 /// The Kubernetes APIs of the clusters, behind the manager.
@@ -262,6 +271,18 @@ mod tests {
         let api_listener = Listener { endpoint: "0.0.0.0:8080".parse().unwrap(), tls: None };
         let advertised_url = api.to_owned();
         derived(&Api { listener: api_listener, advertised_url, has_own_certificate: false }, &listener)
+    }
+
+    #[test]
+    fn the_api_is_where_it_listens_unless_told_otherwise() {
+        let url_of = |endpoint: &str, has_own_certificate| {
+            let listener = Listener { endpoint: endpoint.parse().unwrap(), tls: None };
+            bound(&listener, has_own_certificate)
+        };
+        assert_eq!(url_of("0.0.0.0:8080", false), "http://localhost:8080");
+        assert_eq!(url_of("[::]:9090", true), "https://localhost:9090");
+        assert_eq!(url_of("10.0.0.1:9090", false), "http://10.0.0.1:9090");
+        assert_eq!(url_of("[2001:db8::1]:80", true), "https://[2001:db8::1]:80");
     }
 
     #[test]

@@ -84,6 +84,18 @@ pub(super) const LOGS: &[Setting] = &[
     later("logs.stripe.minCommit", COUNT, "0", STRIPE).flag("stripe-minimum-commit"),
 ];
 
+pub(super) const MEDIA: &[Setting] = &[
+    effective(
+        "media.images",
+        Kind::List(&Kind::Path),
+        "",
+        "Folders of images that installation media are made from; the manager is then its own image factory, unless another one is named.",
+    )
+    .flag("media-images"),
+    effective("media.maxSize", BYTES, "21474836480", "Most bytes on the disk of media that were made.")
+        .flag("media-max-size"),
+];
+
 pub(super) const REGISTRIES: &[Setting] = &[
     effective(
         "registries.talos",

@@ -22,8 +22,8 @@ pub(super) const SERVICES: &[Setting] = &[
     effective(
         "services.api.advertisedURL",
         WEB,
-        "http://localhost:8080",
-        "URL under which people and their tools reach the API.",
+        "",
+        "URL under which people and their tools reach the API; by default where it listens, or localhost.",
     )
     .flag("advertised-api-url"),
     effective("services.api.certFile", Kind::Path, "", CERTIFICATE).flag("cert"),

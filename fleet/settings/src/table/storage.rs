@@ -1,6 +1,6 @@
 //! Settings of the store, and of the backups of the clusters' etcd.
 
-use super::{ANY_DURATION, BYTES, COUNT, INTERVAL, Setting, TEXTS, TICK, WEB, effective, later};
+use super::{ANY_DURATION, BYTES, COUNT, INTERVAL, Setting, TEXTS, TICK, WEB, effective, ignored, later};
 use crate::kind::Kind;
 use crate::settings::StorageKind;
 
@@ -12,21 +12,23 @@ const KEYS: &str = "PGP keys for the store; its key is in storage.default.keyFil
 const VAULT: &str = "keys from Vault";
 const LIMITS: &str = "limits of what is written to etcd";
 const S3: &str = "backups on S3";
-const SEVERAL: &str = "several managers at one store";
+const ELECTED: &str = "managers at one etcd always elect the one that leads";
 
 pub(super) const STORAGE: &[Setting] = &[
     effective(
         "storage.default.kind",
         Kind::OneOf(StorageKind::WORDS),
         "embedded",
-        "Where resources are kept: in a file of the manager, or in an etcd that somebody else runs.",
+        "Where resources are kept: in a file of the manager, or in an etcd that somebody else runs, for \
+         several managers at once.",
     )
     .flag("storage-kind"),
     effective(
         "storage.default.keyFile",
         Kind::Path,
         "_out/fleet.key",
-        "File with the key that opens the store; one that is not there is made together with the store.",
+        "File with the key that opens the store, the same for all managers at one etcd; one that is not \
+         there is made together with the store.",
     )
     .flag("storage-key-file"),
     effective("storage.default.embedded.path", Kind::Path, "_out/fleet.redb", "File of the embedded store.")
@@ -79,7 +81,7 @@ pub(super) const STORAGE: &[Setting] = &[
         .flag("etcd-embedded-db-path"),
     later("storage.default.etcd.embeddedUnsafeFsync", Kind::Bool, "false", OWN_ETCD)
         .flag("etcd-embedded-unsafe-fsync"),
-    later("storage.default.etcd.runElections", Kind::Bool, "false", SEVERAL),
+    ignored("storage.default.etcd.runElections", Kind::Bool, ELECTED),
     later("storage.default.etcd.privateKeySource", Kind::Text, "", KEYS).flag("private-key-source"),
     later("storage.default.etcd.publicKeyFiles", TEXTS, "", KEYS).flag("public-key-files"),
     later("storage.vault.url", Kind::Text, "", VAULT),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Link, PendingMachine, NodeUniqueToken, JoinTokenUsage ──▶ Seen, which the writes are based on
-//! Seen, JoinTokenStatus, ProviderJoinConfig, InfraProvider, … ──▶ Known, which the decision is based on
+//! Seen, JoinToken, ProviderJoinConfig, InfraProvider, … ──▶ Known, which the decision is based on
 //! ```
 //!
 //! The `NodeUniqueToken` is what a machine is known by; the link has a copy. Whoever removes it resets the machine.
@@ -17,8 +17,8 @@ use corten_fleet_link::unique::UniqueTokenError;
 use corten_fleet_link::{Known, KnownLink, KnownPending, Machines, Phase, Request, TokenKey, UniqueToken};
 use corten_fleet_resources::labels::annotation::FORCE_VALID_NODE_UNIQUE_TOKEN;
 use corten_fleet_resources::link::{
-    DefaultJoinToken, GrpcTunnelConfig, InvalidLink, JoinTokenState, JoinTokenStatus, JoinTokenUsage, Link,
-    NodeUniqueToken, PendingMachine, PendingMachineStatus, ProviderJoinConfig,
+    DefaultJoinToken, GrpcTunnelConfig, InvalidLink, JoinToken, JoinTokenUsage, Link, NodeUniqueToken,
+    PendingMachine, PendingMachineStatus, ProviderJoinConfig,
 };
 use corten_fleet_resources::provider::{InfraMachineStatus, InfraProvider};
 use corten_resource::{AnyResource, Resource, Spec, State};
@@ -125,11 +125,12 @@ fn key(state: &State, asked: &Request, now: SystemTime) -> Option<TokenKey> {
     }
 }
 
-/// A join token of which there is a status. Its end counts also before the status says so.
+/// A join token that people made. It counts from the moment it is there, and no longer once it is withdrawn or over:
+/// its `JoinTokenStatus`, which says the same, comes a moment later.
 fn by_name(state: &State, token: &str, now: SystemTime) -> Option<TokenKey> {
-    let status = state.get::<JoinTokenStatus>(token)?;
-    let is_over = status.expiration_time.is_some_and(|end| end <= now);
-    let is_active = status.state == JoinTokenState::Active && !is_over;
+    let made = state.get::<JoinToken>(token)?;
+    let is_over = made.revoked || made.expiration_time.is_some_and(|end| end <= now);
+    let is_active = !is_over && !made.metadata.is_tearing_down();
     Some(TokenKey { token: Secret::new(token.to_owned()), is_active })
 }
 

@@ -4,7 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use corten_fleet_link::address::PREFIX_LENGTH;
 use corten_fleet_resources::labels::MACHINE_UUID;
-use corten_fleet_resources::link::{JoinTokenState, JoinTokenStatus, JoinTokenUsage, Link, NodeUniqueToken};
+use corten_fleet_resources::link::{JoinToken, JoinTokenUsage, Link, NodeUniqueToken};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::*;
@@ -16,14 +17,27 @@ const OTHER: &str = "0b1f2a3c-0000-4000-8000-000000000002";
 const JOIN: &str = "secretJoinToken";
 const UNIQUE: &str = r#"{"Fingerprint":"0a","Token":"secret-own"}"#;
 
+/// Keys of machines whose earlier handshakes were forgotten.
+#[derive(Clone, Debug, Default)]
+struct Renewed(Arc<Mutex<Vec<String>>>);
+
+impl Peers for Renewed {
+    fn renew(&self, key: &PublicKey) {
+        self.0.lock().push(key.to_string());
+    }
+}
+
 /// A service over a state in which one join token is active.
 fn service(state: &State, change: fn(&mut Settings)) -> Provision {
-    let status = JoinTokenStatus { state: JoinTokenState::Active, ..JoinTokenStatus::default() };
-    state.put("JoinTokenStatusController", JOIN, status).unwrap();
+    service_with(state, Renewed::default(), change)
+}
+
+fn service_with(state: &State, renewed: Renewed, change: fn(&mut Settings)) -> Provision {
+    state.put("", JOIN, JoinToken::default()).unwrap();
     let mut settings = settings();
     change(&mut settings);
     let (clock, rng) = (Clock::fixed(1_700_000_000), Rng::seeded(1));
-    Provision::new(state.clone(), clock, rng, Arc::new(settings), Refreshed::default())
+    Provision::new(state.clone(), renewed, clock, rng, Arc::new(settings), Refreshed::default())
 }
 
 fn key(boot: u8) -> String {
@@ -75,6 +89,20 @@ async fn calls_of_one_machine_at_a_time_lead_to_one_address() {
     assert_eq!(one, two);
     assert!(one.grpc_peer_addr_port.ends_with(":50889"));
     assert_eq!(state.list::<Link>().len(), 1);
+}
+
+/// Whoever has the join token alone must not be able to end what the tunnel remembers of a machine.
+#[tokio::test(start_paused = true)]
+async fn handshakes_are_forgotten_for_a_machine_that_is_let_in_and_for_no_other() {
+    let (state, renewed) = (state(), Renewed::default());
+    let service = service_with(&state, renewed.clone(), |_| ());
+    called(&service, asked(UUID, 1, UNIQUE)).await.unwrap();
+    called(&service, asked(UUID, 1, UNIQUE)).await.unwrap();
+    assert_eq!(std::mem::take(&mut *renewed.0.lock()), [key(1), key(1)]);
+    called(&service, asked(UUID, 1, "")).await.expect("pending");
+    let stranger = ProvisionRequest { join_token: None, ..asked(OTHER, 1, UNIQUE) };
+    called(&service, stranger).await.expect_err("refused");
+    assert!(renewed.0.lock().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

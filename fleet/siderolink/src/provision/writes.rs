@@ -67,7 +67,11 @@ pub(super) fn link(plan: &LinkPlan, at: &Whereabouts, seen: &Seen) -> Vec<Write>
     });
     let is_new = plan.action == Action::Create;
     let had_token = token.is_some();
-    let before = seen.link.as_ref().map(|link| link.spec.clone()).unwrap_or_default();
+    let mut before = seen.link.as_ref().map(|link| link.spec.clone()).unwrap_or_default();
+    if before.node_public_key != plan.public_key {
+        // It has booted since, and was heard nowhere yet.
+        before.last_endpoint.clear();
+    }
     let spec = Link {
         node_subnet: at.address.to_string(),
         node_public_key: plan.public_key.clone(),
@@ -209,6 +213,7 @@ mod tests {
         if let Some(link) = &mut seen.link {
             link.metadata.version = 4;
             link.spec.connected = true;
+            link.spec.last_endpoint = "192.0.2.1:7".to_owned();
             link.metadata.labels.insert("by-hand".to_owned(), String::new());
         }
         let rebooted = LinkPlan { public_key: "next".to_owned(), force_valid: false, usage: None, ..again };
@@ -219,6 +224,7 @@ mod tests {
         assert!(!updated.metadata().annotations.contains_key(FORCE_VALID_NODE_UNIQUE_TOKEN));
         let spec = updated.spec::<Link>().unwrap();
         assert_eq!((spec.node_public_key.as_str(), spec.connected), ("next", true));
+        assert_eq!(spec.last_endpoint, "", "it may be elsewhere since its boot");
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub const DOCUMENTS: &[DocumentKind] = &[
     DocumentKind { kind: "SideroLinkConfig", record: &SIDEROLINK, named: false },
     DocumentKind { kind: "EventSinkConfig", record: &EVENT_SINK, named: false },
     DocumentKind { kind: "KmsgLogConfig", record: &KMSG_LOG, named: true },
+    DocumentKind { kind: "DiscoveryIdentityConfig", record: &DISCOVERY_IDENTITY, named: false },
+    DocumentKind { kind: "DiscoveryServiceConfig", record: &DISCOVERY_SERVICE, named: true },
 ];
 
 const ROOT: Record = Record {
@@ -168,5 +170,21 @@ const KMSG_LOG: Record = Record {
     fields: &[
         field("name", Text, "Name of the destination.").required(),
         field("url", Url, "Destination, such as tcp://host:port or udp://host:port.").required(),
+    ],
+};
+
+const DISCOVERY_IDENTITY: Record = Record {
+    doc: "What the members of a cluster are found by.",
+    fields: &[
+        field("clusterID", Text, "Identity of the cluster.").required(),
+        field("clusterSecret", Text, "Shared secret of the cluster.").secret().required(),
+    ],
+};
+
+const DISCOVERY_SERVICE: Record = Record {
+    doc: "A service by which the members of a cluster find each other.",
+    fields: &[
+        field("name", Text, "Name of the service.").required(),
+        field("endpoint", Url, "Its address.").required(),
     ],
 };

@@ -21,8 +21,6 @@ pub const LATER_DOCUMENTS: &[DocumentKind] = &[
     named("CRICustomizationConfig", &runtime::CRI_CUSTOMIZATION),
     named("ContainerConfig", &runtime::CONTAINER),
     named("DHCPv6Config", &network::DHCP6),
-    single("DiscoveryIdentityConfig", &kubernetes::DISCOVERY_IDENTITY),
-    named("DiscoveryServiceConfig", &kubernetes::DISCOVERY_SERVICE),
     named("DummyLinkConfig", &links::DUMMY),
     single("EnvironmentConfig", &runtime::ENVIRONMENT),
     named("EtcFileConfig", &runtime::ETC_FILE),

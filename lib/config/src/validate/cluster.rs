@@ -6,11 +6,12 @@ use ipnet::IpNet;
 
 use super::machine::{certificates, pair, refuse_keys, subnets};
 use super::{Rules, is_dns_name};
+use crate::document::Document;
 use crate::node::{Node, Position};
 use crate::problem::Path;
 use crate::{read, values};
 
-pub(super) fn check(rules: &mut Rules<'_>) {
+pub(super) fn check(rules: &mut Rules<'_>, documents: &[Document]) {
     if rules.get(&["cluster"]).is_none() {
         return;
     }
@@ -22,7 +23,7 @@ pub(super) fn check(rules: &mut Rules<'_>) {
     } else {
         worker(rules);
     }
-    discovery(rules);
+    discovery(rules, documents);
     etcd(rules);
     manifests(rules);
 }
@@ -112,9 +113,10 @@ fn worker(rules: &mut Rules<'_>) {
     }
 }
 
-fn discovery(rules: &mut Rules<'_>) {
+fn discovery(rules: &mut Rules<'_>, documents: &[Document]) {
     let enabled = rules.is(&["cluster", "discovery", "enabled"]);
-    if !enabled || rules.is(&["cluster", "discovery", "registries", "service", "disabled"]) {
+    let has_identity = documents.iter().any(|document| document.id.kind == "DiscoveryIdentityConfig");
+    if !enabled || has_identity || rules.is(&["cluster", "discovery", "registries", "service", "disabled"]) {
         return;
     }
     for key in ["id", "secret"] {

@@ -8,7 +8,7 @@ use corten_base::Secret;
 use ipnet::IpNet;
 
 use super::machine::{bundle, certificates};
-use super::{ApiServer, ControllerManager, CoreDns, Machine, MachineType, Pair, Proxy, Scheduler};
+use super::{ApiServer, ControllerManager, CoreDns, Documents, Machine, MachineType, Pair, Proxy, Scheduler};
 use crate::defaults;
 use crate::reader::Reader;
 use crate::values::{self, Url};
@@ -71,16 +71,19 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn read(cluster: Reader<'_>, machine: &Machine) -> Self {
+    pub(super) fn read(cluster: Reader<'_>, machine: &Machine, documents: &Documents<'_>) -> Self {
         let endpoint = cluster.path(&["controlPlane", "endpoint"]).string();
         let provider = cluster.get("externalCloudProvider");
         let cloud = provider.get("enabled").is();
         let mut manifests = if cloud { provider.get("manifests").texts() } else { Vec::new() };
         manifests.extend(cluster.get("extraManifests").texts());
         let schedule = cluster.get("allowSchedulingOnControlPlanes").bool();
+        let identity = documents.one("DiscoveryIdentityConfig");
+        let of_document = || identity.get("clusterSecret").secret();
+        let secret = cluster.get("secret");
         Self {
-            id: cluster.get("id").string(),
-            secret: cluster.get("secret").secret(),
+            id: cluster.get("id").string_or(&identity.get("clusterID").string()),
+            secret: secret.text().map_or_else(of_document, |_| secret.secret()),
             name: cluster.get("clusterName").string(),
             endpoint_url: values::url(&endpoint),
             endpoint,
@@ -97,7 +100,7 @@ impl Cluster {
             scheduler: Scheduler::read(cluster.get("scheduler")),
             proxy: Proxy::read(cluster.get("proxy")),
             core_dns: CoreDns::read(cluster.get("coreDNS")),
-            discovery: Discovery::read(cluster.get("discovery")),
+            discovery: Discovery::read(cluster.get("discovery"), documents),
             etcd: Etcd::read(cluster.get("etcd")),
             external_cloud_provider: cloud,
             extra_manifests: manifests,
@@ -202,21 +205,29 @@ pub struct Discovery {
     pub enabled: bool,
     /// Whether members are registered in annotations of Kubernetes nodes.
     pub kubernetes: bool,
-    /// Whether members are registered with the discovery service.
-    pub service: bool,
-    /// Its address.
-    pub endpoint: String,
+    /// Services that members are registered with: name and URL of each. That of `v1alpha1` has the name `default`
+    /// and comes before a document of that name.
+    pub services: Vec<(String, String)>,
 }
 
 impl Discovery {
-    fn read(reader: Reader<'_>) -> Self {
+    fn read(reader: Reader<'_>, documents: &Documents<'_>) -> Self {
         let enabled = reader.get("enabled").is();
         let registries = reader.get("registries");
+        let mut services = Vec::new();
+        if enabled && !registries.path(&["service", "disabled"]).is() {
+            let url = registries.path(&["service", "endpoint"]).string_or(defaults::DISCOVERY_ENDPOINT);
+            services.push(("default".to_owned(), url));
+        }
+        for (name, document) in documents.all("DiscoveryServiceConfig") {
+            if services.iter().all(|(known, _)| known != name) {
+                services.push((name.to_owned(), document.get("endpoint").string()));
+            }
+        }
         Self {
-            enabled,
+            enabled: enabled || !services.is_empty(),
             kubernetes: enabled && !registries.path(&["kubernetes", "disabled"]).bool().unwrap_or(true),
-            service: enabled && !registries.path(&["service", "disabled"]).is(),
-            endpoint: registries.path(&["service", "endpoint"]).string_or(defaults::DISCOVERY_ENDPOINT),
+            services,
         }
     }
 }

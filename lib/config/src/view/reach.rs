@@ -109,7 +109,12 @@ fn scalars(kind: Type, later: &[&str]) -> Vec<Node> {
 }
 
 fn sample(field: &Field) -> Node {
-    let value = record_of(field.kind).map_or_else(|| scalars(field.kind, field.later).remove(0), whole);
+    // What is switched off shows nothing else of itself.
+    let value = match (field.key, record_of(field.kind)) {
+        ("disabled", _) => Node::bool(false),
+        (_, Some(record)) => whole(record),
+        (_, None) => scalars(field.kind, field.later).remove(0),
+    };
     wrap(field.kind, value)
 }
 

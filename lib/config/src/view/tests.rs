@@ -100,12 +100,30 @@ fn the_cluster_is_read_with_its_defaults() {
     assert_eq!(texts(cluster.network.api_service_ips()), ["10.96.0.1", "fd00:10::1"]);
     assert_eq!(cluster.network.cni, Cni::Custom(vec!["u".to_owned()]));
     assert!(cluster.schedule_on_control_planes);
-    assert!(cluster.discovery.service && !cluster.discovery.kubernetes);
+    let public = ("default".to_owned(), "https://discovery.talos.dev/".to_owned());
+    assert_eq!(cluster.discovery.services, [public]);
+    assert!(!cluster.discovery.kubernetes);
     assert_eq!(cluster.extra_manifests, ["m1", "m2"]);
     assert_eq!(cluster.admin_kubeconfig.cert_lifetime.as_secs(), 3600);
     assert_eq!(cluster.etcd.advertised_subnets, ["10.0.0.0/8"]);
     assert!(!cluster.proxy.enabled);
     assert_eq!(cluster.api_server.admission[0].configuration["a"], 1);
+}
+
+#[test]
+fn discovery_is_read_from_its_own_documents_and_from_v1alpha1_first() {
+    let documents = "{apiVersion: v1alpha1, kind: DiscoveryIdentityConfig, clusterID: i, clusterSecret: s}\n---\n{apiVersion: v1alpha1, kind: DiscoveryServiceConfig, name: default, endpoint: 'https://d'}\n---\n{apiVersion: v1alpha1, kind: DiscoveryServiceConfig, name: own, endpoint: 'http://[fdae::1]:8093'}\n";
+    let service = |name: &str, url: &str| (name.to_owned(), url.to_owned());
+    let alone = view(documents);
+    assert_eq!((alone.cluster.id.as_str(), alone.cluster.secret.reveal().as_str()), ("i", "s"));
+    assert!(alone.cluster.discovery.enabled);
+    let (default, own) = (service("default", "https://d"), service("own", "http://[fdae::1]:8093"));
+    assert_eq!(alone.cluster.discovery.services, [default, own.clone()]);
+    let both = view(&format!(
+        "version: v1alpha1\nmachine: {{type: worker}}\ncluster:\n  id: first\n  controlPlane: {{endpoint: 'https://h'}}\n  discovery: {{enabled: true, registries: {{service: {{endpoint: 'https://e'}}}}}}\n---\n{documents}"
+    ));
+    assert_eq!((both.cluster.id.as_str(), both.cluster.secret.reveal().as_str()), ("first", "s"));
+    assert_eq!(both.cluster.discovery.services, [service("default", "https://e"), own]);
 }
 
 #[test]

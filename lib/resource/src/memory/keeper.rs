@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 
+use super::mirror::Mirror;
 use super::pending::{CLOSED, Entry, Pending};
 use super::{Inner, MemoryStore, StateOptions};
 use crate::backing::Backing;
 use crate::metadata::Pointer;
 use crate::registry::Registry;
-use crate::store::{Change, StateError};
+use crate::store::{Change, ErrorKind, StateError};
 
 /// Between two attempts while the backing refuses; whoever decided tries again by himself.
 const RETRY: Duration = Duration::from_secs(1);
@@ -58,7 +59,8 @@ impl MemoryStore {
         backing: Arc<dyn Backing>,
         is_kept: fn(&str) -> bool,
     ) -> Result<(Self, Keeper), StateError> {
-        let mut inner = Inner { pending: Some(Pending::new(is_kept)), ..Inner::default() };
+        let pending = Some(Pending::new(is_kept));
+        let mut inner = Inner { pending, backing: Some(Arc::clone(&backing)), ..Inner::default() };
         for resource in backing.load().await? {
             let pointer = resource.pointer();
             inner.collection_mut(&pointer).items.insert(pointer.id, resource);
@@ -70,8 +72,16 @@ impl MemoryStore {
 
 impl Keeper {
     /// Keeps what is decided, in batches: while one is being kept the next one gathers. Stop whoever decides first, wait
-    /// for [`MemoryStore::settled`], then drop this.
+    /// for [`MemoryStore::settled`], then drop this. Ends when the backing is of no use any more.
     pub async fn run(self) {
+        let tending = self.backing.tend(Mirror::of(&self.store));
+        tokio::select! {
+            () = self.keep() => {}
+            () = tending => tracing::error!("what keeps the resources has ended; the store closes"),
+        }
+    }
+
+    async fn keep(&self) {
         let wake = match &self.store.0.inner.lock().pending {
             Some(pending) => pending.wake(),
             None => return,
@@ -108,7 +118,10 @@ impl Keeper {
                     if let Some(pending) = inner.pending.as_mut() {
                         pending.kept(&entry);
                     }
-                    inner.carry_out(entry.change.clone());
+                    // What is at a shared place was shown already, in its turn.
+                    if !self.backing.is_shared() {
+                        inner.carry_out(entry.change.clone());
+                    }
                 }
                 (Err(_), Some(pointer)) => drop(refused.insert(pointer)),
                 (Err(_), None) => {}
@@ -139,13 +152,14 @@ fn tell_refused(
     done: &[(Entry, Result<(), StateError>)],
     error: &StateError,
 ) {
-    let first = refused.first().map(|pointer| pointer.kind.as_str());
-    tracing::error!(
-        count = refused.len(),
-        first,
-        error = corten_base::chain(error),
-        "changes could not be kept"
-    );
+    let (count, first) = (refused.len(), refused.first().map(|pointer| pointer.kind.as_str()));
+    let error_text = corten_base::chain(error);
+    if error.kind() == ErrorKind::Unavailable {
+        tracing::error!(count, first, error = error_text, "changes could not be kept");
+    } else {
+        // Another program was faster, or one change alone cannot be written.
+        tracing::info!(count, first, error = error_text, "changes were refused where resources are kept");
+    }
     for (entry, _) in done.iter().filter(|(_, result)| result.is_err()) {
         if let Some(resource) = entry.change.resource() {
             inner.collection_mut(&resource.pointer()).tell_refused(&entry.change);

@@ -49,6 +49,26 @@ impl Error {
         self.code() == Some(Code::FailedPrecondition)
     }
 
+    /// Whether the database has reached its quota: nothing is written until somebody makes room and takes the alarm back.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Call { status, .. } => status.message().contains("database space exceeded"),
+            _ => false,
+        }
+    }
+
+    /// Whether the answer has more bytes than are taken at once.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        match self {
+            Self::Call { status, .. } => {
+                status.code() == Code::OutOfRange && status.message().contains("message length too large")
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -84,6 +84,36 @@ impl Txn {
         self.0.success.push(wire::RequestOp { request: Some(request) });
         self
     }
+
+    /// Tells of a key, without its value, if the conditions do not hold.
+    #[must_use]
+    pub fn or_tell(mut self, key: impl Into<Vec<u8>>) -> Self {
+        let range = wire::RangeRequest { key: key.into(), keys_only: true, ..Default::default() };
+        let request = wire::request_op::Request::RequestRange(range);
+        self.0.failure.push(wire::RequestOp { request: Some(request) });
+        self
+    }
+}
+
+/// What came of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its conditions held; all of it happened at this revision.
+    Done(i64),
+    /// They did not, and nothing happened. The keys that were to be told, as they are; those that are absent are not
+    /// among them.
+    Refused(Vec<KeyValue>),
+}
+
+/// Keys that were asked for page by page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Keys in order.
+    pub pairs: Vec<KeyValue>,
+    /// Whether there are more behind the last one.
+    pub has_more: bool,
+    /// Newest revision of the whole database when this was read.
+    pub revision: i64,
 }
 
 impl Client {
@@ -117,6 +147,36 @@ impl Client {
         Ok((answer.kvs.into_iter().map(KeyValue::from).collect(), revision))
     }
 
+    /// Keys that begin with `prefix` and come behind `after` (nothing: all of them), in order and at most `limit`, as they
+    /// were at `revision` (0: as they are).
+    ///
+    /// # Errors
+    /// When no quorum answers, the history of the revision is gone, or [`Error::is_too_large`].
+    pub async fn page(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: u32,
+        revision: i64,
+    ) -> Result<Page, Error> {
+        // The smallest key behind another one has a zero byte more.
+        let behind = |key: &[u8]| [key, &[0]].concat();
+        let first = if prefix.is_empty() { vec![0] } else { prefix.to_vec() };
+        let message = wire::RangeRequest {
+            key: after.map_or(first, behind),
+            range_end: end_of(prefix),
+            limit: i64::from(limit),
+            revision,
+            ..Default::default()
+        };
+        let answer = self.kv().range(request(message)).await.map_err(Error::call("list keys"))?.into_inner();
+        Ok(Page {
+            pairs: answer.kvs.into_iter().map(KeyValue::from).collect(),
+            has_more: answer.more,
+            revision: answer.header.unwrap_or_default().revision,
+        })
+    }
+
     /// Sets a key, to end with `lease` unless that is 0.
     ///
     /// # Errors
@@ -146,9 +206,36 @@ impl Client {
     /// # Errors
     /// When no quorum answers.
     pub async fn commit(&self, txn: Txn) -> Result<Option<i64>, Error> {
+        match self.run(txn).await? {
+            Outcome::Done(revision) => Ok(Some(revision)),
+            Outcome::Refused(_) => Ok(None),
+        }
+    }
+
+    /// Runs a transaction. After an error it may have happened, or happen yet: run it again, its conditions hold once.
+    ///
+    /// # Errors
+    /// When no quorum answers, or the database is full.
+    pub async fn run(&self, txn: Txn) -> Result<Outcome, Error> {
         let answer =
             self.kv().txn(request(txn.0)).await.map_err(Error::call("run a transaction"))?.into_inner();
-        Ok(answer.succeeded.then(|| answer.header.unwrap_or_default().revision))
+        if answer.succeeded {
+            return Ok(Outcome::Done(answer.header.unwrap_or_default().revision));
+        }
+        let told = answer.responses.into_iter().filter_map(|it| match it.response? {
+            wire::response_op::Response::ResponseRange(range) => Some(range.kvs),
+            _ => None,
+        });
+        Ok(Outcome::Refused(told.flatten().map(KeyValue::from).collect()))
+    }
+
+    /// Forgets the history before a revision: what was overwritten or removed before it.
+    ///
+    /// # Errors
+    /// When it is forgotten already, the revision is yet to come, or no quorum answers.
+    pub async fn compact(&self, revision: i64) -> Result<(), Error> {
+        let message = wire::CompactionRequest { revision, physical: true };
+        self.kv().compact(request(message)).await.map(drop).map_err(Error::call("forget old revisions"))
     }
 }
 

@@ -38,10 +38,20 @@ impl Client {
     /// # Errors
     /// When no quorum answers, or the lease ends while waiting.
     pub async fn lock(&self, name: &str, ttl: Duration) -> Result<Lock, Error> {
+        self.lock_with_notice(name, ttl, Duration::ZERO).await
+    }
+
+    /// As [`Client::lock`], and the lock counts as lost here `notice` before anybody else can have it: what it protects
+    /// has this long to stop. At least half of `ttl` remains.
+    ///
+    /// # Errors
+    /// When no quorum answers, or the lease ends while waiting.
+    pub async fn lock_with_notice(&self, name: &str, ttl: Duration, notice: Duration) -> Result<Lock, Error> {
         let ttl = Duration::from_secs(ttl.as_secs().clamp(2, 86_400));
+        let life = ttl - notice.min(ttl / 2);
         let lease = self.grant(ttl).await?;
         let (sender, lost) = watch::channel(false);
-        let renewal = corten_base::spawn("etcd lease", renew(self.clone(), lease, ttl, sender));
+        let renewal = corten_base::spawn("etcd lease", renew(self.clone(), lease, life, sender));
         let key = format!("{name}/{lease:x}").into_bytes();
         let lock = Lock {
             client: self.clone(),
@@ -152,19 +162,19 @@ impl Lock {
     }
 }
 
-/// Renews three times within the time to live; ends, and says so, when the lease is gone or has not been
-/// renewed for a whole one.
-async fn renew(client: Client, lease: i64, ttl: Duration, lost: watch::Sender<bool>) {
-    let mut alive_until = Instant::now() + ttl;
-    let mut pause = ttl / 3;
+/// Renews three times within a life of the lease; ends, and says so, when the lease is gone or has not been renewed for
+/// a whole one.
+async fn renew(client: Client, lease: i64, life: Duration, lost: watch::Sender<bool>) {
+    let mut alive_until = Instant::now() + life;
+    let mut pause = life / 3;
     loop {
         tokio::time::sleep_until(alive_until.min(Instant::now() + pause)).await;
         let asked = Instant::now();
         match tokio::time::timeout_at(alive_until, client.renew_once(lease)).await {
-            Ok(Ok(true)) => (alive_until, pause) = (asked + ttl, ttl / 3),
+            Ok(Ok(true)) => (alive_until, pause) = (asked + life, life / 3),
             Ok(Err(error)) if Instant::now() < alive_until => {
                 tracing::debug!(error = %corten_base::chain(&error), "the lease was not renewed this time");
-                pause = ttl / 10;
+                pause = life / 10;
             }
             Ok(_) | Err(_) => break,
         }

@@ -12,9 +12,11 @@
 #[path = "member/fixture.rs"]
 mod fixture;
 
+use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use corten_etcd::{Change, Client, Downgrade, Txn};
+use corten_etcd::{Change, Client, Downgrade, Looked, News, Outcome, Remote, Txn};
 use fixture::{Pki, Process, eventually};
 use futures::StreamExt;
 use sha2::{Digest, Sha256};
@@ -29,7 +31,10 @@ async fn speaks_to_real_members() {
     let client = Client::new(&pki.config(&[first.client_port])).unwrap();
     eventually("a serving member", async || client.healthy().await.unwrap_or(false)).await;
     keys(&client).await;
+    pages(&client).await;
     watches(&client).await;
+    forgets(&client).await;
+    goes_to_another_member(&pki, first.client_port).await;
     locks(&client).await;
     maintenance(&client).await;
     strangers(&pki, first.client_port).await;
@@ -49,6 +54,56 @@ async fn keys(client: &Client) {
     assert!(revision >= pairs[0].modified);
     assert!(client.delete("a").await.unwrap());
     assert!(!client.delete("a").await.unwrap());
+}
+
+async fn pages(client: &Client) {
+    for key in ["p/1", "p/2", "p/3"] {
+        client.put(key, key, 0).await.unwrap();
+    }
+    let first = client.page(b"p/", None, 2, 0).await.unwrap();
+    assert!(first.has_more && first.pairs.len() == 2);
+    client.put("p/4", "later", 0).await.unwrap();
+    let last = &first.pairs[1].key;
+    let second = client.page(b"p/", Some(last), 2, first.revision).await.unwrap();
+    assert!(!second.has_more, "what came later is not of this revision");
+    assert_eq!(second.pairs.iter().map(|it| it.key.as_slice()).collect::<Vec<_>>(), [b"p/3"]);
+
+    let stale = Txn::new().if_absent("p/1").if_absent("p/9").or_tell("p/1").or_tell("p/9").put("p/9", "", 0);
+    let Outcome::Refused(told) = client.run(stale).await.unwrap() else { panic!("p/1 is there") };
+    assert_eq!(told.iter().map(|it| it.key.as_slice()).collect::<Vec<_>>(), [b"p/1"]);
+}
+
+async fn forgets(client: &Client) {
+    let (_, before) = client.list(b"", 1).await.unwrap();
+    for value in ["1", "2", "3"] {
+        client.put("f/1", value, 0).await.unwrap();
+    }
+    let (_, now) = client.list(b"", 1).await.unwrap();
+    client.compact(now).await.unwrap();
+    let mut watch = client.follow(b"f/", before + 1).await.unwrap();
+    assert!(matches!(watch.news().await.unwrap(), Some(News::Compacted(revision)) if revision == now));
+    let mut watch = client.watch(b"f/", before + 1).await.unwrap();
+    assert!(watch.next().await.unwrap_err().to_string().contains("is gone"));
+}
+
+/// A name, a member that is not there, and one that is.
+async fn goes_to_another_member(pki: &Pki, port: u16) {
+    let remote = Remote {
+        endpoints: vec!["https://nowhere.invalid:1".to_owned(), format!("https://127.0.0.1:{port}")],
+        identity: Some(pki.config(&[port]).identity),
+        keep_alive: TTL,
+        keep_alive_timeout: TTL,
+        lookup: literal,
+    };
+    let client = Client::remote(&remote).unwrap();
+    for client in [client.clone(), client.redialled().unwrap()] {
+        assert!(client.healthy().await.unwrap());
+    }
+}
+
+fn literal(host: String) -> Looked {
+    let found = host.parse::<IpAddr>().map(|ip| vec![ip]).map_err(io::Error::other);
+    Box::pin(std::future::ready(found))
 }
 
 async fn watches(client: &Client) {

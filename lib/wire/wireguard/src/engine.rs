@@ -3,6 +3,10 @@
 //! Invariants: a packet of a peer is taken only with that peer's address as source and ours as destination, so that peers
 //! cannot reach each other or pretend to be one another; a peer is known by its key, and where it is follows from its last
 //! authentic datagram; every queue is bounded.
+//!
+//! A handshake counts only if it is newer than the last one of the peer, by the peer's clock: that is WireGuard's guard
+//! against replays. A peer whose clock was set back is refused until its clock has caught up, and says nothing of it.
+//! [`Engine::renew`] is the way out for whoever has other proof of who calls.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{Ipv6Addr, SocketAddr};
@@ -11,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use gotatun::noise::errors::WireGuardError;
 use gotatun::noise::index_table::IndexTable;
 use gotatun::noise::rate_limiter::RateLimiter;
 use gotatun::noise::{Tunn, TunnResult, handshake};
@@ -33,6 +38,8 @@ pub struct Output {
     pub datagrams: Vec<(SocketAddr, BytesMut)>,
     /// Packets for this end.
     pub packets: Vec<BytesMut>,
+    /// Address of the peer with whom hands were shaken just now.
+    pub shaken: Option<Ipv6Addr>,
 }
 
 /// How a peer is.
@@ -46,12 +53,16 @@ pub struct PeerStatus {
     pub received_bytes: u64,
     /// Bytes of datagrams to it so far.
     pub sent_bytes: u64,
+    /// Handshakes since the last good one that were older than it by the peer's clock. One may be a datagram that came
+    /// twice; many are those of a clock that was set back.
+    pub stale_handshakes: u32,
 }
 
 struct Peer {
     tunnel: Tunn,
     address: Ipv6Addr,
     endpoint: Option<SocketAddr>,
+    stale_handshakes: u32,
 }
 
 /// One end of WireGuard with its peers.
@@ -120,15 +131,34 @@ impl Engine {
             peer.tunnel.set_persistent_keepalive(keepalive);
             return;
         }
-        let tunnel = Tunn::new(
+        let tunnel = self.tunnel(&key, keepalive);
+        self.peers.insert(key, Peer { tunnel, address, endpoint, stale_handshakes: 0 });
+    }
+
+    /// What WireGuard knows of a peer with whom nothing has happened yet.
+    fn tunnel(&self, key: &PublicKey, keepalive_seconds: Option<u16>) -> Tunn {
+        Tunn::new(
             self.secret.clone(),
             x25519::PublicKey::from(key.0),
             None,
-            keepalive,
+            keepalive_seconds,
             self.indexes.clone(),
             Arc::clone(&self.limiter),
-        );
-        self.peers.insert(key, Peer { tunnel, address, endpoint });
+        )
+    }
+
+    /// Forgets all handshakes of a peer, so that an older one counts too; unless the last one is younger than `fresh`:
+    /// then the peer is there, and its session stays. For a peer that has proved who it is by other means.
+    pub fn renew(&mut self, key: &PublicKey, fresh: Duration) {
+        let Some(peer) = self.peers.get(key) else { return };
+        if peer.tunnel.time_since_last_handshake().is_some_and(|age| age < fresh) {
+            return;
+        }
+        let tunnel = self.tunnel(key, peer.tunnel.persistent_keepalive());
+        if let Some(peer) = self.peers.get_mut(key) {
+            (peer.tunnel, peer.stale_handshakes) = (tunnel, 0);
+        }
+        self.by_index.retain(|_, owner| owner != key);
     }
 
     /// Forgets a peer; nothing of it is taken any more.
@@ -157,6 +187,7 @@ impl Engine {
             handshake_age,
             received_bytes: bytes(received),
             sent_bytes: bytes(sent),
+            stale_handshakes: peer.stale_handshakes,
         })
     }
 
@@ -175,9 +206,14 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&key) else { return output };
         match peer.tunnel.handle_incoming_packet(parsed) {
             TunnResult::Done => peer.endpoint = Some(from),
+            TunnResult::Err(WireGuardError::WrongTai64nTimestamp) => {
+                peer.stale_handshakes = peer.stale_handshakes.saturating_add(1);
+            }
             TunnResult::Err(_) => {}
+            // Only a handshake is answered.
             TunnResult::WriteToNetwork(answer) => {
-                peer.endpoint = Some(from);
+                (peer.endpoint, peer.stale_handshakes) = (Some(from), 0);
+                output.shaken = Some(peer.address);
                 note_index(&mut self.by_index, &answer, key);
                 output.datagrams.push((from, bytes(answer)));
                 let queued: Vec<WgKind> = peer.tunnel.get_queued_packets(&mut self.mtu).collect();
@@ -243,8 +279,7 @@ impl Engine {
         for key in due {
             self.ticked = Some(key);
             let Some(peer) = self.peers.get_mut(&key) else { continue };
-            // An expired connection is one that is begun anew by the next packet.
-            if let (Ok(Some(datagram)), Some(endpoint)) = (peer.tunnel.update_timers(), peer.endpoint) {
+            if let (Some(datagram), Some(endpoint)) = (due_datagram(&mut peer.tunnel), peer.endpoint) {
                 note_index(&mut self.by_index, &datagram, key);
                 output.datagrams.push((endpoint, bytes(datagram)));
             }
@@ -259,17 +294,60 @@ impl Engine {
         self.by_index.retain(|index, _| !ended.contains(index));
     }
 
-    /// Begins a handshake with a peer whose endpoint is known.
+    /// Begins a handshake with a peer whose endpoint is known, unless one is under way.
     pub fn greet(&mut self, key: &PublicKey) -> Output {
+        self.begin(key, Repeat::No)
+    }
+
+    /// Begins a handshake with a peer with whom no hands were shaken lately, at the place where it was heard last or is
+    /// known to be. One that is under way is begun again there.
+    pub fn find(&mut self, key: &PublicKey, at: Option<SocketAddr>) -> Output {
+        let Some(peer) = self.peers.get_mut(key) else { return Output::default() };
+        if peer.tunnel.time_since_last_handshake().is_some() {
+            return Output::default();
+        }
+        peer.endpoint = at.or(peer.endpoint);
+        self.begin(key, Repeat::Yes)
+    }
+
+    /// Begins a handshake with the peer that has this address, unless one is under way; `None` when there is a session
+    /// with it, so that packets reach it.
+    pub fn reach(&mut self, address: Ipv6Addr) -> Option<Output> {
+        let Some(key) = self.by_address.get(&address).copied() else { return Some(Output::default()) };
+        let peer = self.peers.get(&key);
+        let is_reached = peer.is_some_and(|peer| peer.tunnel.time_since_last_handshake().is_some());
+        (!is_reached).then(|| self.greet(&key))
+    }
+
+    fn begin(&mut self, key: &PublicKey, repeat: Repeat) -> Output {
         let mut output = Output::default();
         let Some(peer) = self.peers.get_mut(key) else { return output };
-        if let (Some(init), Some(endpoint)) = (peer.tunnel.format_handshake_initiation(false), peer.endpoint)
-        {
+        let Some(endpoint) = peer.endpoint else { return output };
+        if let Some(init) = peer.tunnel.format_handshake_initiation(repeat == Repeat::Yes) {
             let datagram = WgKind::from(init);
             note_index(&mut self.by_index, &datagram, *key);
             output.datagrams.push((endpoint, bytes(datagram)));
         }
         output
+    }
+}
+
+/// Whether a handshake that is under way is begun again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    Yes,
+    No,
+}
+
+/// What the timers of a peer want sent. WireGuard gives up a peer that does not answer for 90 s, until there is a
+/// packet for it. A peer that is to be kept alive is called on, as the kernel does.
+fn due_datagram(tunnel: &mut Tunn) -> Option<WgKind> {
+    match tunnel.update_timers() {
+        Ok(datagram) => datagram,
+        Err(_) if tunnel.persistent_keepalive().is_some() => {
+            tunnel.format_handshake_initiation(false).map(WgKind::from)
+        }
+        Err(_) => None,
     }
 }
 
@@ -329,6 +407,28 @@ mod tests {
             Self { hub, machine }
         }
 
+        fn hub_key(&self) -> PublicKey {
+            *self.machine.peers().next().expect("the hub")
+        }
+
+        /// Carries a handshake of the hub to the machine and back; how many answers came, and who shook hands.
+        fn call(&mut self, first: Output) -> (usize, Option<Ipv6Addr>) {
+            let mut answers = Vec::new();
+            for (_, datagram) in first.datagrams {
+                answers.extend(self.machine.receive(at(1), datagram).datagrams);
+            }
+            let count = answers.len();
+            let mut shaken = None;
+            for (_, datagram) in answers {
+                let output = self.hub.receive(at(7), datagram);
+                shaken = shaken.or(output.shaken);
+                for (_, datagram) in output.datagrams {
+                    self.machine.receive(at(1), datagram);
+                }
+            }
+            (count, shaken)
+        }
+
         /// Carries datagrams to and fro until nobody sends any more; packets that arrive at either end come out.
         fn carry(&mut self, first: Output) -> (Vec<BytesMut>, Vec<BytesMut>) {
             let (mut to_hub, mut to_machine) = (first.datagrams, Vec::new());
@@ -380,6 +480,56 @@ mod tests {
             assert_eq!(output.datagrams.len(), 1);
             assert!(ends.carry(output).0.is_empty(), "{source} to {destination}");
         }
+    }
+
+    /// As after a restart of the hub: it has the machine's key and address, and nothing else.
+    #[test]
+    fn a_hub_that_forgot_its_sessions_finds_a_machine_that_has_nothing_to_say_where_it_was_last() {
+        let mut ends = Ends::new();
+        let greeting = ends.machine.send(packet(MACHINE, HUB, b"hello"));
+        ends.carry(greeting);
+        let key = *ends.hub.peers().next().expect("the machine");
+        ends.hub = Ends::new().hub;
+        assert!(ends.hub.greet(&key).datagrams.is_empty(), "it does not know where");
+        assert!(ends.hub.send(packet(HUB, MACHINE, b"hello")).datagrams.is_empty());
+        let lost = ends.hub.find(&key, Some(at(7)));
+        assert_eq!(lost.datagrams.len(), 1);
+        assert_eq!(ends.hub.reach(MACHINE).map(|output| output.datagrams.len()), Some(0), "it is called");
+        let again = ends.hub.find(&key, None);
+        assert_eq!(again.datagrams.len(), 1, "the first one may have been lost");
+        let (answers, shaken) = ends.call(again);
+        assert_eq!((answers, shaken), (1, Some(MACHINE)));
+        assert!(ends.hub.find(&key, Some(at(8))).datagrams.is_empty(), "it is found");
+        assert!(ends.hub.reach(MACHINE).is_none() && ends.hub.reach(OTHER).is_some());
+        let sent = packet(HUB, MACHINE, b"are you there?");
+        let output = ends.hub.send(sent.clone());
+        let (to, datagram) = output.datagrams.into_iter().next().expect("a datagram");
+        assert_eq!(to, at(7));
+        assert_eq!(ends.machine.receive(at(1), datagram).packets, [sent]);
+    }
+
+    /// The second engine of the same machine stands for its clock after it was set back: what it sent came earlier.
+    #[test]
+    fn a_handshake_of_a_clock_that_was_set_back_is_refused_until_the_peer_is_renewed() {
+        let mut ends = Ends::new();
+        let hub = ends.hub_key();
+        let early = ends.machine.greet(&hub);
+        let late = Ends::new().machine.greet(&hub);
+        let deliver = |hub: &mut Engine, output: &Output| {
+            let (_, datagram) = output.datagrams.first().cloned().expect("a handshake");
+            hub.receive(at(7), datagram)
+        };
+        assert_eq!(deliver(&mut ends.hub, &late).shaken, Some(MACHINE));
+        let key = *ends.hub.peers().next().expect("the machine");
+        for count in 1..3 {
+            assert!(deliver(&mut ends.hub, &early).datagrams.is_empty());
+            assert_eq!(ends.hub.status(&key).map(|status| status.stale_handshakes), Some(count));
+        }
+        ends.hub.renew(&key, Duration::from_secs(60));
+        assert!(deliver(&mut ends.hub, &early).datagrams.is_empty(), "hands were shaken a moment ago");
+        ends.hub.renew(&key, Duration::ZERO);
+        assert_eq!(deliver(&mut ends.hub, &early).shaken, Some(MACHINE));
+        assert_eq!(ends.hub.status(&key).map(|status| status.stale_handshakes), Some(0));
     }
 
     #[test]

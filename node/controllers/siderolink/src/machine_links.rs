@@ -6,10 +6,13 @@
 //! ```
 //! Whether the kernel has WireGuard is found out once, by trying. Its link outlives this program, with its key; one in
 //! user space does not.
+//!
+//! The kernel tells the time of day of the last handshake. A clock that is set meanwhile must not make the manager look
+//! lost, or heard while it is lost, so that the age is counted from when the handshake was seen.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -17,6 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use corten_base::{Clock, Secret, blocking};
 use corten_wireguard::PrivateKey;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::kernel::{self, Device, Made, PeerWish};
 use crate::link::{Carrier, KEEPALIVE, LinkSettings, LinkState, Links, UDP_LINK};
@@ -36,6 +40,40 @@ struct Held {
     user: Option<UserSpace>,
     /// Whether the kernel has WireGuard; nothing before it was tried.
     kernel_has: Option<bool>,
+    /// The last handshake of the kernel's link.
+    handshake: Option<Handshake>,
+}
+
+/// A handshake as the kernel tells it.
+#[derive(Clone, Copy, Debug)]
+struct Handshake {
+    /// Time of day.
+    at: SystemTime,
+    /// When it was seen first, and how old it was then.
+    seen: (Instant, Duration),
+    /// When it was looked at last.
+    looked: Instant,
+}
+
+impl Handshake {
+    /// What is known of the handshake that the kernel tells now.
+    fn next(before: Option<Self>, at: SystemTime, now: SystemTime) -> Self {
+        let looked = Instant::now();
+        let age = now.duration_since(at).unwrap_or_default();
+        let seen = match before {
+            Some(before) if before.at == at => before.seen,
+            // It came since the last look, whatever the clock says.
+            Some(before) => (looked, age.min(looked.duration_since(before.looked))),
+            // It may be of an earlier program.
+            None => (looked, age),
+        };
+        Self { at, seen, looked }
+    }
+
+    fn age(&self) -> Duration {
+        let (since, age) = self.seen;
+        age + self.looked.duration_since(since)
+    }
 }
 
 /// The real link. Clones are the same.
@@ -59,11 +97,13 @@ impl MachineLinks {
             return Ok(LinkState::default());
         };
         let last = device.peers.iter().filter_map(|peer| peer.last_handshake).max();
+        let mut held = self.held.lock().await;
+        held.handshake = last.map(|at| Handshake::next(held.handshake, at, self.clock.now()));
         Ok(LinkState {
             exists: true,
             settings: settings.filter(|settings| is_as_set(&device, settings)),
             key: device.private_key.as_ref().and_then(|key| STANDARD.encode(key.reveal()).parse().ok()),
-            handshake_age: last.map(|at| self.clock.now().duration_since(at).unwrap_or_default()),
+            handshake_age: held.handshake.as_ref().map(Handshake::age),
         })
     }
 }
@@ -198,6 +238,24 @@ mod tests {
             address: "fdae::2/64".parse().expect("a network"),
             peer: PrivateKey::generate(&Rng::seeded(2)).public(),
             server: Ipv6Addr::LOCALHOST,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_makes_no_handshake_older_or_younger() {
+        let second = Duration::from_secs(1);
+        let at = SystemTime::UNIX_EPOCH + second * 1_700_000_000;
+        // That of an earlier program; there is only the clock to go by.
+        let first = Handshake::next(None, at, at + second * 20);
+        assert_eq!(first.age(), second * 20);
+        tokio::time::advance(second * 10).await;
+        for now in [at + second * 3600, at - second * 3600] {
+            assert_eq!(Handshake::next(Some(first), at, now).age(), second * 30);
+        }
+        // A new one, after the clock was set an hour ahead and an hour back.
+        let new = at + second * 25;
+        for (now, most) in [(new + second * 3600, 10), (new - second * 3600, 0)] {
+            assert_eq!(Handshake::next(Some(first), new, now).age(), second * most);
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use corten_base::blocking::BlockingError;
 use tonic::Status;
 
-/// A call of the kernel that was not made or did not return.
+/// A call that was not made or did not return.
 #[must_use]
 pub fn blocking(error: &BlockingError) -> Status {
     let text = error.to_string();

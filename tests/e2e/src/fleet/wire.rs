@@ -76,7 +76,8 @@ impl SignedHeaders {
         forged
     }
 
-    fn put<T>(&self, request: &mut Request<T>) -> Result<()> {
+    /// Puts the headers into a request.
+    pub fn put<T>(&self, request: &mut Request<T>) -> Result<()> {
         for (name, value) in
             [(TIMESTAMP, &self.timestamp), (PAYLOAD, &self.payload), (SIGNATURE, &self.signature)]
         {

@@ -3,6 +3,8 @@
 //!
 //! People do not log in yet: that is absent, and so are commands that need it.
 
+mod bundle;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -15,7 +17,9 @@ use crate::fleet::hosted::{Hosted, HostedFiles};
 use crate::fleet::members::Members;
 use crate::fleet::template::Template;
 use crate::fleet::{ASK_MAX, Manager, Security, documents, kind};
+use crate::machine::Mode;
 use crate::tool::Tool;
+use bundle::Bundle;
 
 /// How long a machine that boots may take until the manager knows what it is made of.
 const JOIN_MAX: Duration = Duration::from_secs(120);
@@ -69,7 +73,7 @@ pub fn run(cx: &mut Cx) -> Result<()> {
     kubernetes(cx, &hosted);
     let talosctl = cx.talosctl()?.env("HOME", cx.folder());
     machine_api(cx, &hosted, &talosctl);
-    diagnosis(cx, &hosted);
+    diagnosis(cx, &hosted, &emulator);
     export_and_delete(cx, &hosted);
     drop(hosted);
     members.cut_power()
@@ -346,23 +350,71 @@ fn machine_api(cx: &mut Cx, hosted: &Hosted<'_>, talosctl: &Tool) {
 }
 
 /// What one looks into when something is wrong.
-fn diagnosis(cx: &mut Cx, hosted: &Hosted<'_>) {
-    let bundle = cx.folder().join("support.zip");
-    let is_own = cx.options().client == Client::Corten;
-    cx.case("a support bundle of the cluster is collected", || {
-        let (file, cluster) = (bundle.to_string_lossy(), format!("--cluster={CLUSTER}"));
-        let mut arguments = vec!["support", cluster.as_str(), "--output", &*file];
+fn diagnosis(cx: &mut Cx, hosted: &Hosted<'_>, emulator: &Emulator) {
+    let (file, folder) = (cx.folder().join("support.zip"), cx.folder().join("support"));
+    let (is_own, mode) = (cx.options().client == Client::Corten, cx.mode());
+    let uuid = &hosted.template.control_planes[0];
+    cx.case("a support bundle has what the manager, the machine and Kubernetes tell of the cluster", || {
+        let (path, cluster) = (file.to_string_lossy(), format!("--cluster={CLUSTER}"));
+        let mut arguments = vec!["support", cluster.as_str(), "--output", &*path];
         arguments.extend(is_own.then_some("--no-encryption"));
-        hosted.manager.output(&arguments, hosted.limit(120))?.success()?;
-        let bytes = std::fs::read(&bundle).context("there is no bundle")?;
-        ensure!(bytes.starts_with(b"PK"), "the bundle is no archive");
+        hosted.manager.output(&arguments, hosted.limit(300))?.success()?;
+        let bundle = Bundle::unpack(&file, folder.clone())?;
+        for name in ["fleet/Clusters.omni.sidero.dev.yaml", "fleet/MachineStatuses.omni.sidero.dev.yaml"] {
+            bundle.text(name)?;
+        }
+        for name in ["nodes", "pods", "events", "version"] {
+            bundle.text(&format!("kubernetes/{name}.yaml"))?;
+        }
+        let of_machine = |name: &str| bundle.text(&format!("machines/{uuid}/{name}"));
+        for name in ["version", "mounts", "processes", "etcd/members"] {
+            of_machine(&format!("{name}.txt"))?;
+        }
+        of_machine("services/kubelet.log")?;
+        ensure!(of_machine("services.txt")?.contains("kubelet"), "the kubelet is no service");
+        let stage = of_machine("resources/MachineStatuses.runtime.talos.dev.yaml")?;
+        ensure!(stage.contains("running"), "{stage}");
+        let manifest = bundle.text("manifest.yaml")?;
+        match mode {
+            Mode::Qemu => of_machine("log.txt").and(of_machine("dmesg.txt")).map(drop),
+            Mode::Container => {
+                ensure!(manifest.contains("has sent no lines"), "its log is not missed:\n{manifest}");
+                Ok(())
+            }
+        }
+    });
+    cx.case("no secret stands in a support bundle", || {
+        let kubeconfig = std::fs::read_to_string(&hosted.files.kubeconfig)?;
+        let token = kubeconfig.lines().find_map(|line| line.trim().strip_prefix("token: "));
+        let token = token.context("the kubeconfig has no token")?.to_owned();
+        let secrets = [
+            ("the join token", hosted.manager.token()?),
+            ("the key of the administrator", hosted.manager.fleet.administrator()?),
+            ("the token of a program in Kubernetes", token),
+        ];
+        Bundle::unpack(&file, folder.clone())?.check_without(&secrets)
+    });
+    let words = |line: &str| -> Result<String> {
+        let line: serde_json::Value =
+            serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
+        line["msg"].as_str().map(str::to_owned).context("a line without words")
+    };
+    cx.case("the log of a machine is read from its end", || {
+        let text = hosted.manager.run(&["machine-logs", &emulator.uuid(0)?, "--tail", "3"])?;
+        let lines: Vec<String> = text.lines().map(words).collect::<Result<_>>()?;
+        ensure!((1..=3).contains(&lines.len()), "not one to three lines came:\n{text}");
         Ok(())
     });
-    cx.case("the log of a machine is read from its end", || {
-        let uuid = &hosted.template.control_planes[0];
-        let text = hosted.manager.run(&["machine-logs", uuid, "--tail", "3"])?;
-        ensure!(text.lines().count() <= 3, "more than three lines came:\n{text}");
-        Ok(())
+    cx.case("a machine without a kernel of its own has no kernel log, and that is told", || {
+        let ask = ["machine-logs", uuid.as_str(), "--tail", "3"];
+        match mode {
+            Mode::Qemu => hosted.manager.run(&ask)?.lines().try_for_each(|line| words(line).map(drop)),
+            Mode::Container => {
+                let said = hosted.manager.client().refuse(&ask)?;
+                ensure!(said.contains("has sent no lines"), "{said}");
+                Ok(())
+            }
+        }
     });
 }
 

@@ -1,19 +1,30 @@
 //! Two container machines become a cluster that a template describes. The manager is killed in the middle of it and
-//! finishes what it began; then it stays away, and pods do not notice.
+//! finishes what it began; then it stays away. Pods do not notice, and what happened meanwhile is told afterwards.
 //!
-//! `--rounds` is how many minutes it stays away, one without.
+//! ```text
+//! template ─▶ manager ─ kill, start ─▶ cluster ─▶ page ─▶ manager stops ─▶ N minutes ─▶ manager starts
+//!                                                             pods: a request every 200 ms, none may fail
+//!                                                             worker: kubelet dies, events wait ─▶ they arrive
+//!                                                             emulated machine: reboots, its log waits ─▶ it arrives
+//! ```
+//!
+//! `--rounds` is how many minutes it stays away, ten without. A container machine shares the kernel's log with its host
+//! and sends none, so the log is that of an emulated machine.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use corten_base::Rng;
+use corten_harness::Emulator;
+use serde_json::{Value, json};
 
 use crate::cx::{Cx, say};
 use crate::fleet::hosted::{Hosted, HostedFiles};
 use crate::fleet::members::Members;
 use crate::fleet::template::Template;
 use crate::fleet::{ASK_MAX, Manager, Security, kind};
+use crate::inside;
 use crate::streams::{Stream, http};
 
 /// How long machines that boot may take until the manager knows what they are made of.
@@ -24,6 +35,14 @@ const KILL_WITHIN: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_millis(200);
 /// How often it is looked whether the machines still live while the manager is away.
 const LOOK: Duration = Duration::from_secs(1);
+/// How many minutes the manager is away, unless somebody says otherwise.
+const MINUTES: u32 = 10;
+/// How long the manager may take to end in order.
+const GRACE: Duration = Duration::from_secs(30);
+/// How often the worker's kubelet dies while the manager is away.
+const UPSETS: u32 = 3;
+/// How long machines may take until the manager has heard what they had to tell.
+const AGAIN_MAX: Duration = Duration::from_secs(330);
 /// Name of the cluster.
 const CLUSTER: &str = "e2e";
 
@@ -53,7 +72,10 @@ pub fn run(cx: &mut Cx) -> Result<()> {
         pace: cx.mode().pace(),
     };
     killed(cx, &mut manager, &members, &story)?;
-    away(cx, &mut manager, &members, &story)?;
+    let mut spec = cx.emulator("emulated", &arguments)?;
+    (spec.lab, spec.machines) = (Some(cx.shared_lab()), 1);
+    let emulator = Emulator::start(&spec)?;
+    away(cx, &mut manager, &members, &emulator, &story)?;
     members.cut_power()
 }
 
@@ -115,22 +137,26 @@ fn killed(cx: &mut Cx, manager: &mut Manager, members: &Members, story: &Story) 
 }
 
 /// The manager is away for a while.
-fn away(cx: &mut Cx, manager: &mut Manager, members: &Members, story: &Story) -> Result<()> {
+fn away(
+    cx: &mut Cx,
+    manager: &mut Manager,
+    members: &Members,
+    emulator: &Emulator,
+    story: &Story,
+) -> Result<()> {
     let evidence = || members.evidence();
     let page = service(&story.hosted(manager, &evidence))?;
-    let minutes = cx.options().rounds.unwrap_or(1);
+    let before = Told::now(manager, members, emulator)?;
     let streams = ["page seen from the control plane", "page seen from the worker"];
     let streams = streams.into_iter().zip(&members.machines).map(|(name, machine)| {
         Stream::start(machine.container()?, name, PAUSE, move |_| http(page).map(drop))
     });
     let streams = streams.collect::<Result<Vec<_>>>()?;
-    manager.fleet.kill()?;
+    manager.fleet.stop(GRACE)?;
+    let minutes = cx.options().rounds.unwrap_or(MINUTES).max(1);
     say(&format!("the manager is away for {minutes} minutes"));
-    let (began, absence) = (Instant::now(), Duration::from_secs(60) * minutes);
-    while began.elapsed() < absence {
-        members.check()?;
-        std::thread::sleep(LOOK);
-    }
+    absent(members, emulator, Duration::from_secs(60) * minutes)?;
+    cx.figure("minutes_away", minutes);
     let tallies: Vec<_> = streams.into_iter().map(|stream| (stream.name(), stream.finish())).collect();
     for (name, tally) in tallies {
         if let Ok(tally) = &tally {
@@ -147,7 +173,78 @@ fn away(cx: &mut Cx, manager: &mut Manager, members: &Members, story: &Story) ->
         hosted.wait_nodes_ready()?;
         hosted.page().map(drop)
     });
+    afterwards(cx, manager, emulator, &before);
     Ok(())
+}
+
+/// Lets time pass. Meanwhile the worker's kubelet dies a few times, and the emulated machine reboots.
+fn absent(members: &Members, emulator: &Emulator, absence: Duration) -> Result<()> {
+    let worker = members.machines.last().context("there is no worker")?.container()?;
+    let began = Instant::now();
+    emulator.ask(&json!({ "op": "reboot", "machines": 0 }))?;
+    for part in 1..=UPSETS + 1 {
+        while began.elapsed() < absence * part / (UPSETS + 1) {
+            members.check()?;
+            std::thread::sleep(LOOK);
+        }
+        if part <= UPSETS {
+            inside::kill(&inside::only(worker, "kubelet")?)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the manager had been told before it went away.
+struct Told {
+    worker: String,
+    /// Version of the worker's last word on its stage.
+    version: Value,
+    emulated: String,
+    /// Boot id of the emulated machine.
+    boot: String,
+}
+
+impl Told {
+    fn now(manager: &Manager, members: &Members, emulator: &Emulator) -> Result<Self> {
+        let worker = members.uuids.last().context("there is no worker")?.clone();
+        let emulated = emulator.uuid(0)?;
+        manager.until("the emulated machine to join", JOIN_MAX, || manager.known(&emulated))?;
+        Ok(Self { version: version(manager, &worker)?, worker, boot: boot_id(emulator)?, emulated })
+    }
+}
+
+/// Version of the last word of a machine on its stage: every event that tells another stage is one more.
+fn version(manager: &Manager, uuid: &str) -> Result<Value> {
+    Ok(manager.get(kind::SNAPSHOT, uuid)?["metadata"]["version"].clone())
+}
+
+/// Boot id of the emulated machine, which the first line of its log tells.
+fn boot_id(emulator: &Emulator) -> Result<String> {
+    let listed = emulator.ask(&json!({ "op": "list", "machines": 0 }))?;
+    let id = listed[0]["boot_id"].as_str().map(str::to_owned);
+    id.context("the emulated machine has no boot id")
+}
+
+/// What happened while the manager was away is told to it when it is back.
+fn afterwards(cx: &mut Cx, manager: &Manager, emulator: &Emulator, before: &Told) {
+    cx.case("events of the time without the manager arrive afterwards", || {
+        let waited = manager.until("the worker's events", AGAIN_MAX, || {
+            let now = version(manager, &before.worker)?;
+            ensure!(now != before.version, "its snapshot has version {now} as before");
+            Ok(())
+        });
+        waited.map(drop)
+    });
+    cx.case("the log of the time without the manager arrives afterwards", || {
+        let boot = boot_id(emulator)?;
+        ensure!(boot != before.boot, "the emulated machine did not reboot");
+        let waited = manager.until("the log of that boot", AGAIN_MAX, || {
+            let log = manager.run(&["machine-logs", &before.emulated])?;
+            ensure!(log.contains(&boot), "it has {} lines, and none of that boot", log.lines().count());
+            Ok(())
+        });
+        waited.map(drop)
+    });
 }
 
 /// Address and port of the page inside the cluster.

@@ -1,30 +1,46 @@
-//! Machines dial home: a container machine of our image, emulated machines, and strangers that the manager must refuse
-//! or keep apart.
+//! Machines dial home: one of our image, emulated ones, foreign ones, and strangers that the manager must refuse or
+//! keep apart.
+//!
+//! ```text
+//! link       the machine's end of the tunnel: name, room, handshakes
+//! procedure  every branch of the decision about a machine that calls, as a table
+//! foreign    foreign machines at our manager, our machines at a foreign one
+//! ```
+
+mod foreign;
+mod link;
+mod procedure;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use corten_base::Rng;
-use corten_harness::{ContainerMachine, Emulator, Lab, LabSpec};
+use corten_harness::{Emulator, Lab, LabSpec};
 use corten_wireguard::PrivateKey;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cx::{Cx, say};
 use crate::fleet::stranger::Stranger;
 use crate::fleet::{ASK_MAX, Manager, Security, kind, wire};
-use crate::machine::Machine;
+use crate::machine::{Machine, Mode};
+use link::Joined;
 
-/// How long a machine that boots may take until the manager knows what it is made of.
+/// How long a machine that boots may take until the manager knows what it is made of, on bare metal.
 const JOIN_MAX: Duration = Duration::from_secs(120);
-/// How long machines may take to be heard again: their own patience, and one look of the manager's.
-const AGAIN_MAX: Duration = Duration::from_secs(330);
+/// How long machines may take to be heard again, after the manager answers: it calls them where they were, and looks at
+/// their traffic within 5 s.
+const AGAIN_MAX: Duration = Duration::from_secs(20);
+/// The same for an emulated computer.
+const AGAIN_EMULATED_MAX: Duration = Duration::from_secs(60);
+/// The same for foreign machines: one behind gRPC waits for its own next packet and the back-off of its stream.
+const AGAIN_FOREIGN_MAX: Duration = Duration::from_secs(90);
+/// How wrong a clock is, seconds.
+const SKEW_S: i64 = 3600;
 /// How long something is watched that must not happen.
 const WATCH: Duration = Duration::from_secs(10);
 /// First eight bytes of every machine's address (fleet.md 1.3).
 const NETWORK: [u16; 4] = [0xfdae, 0x41e4, 0x649b, 0x9303];
-/// Largest packet in the tunnel, bytes.
-const MTU: &str = "1280";
 /// What the manager answers to tokens that are none.
 const DENIED: tonic::Code = tonic::Code::PermissionDenied;
 
@@ -42,15 +58,24 @@ pub fn run(cx: &mut Cx) -> Result<()> {
     let emulator = Emulator::start(&spec)?;
 
     let own = join(cx, &manager, &machine, options.address().into(), started)?;
+    let joined = Joined { machine: &machine, uuid: &own, address: options.address().into() };
+    link::prove(cx, &manager, joined, "after it has joined");
     let emulated = emulator.uuid(0)?;
     joins(cx, &manager, "an emulated machine", &emulated);
     tells(cx, &manager, &own, &emulated);
     tunnelled(cx, &manager, &lab);
     twins(cx, &manager, &emulator);
+    clocks(cx, &manager, &emulator);
     refusals(cx, &manager, &lab);
     kept_apart(cx, &manager, &lab);
-    restart(cx, &mut manager, &[&own, &emulated]);
-    machine.cut_power()
+    let foreign = foreign::machines(cx, &manager, &lab);
+    let foreign_uuids: Vec<&str> = foreign.iter().map(|machine| machine.uuid.as_str()).collect();
+    restart(cx, &mut manager, &[&own, &emulated], &foreign_uuids);
+    link::prove(cx, &manager, joined, "after a crash of the manager");
+    foreign::manager(cx, &lab)?;
+    machine.cut_power()?;
+    drop((foreign, emulator, manager));
+    procedure::prove(cx)
 }
 
 /// The machine of our image joins; gives its UUID.
@@ -61,29 +86,15 @@ fn join(
     address: IpAddr,
     started: Instant,
 ) -> Result<String> {
-    let found = manager.until("our machine to join", JOIN_MAX, || {
+    let limit = JOIN_MAX * cx.mode().pace();
+    let found = manager.until("our machine to join", limit, || {
         machine.check()?;
         manager.machine_at(address)
     });
     let (uuid, _) = found.map_err(|error| error.context(machine.evidence()))?;
     cx.seconds("joined_seconds", started.elapsed().as_secs_f64());
     joins(cx, manager, "a machine of our image", &uuid);
-    let container = machine.container()?;
-    cx.case("the machine's end of the tunnel is a link with room for 1280 bytes", || link(container));
     Ok(uuid)
-}
-
-/// The link of the tunnel in the machine, by whatever implementation.
-fn link(machine: &ContainerMachine) -> Result<()> {
-    let folder = machine.root()?.join("sys/class/net");
-    let links = std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    let mut links = links.flatten().map(|entry| entry.path());
-    let is_ours = |name: &str| name == "siderolink" || name == "siderolinktun";
-    let link = links.find(|path| path.file_name().is_some_and(|name| is_ours(&name.to_string_lossy())));
-    let link = link.context("the machine has no link to its manager")?;
-    let mtu = std::fs::read_to_string(link.join("mtu")).context("the link has no MTU")?;
-    ensure!(mtu.trim() == MTU, "the MTU of {} is {}", link.display(), mtu.trim());
-    Ok(())
 }
 
 /// The manager has a link, a machine and facts of it.
@@ -174,6 +185,23 @@ fn twins(cx: &mut Cx, manager: &Manager, emulator: &Emulator) {
     });
 }
 
+/// A clock that is wrong keeps no machine from joining: neither side judges certificates by it before there is a
+/// cluster, and WireGuard compares times of one machine only with each other.
+fn clocks(cx: &mut Cx, manager: &Manager, emulator: &Emulator) {
+    for (what, skew) in [("late", -SKEW_S), ("early", SKEW_S)] {
+        cx.case(&format!("a machine whose clock is an hour {what} joins"), || {
+            let numbers = emulator.add(1, None)?;
+            let number = *numbers.first().context("no machine was added")?;
+            emulator.faults(number, &json!({ "clock_skew_s": skew }))?;
+            // From now on everything that it makes has the wrong time.
+            let reboot = json!({ "op": "reboot", "machines": number });
+            manager.until("the machine to begin anew", JOIN_MAX, || emulator.ask(&reboot).map(drop))?;
+            let uuid = emulator.uuid(number)?;
+            manager.until("the machine to join", JOIN_MAX, || manager.known(&uuid)).map(drop)
+        });
+    }
+}
+
 /// Who has no good token is not let in, and learns nothing.
 fn refusals(cx: &mut Cx, manager: &Manager, lab: &LabSpec) {
     const UUID: &str = "badc0ffe-0000-4000-8000-000000000001";
@@ -256,33 +284,39 @@ fn kept_apart(cx: &mut Cx, manager: &Manager, lab: &LabSpec) {
 }
 
 /// The manager crashes; machines are heard again without doing anything.
-fn restart(cx: &mut Cx, manager: &mut Manager, machines: &[&str]) {
-    let began = Instant::now();
+fn restart(cx: &mut Cx, manager: &mut Manager, machines: &[&str], foreign: &[&str]) {
     let again = manager.fleet.kill().and_then(|()| manager.fleet.start_again());
-    let mut longest = Duration::ZERO;
+    let began = Instant::now();
+    let again = again.map(|seconds| cx.seconds("answers_again_seconds", seconds.as_secs_f64()));
+    let manager: &Manager = manager;
     cx.case("after a crash of the manager it has the machines that it had", || {
         again.context("the manager does not start again")?;
-        for uuid in machines {
+        for uuid in machines.iter().chain(foreign) {
             let link = manager.get(kind::LINK, uuid)?;
             ensure!(link["spec"]["nodesubnet"].is_string(), "{}", link["spec"]);
         }
         Ok(())
     });
-    cx.case("after a crash of the manager every machine is heard again by itself", || {
-        for uuid in machines {
-            let what = format!("a sign of life of {uuid}");
-            manager.until(&what, AGAIN_MAX, || {
-                manager.connected(uuid)?;
-                // Counted since the manager started.
-                let link = manager.get(kind::STATUS_LINK, uuid)?;
-                let counter = &link["spec"]["siderolinkcounter"];
-                let received = counter["bytesreceived"].as_i64().unwrap_or_default();
-                ensure!(received > 0, "nothing was received: {counter}");
-                Ok(())
-            })?;
-        }
-        longest = began.elapsed();
-        Ok(())
-    });
-    cx.seconds("heard_again_seconds", longest.as_secs_f64());
+    let limit = if cx.mode() == Mode::Qemu { AGAIN_EMULATED_MAX } else { AGAIN_MAX };
+    let all = [("our", machines, limit), ("foreign", foreign, AGAIN_FOREIGN_MAX)];
+    for (whose, machines, limit) in all {
+        let what = format!("after a crash of the manager all {whose} machines are heard again by themselves");
+        cx.case(&what, || {
+            machines.iter().try_for_each(|uuid| {
+                let left = limit.saturating_sub(began.elapsed());
+                manager.until(&format!("a sign of life of {uuid}"), left, || heard(manager, uuid)).map(drop)
+            })
+        });
+        cx.seconds(&format!("{whose}_machines_heard_again_seconds"), began.elapsed().as_secs_f64());
+    }
+}
+
+/// Fails unless a machine was heard since the manager started.
+fn heard(manager: &Manager, uuid: &str) -> Result<()> {
+    manager.connected(uuid)?;
+    let link = manager.get(kind::STATUS_LINK, uuid)?;
+    let counter = &link["spec"]["siderolinkcounter"];
+    let received = counter["bytesreceived"].as_i64().unwrap_or_default();
+    ensure!(received > 0, "nothing was received: {counter}");
+    Ok(())
 }

@@ -69,18 +69,22 @@ async fn carry(
     let value = MetadataValue::<Ascii>::try_from(address);
     let value = value.map_err(|_| CarrierError::Address(address.to_owned()))?;
     request.metadata_mut().insert(ADDRESS_KEY, value);
-    let mut incoming =
-        WireGuardOverGrpcServiceClient::new(channel).create_stream(request).await?.into_inner();
-    loop {
-        tokio::select! {
-            datagram = queue.recv() => match datagram {
-                Some(data) => drop(sender.try_send(PeerPacket { data })),
-                None => return Ok(()),
-            },
-            message = incoming.message() => match message? {
-                Some(packet) => port.receive(peer_address(), BytesMut::from(packet.data.as_ref())),
-                None => return Err(CarrierError::Ended),
-            },
+    let mut client = WireGuardOverGrpcServiceClient::new(channel);
+    // The service may answer only after the first datagram, so that both directions run from the start.
+    let incoming = async {
+        let mut stream = client.create_stream(request).await?.into_inner();
+        while let Some(packet) = stream.message().await? {
+            port.receive(peer_address(), BytesMut::from(packet.data.as_ref()));
         }
+        Err(CarrierError::Ended)
+    };
+    let sending = async {
+        while let Some(data) = queue.recv().await {
+            drop(sender.try_send(PeerPacket { data }));
+        }
+    };
+    tokio::select! {
+        end = incoming => end,
+        () = sending => Ok(()),
     }
 }

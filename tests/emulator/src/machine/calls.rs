@@ -14,7 +14,7 @@ use super::{Inner, Machine};
 use crate::applied::Applied;
 use crate::life::{Answer, Call, Mode, Reset, Stage, Wipe};
 use crate::meta;
-use crate::profile::Profile;
+use crate::profile::{Profile, What};
 use crate::resources::OWNER;
 use crate::spec::System;
 
@@ -29,8 +29,7 @@ impl Machine {
     /// # Errors
     /// `InvalidArgument` with every problem; other codes when the machine cannot take it now, or not in this mode.
     pub fn apply(&self, request: &ApplyConfigurationRequest) -> Result<ApplyConfiguration, Status> {
-        let installed = self.inner.lock().life.disk().installed;
-        let applied = Applied::read(&request.data, installed).map_err(Status::invalid_argument)?;
+        let applied = Applied::read(&request.data, self.profile()).map_err(Status::invalid_argument)?;
         if applied.complete && !applied.image.is_empty() {
             self.system_of(&applied.image)?;
         }
@@ -235,6 +234,10 @@ fn reply(mode: Mode, applied: &Applied, dry_run: bool) -> ApplyConfiguration {
     }
 }
 
+fn no_partition(label: &str) -> Status {
+    Status::invalid_argument(format!("label {label:?} is no system partition"))
+}
+
 /// What a reset is to wipe; no list means the whole system disk.
 fn wipe(request: &ResetRequest, profile: Profile) -> Result<Wipe, Status> {
     if request.mode() == WipeMode::UserDisks {
@@ -245,16 +248,14 @@ fn wipe(request: &ResetRequest, profile: Profile) -> Result<Wipe, Status> {
     }
     let mut wipe = Wipe::default();
     for partition in request.system_partitions_to_wipe.iter().filter(|partition| partition.wipe) {
-        match partition.label.as_str() {
+        let label = partition.label.as_str();
+        match label {
+            _ if !profile.has(What::Volume(label)) => return Err(no_partition(label)),
             "STATE" => wipe.state = true,
-            "EPHEMERAL" => wipe.ephemeral = true,
+            "EPHEMERAL" | "ETCD" => wipe.ephemeral = true,
             "META" => wipe.meta = true,
-            "ETCD" if profile >= Profile::V14 => wipe.ephemeral = true,
-            "CRI" | "KUBELET" | "LOG" if profile >= Profile::V14 => {}
-            "EFI" | "BIOS" | "BOOT" | "IMAGECACHE" => {}
-            label => {
-                return Err(Status::invalid_argument(format!("label {label:?} is no system partition")));
-            }
+            "CRI" | "KUBELET" | "LOG" | "EFI" | "BIOS" | "BOOT" | "IMAGECACHE" => {}
+            _ => return Err(no_partition(label)),
         }
     }
     Ok(wipe)

@@ -1,15 +1,17 @@
 use corten_api::machine::apply_configuration_request::Mode;
 use corten_api::machine::{ApplyConfigurationRequest, ResetPartitionSpec, ResetRequest};
+use corten_config::Contract;
 use corten_resources::cluster::Identity;
 use corten_resources::config::MachineConfig;
 use corten_resources::etcd::EtcdMember;
 use corten_resources::kubernetes::NodeStatus;
 use corten_resources::runtime::{MachineStage, MachineStatus, MetaKey};
+use semver::Version;
 use tonic::Code;
 
 use super::*;
 use crate::life::Call;
-use crate::testing::{apply, control_plane, machine, settle, worker, world};
+use crate::testing::{apply, control_plane, machine, machine_that_joins, of_contract, settle, worker, world};
 
 fn status(machine: &Machine) -> MachineStatus {
     machine.state().get::<MachineStatus>("machine").expect("a status").spec
@@ -60,6 +62,36 @@ fn a_control_plane_boots_until_it_is_bootstrapped_and_its_workers_follow() {
     }
     assert!(first.state().get::<EtcdMember>(EtcdMember::ID).is_some());
     assert!(second.state().get::<EtcdMember>(EtcdMember::ID).is_none());
+}
+
+#[test]
+fn machines_of_every_version_become_a_cluster_with_the_configurations_of_theirs() {
+    for minor in [12, 13, 14] {
+        let world = world();
+        let version = Version::new(1, minor, 0);
+        let texts = of_contract(Contract::new(1, minor), &version.to_string());
+        let join = |number| machine_that_joins(&world, number, version.clone(), "grpc://127.0.0.1:1");
+        let (first, second) = (join(0), join(1));
+        for (machine, text) in [(&first, &texts.controlplane), (&second, &texts.worker)] {
+            settle(machine);
+            assert_eq!(machine.stage(), Stage::Maintenance, "1.{minor}");
+            let reply = apply(machine, text.reveal());
+            let reply = reply.unwrap_or_else(|refusal| panic!("1.{minor}: {refusal}"));
+            let expected = if minor < 14 { Mode::Reboot } else { Mode::NoReboot };
+            assert_eq!(reply.mode(), expected, "1.{minor}");
+            settle(machine);
+        }
+        first.bootstrap().expect("bootstrapped");
+        settle(&first);
+        settle(&second);
+        for machine in [&first, &second] {
+            assert_eq!(machine.stage(), Stage::Running, "1.{minor}");
+            assert!(status(machine).status.ready, "1.{minor}: {:?}", status(machine));
+            assert_eq!(machine.booted().version, version);
+        }
+        let cluster = first.own_cluster().expect("a cluster");
+        assert_eq!(cluster.read(|members| members.nodes.iter().count()), 2, "1.{minor}");
+    }
 }
 
 #[test]

@@ -34,9 +34,27 @@ impl House {
         Self { fleet, guard, metrics }
     }
 
+    /// The next run of the manager, a second later; the earlier one.
+    fn restart(&mut self) -> Guard {
+        self.fleet.clock.advance(Duration::from_secs(1));
+        let next = Guard::new(self.guard.options.clone());
+        std::mem::replace(&mut self.guard, next)
+    }
+
     async fn call(&self, path: &str, headers: HeaderMap) -> Result<Caller, Status> {
+        self.call_from(None, path, headers).await
+    }
+
+    async fn call_from(
+        &self,
+        remote: Option<&str>,
+        path: &str,
+        headers: HeaderMap,
+    ) -> Result<Caller, Status> {
         let (mut head, ()) = Request::builder().uri(path).body(()).expect("a request").into_parts();
         head.headers = headers;
+        let remote_addr = remote.map(|remote| SocketAddr::new(remote.parse().expect("an address"), 1));
+        head.extensions.insert(TcpConnectInfo { local_addr: None, remote_addr });
         self.guard.admit(&head).await
     }
 
@@ -124,6 +142,45 @@ async fn a_write_is_taken_once_and_a_read_again() {
 }
 
 #[tokio::test]
+async fn a_write_of_an_earlier_run_is_not_taken_again_whatever_the_clock_of_the_client_says() {
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    for (behind, ahead) in [(minutes(4), minutes(0)), (minutes(0), minutes(0)), (minutes(0), minutes(4))] {
+        let mut house = house();
+        let kim = house.fleet.account("kim", Role::Admin, Role::Admin);
+        house.fleet.clock.advance(minutes(10));
+        let clock = house.fleet.clock.clone();
+        let sign = |path: &str, seed| kim.sign(path, &[], clock.now() - behind + ahead, seed);
+        let (read, write) = (sign(READ, 1), sign(WRITE, 1));
+        house.call(READ, read.clone()).await.expect("a read");
+        house.call(WRITE, write.clone()).await.expect("the first time");
+        drop(house.restart());
+        let outcome = house.call(WRITE, write).await;
+        let text = house.refused(outcome, Code::Unauthenticated, Refusal::Replay);
+        assert!(text.contains("before the manager started") && text.contains("sign it anew"), "{text}");
+        house.call(READ, read).await.expect("a read does no harm");
+        house.call(WRITE, sign(WRITE, 2)).await.expect("signed a second later");
+        house.call(WRITE, sign(WRITE, 3)).await.expect("and another one of that second");
+    }
+}
+
+#[tokio::test]
+async fn two_managers_over_one_store_take_a_write_once() {
+    let mut house = house();
+    let kim = house.fleet.account("kim", Role::Admin, Role::Admin);
+    let sign = |house: &House, seed| kim.sign(WRITE, &[], house.fleet.clock.now(), seed);
+    let one = sign(&house, 1);
+    house.call(WRITE, one.clone()).await.expect("by the first one");
+    let mut other = house.restart();
+    let two = sign(&house, 2);
+    house.call(WRITE, two.clone()).await.expect("by the second one");
+    for headers in [&one, &one, &two, &two] {
+        let status = house.call(WRITE, headers.clone()).await.expect_err("by neither");
+        assert_eq!(status.code(), Code::Unauthenticated);
+        std::mem::swap(&mut house.guard, &mut other);
+    }
+}
+
+#[tokio::test]
 async fn an_old_call_is_refused_and_tells_both_clocks() {
     let house = house();
     let kim = house.fleet.account("kim", Role::Admin, Role::Admin);
@@ -169,6 +226,8 @@ async fn a_role_on_a_cluster_counts_for_methods_about_it_and_for_nothing_else() 
         let status = house.signed(&account, path, &[("cluster", header)]).await.expect_err("refused");
         assert_eq!(status.code(), Code::PermissionDenied, "{path} {header}");
     }
+    let bundle = "/management.ManagementService/GetSupportBundle";
+    house.signed(&account, bundle, &[]).await.expect("the method reads which cluster it is about");
 }
 
 #[tokio::test]
@@ -193,4 +252,27 @@ async fn a_caller_waits_for_its_turn_and_is_refused_when_that_is_far() {
     let refused = burst.into_iter().filter_map(Result::err).collect::<Vec<_>>();
     assert!(!refused.is_empty());
     assert!(refused.iter().all(|status| status.code() == Code::ResourceExhausted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn signatures_that_do_not_hold_cost_the_turns_of_where_they_come_from() {
+    let house = House::new(Rate { per_second: 10, burst: 40 });
+    let kim = house.fleet.account("kim", Role::Reader, Role::Admin);
+    let good = || kim.sign(READ, &[], house.fleet.clock.now(), 1);
+    let bad = || {
+        let mut headers = good();
+        headers.insert("cluster", HeaderValue::from_static("prod"));
+        headers
+    };
+    let here = Some("192.0.2.1");
+    let calls = futures::future::join_all((0..40).map(|_| house.call_from(here, READ, bad()))).await;
+    let codes: Vec<Code> = calls.into_iter().map(|call| call.expect_err("refused").code()).collect();
+    let is_judged = |code: &&Code| **code == Code::Unauthenticated;
+    let judged = codes.iter().filter(is_judged).count();
+    assert!(judged > 0 && judged < 30, "{judged} signatures were looked at");
+    assert!(codes.iter().all(|code| [Code::Unauthenticated, Code::ResourceExhausted].contains(code)));
+    let status = house.call_from(here, READ, good()).await.expect_err("too many from here");
+    assert!(status.message().contains("come from 192.0.2.1 with the key"), "{}", status.message());
+    assert!(house.call_from(here, OPEN, good()).await.expect("open").signer.is_none());
+    house.call_from(Some("192.0.2.2"), READ, good()).await.expect("the key works elsewhere");
 }

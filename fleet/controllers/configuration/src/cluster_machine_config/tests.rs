@@ -3,8 +3,11 @@
 use std::sync::OnceLock;
 
 use corten_base::{Clock, Rng};
-use corten_fleet_resources::labels::{MACHINE_SET, ROLE_WORKER};
+use corten_fleet_cluster::disk::selection_hash;
+use corten_fleet_resources::labels::{CLUSTER, MACHINE_SET, ROLE_WORKER};
 use corten_fleet_resources::link::JoinConfig;
+use corten_fleet_resources::machine::InstallImage;
+use corten_resource::Outcome;
 use corten_resource::testing::{TestRuntime, resource};
 
 use super::*;
@@ -17,7 +20,7 @@ fn secrets() -> &'static [u8] {
     static DATA: OnceLock<Vec<u8>> = OnceLock::new();
     DATA.get_or_init(|| {
         let now = Clock::fixed(1_800_000_000).now();
-        secrets::generate(now, &Rng::seeded(1)).expect("secrets").data
+        corten_fleet_cluster::secrets::generate(now, &Rng::seeded(1)).expect("secrets").data
     })
 }
 
@@ -52,7 +55,7 @@ fn started() -> TestRuntime {
     types(&mut registry);
     let runtime = TestRuntime::new(registry, |runtime| {
         let installer = "ghcr.io/siderolabs/installer".to_owned();
-        runtime.register_item_transform(ClusterMachineConfigController::new(installer));
+        runtime.register_items(ClusterMachineConfigController::new(installer));
     });
     runtime.put(member());
     let image = InstallImage {
@@ -124,6 +127,26 @@ async fn a_choice_of_a_disk_that_answers_an_older_wish_is_waited_for() {
     runtime.quiet().await;
     assert_eq!(found(&runtime), None);
     assert!(runtime.status(CONTROLLER).expect("it waits").reason.contains("out of date"));
+}
+
+#[test]
+fn a_plan_makes_nothing_and_chooses_among_what_was_made() {
+    let controller = ClusterMachineConfigController::new(String::new());
+    let former = ClusterMachineConfig { install_disk: "/dev/vda".to_owned(), ..Default::default() };
+    let view = View::of([member(), resource("m1", former.clone())], Clock::fixed(0).now());
+    let planned = |seen: &Seen| {
+        let plan = controller.plan("m1", &view, seen);
+        (plan.output::<ClusterMachineConfig>("m1").cloned(), plan.outcome())
+    };
+    assert_eq!(planned(&Seen::Same("hash".to_owned())), (Some(former.clone()), Outcome::Done));
+    let other = ClusterMachineConfig { install_disk: "/dev/vdb".to_owned(), ..Default::default() };
+    let made = Seen::Other("hash".to_owned(), Made::Whole(Box::new(other.clone())));
+    assert_eq!(planned(&made), (Some(other), Outcome::Done));
+    let (kept, outcome) = planned(&Seen::Other("hash".to_owned(), Made::Failed("a reason".to_owned())));
+    assert_eq!(kept.map(|it| it.generation_error), Some("a reason".to_owned()));
+    assert!(matches!(outcome, Outcome::Waiting(why) if why.contains("a reason")));
+    let (nothing, outcome) = planned(&Seen::Missing(vec!["its patches"]));
+    assert!(nothing.is_none() && outcome == Outcome::Waiting("its patches".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use corten_fleet_cluster::TalosVersion;
-use corten_fleet_cluster::teardown::{End, Observed, Progress, Reach, Step, next};
+use corten_fleet_cluster::teardown::{End, Observed, Progress, Reach, Step, next, unreachable_for};
 use corten_fleet_resources::config::ClusterMachineConfigStatus;
 use corten_fleet_resources::labels::CLUSTER;
 use corten_fleet_resources::machine::MachineStage;
@@ -56,6 +56,7 @@ fn observed<'a>(scene: &'a Scene<'_>, scope: &MemberScope, seen: &'a Seen) -> Ob
     let leaving = seen.memory.leaving.as_ref();
     let (reach, stage) = reach(scene, seen);
     let since = |moment: Option<Instant>| moment.map(|moment| seen.since(moment));
+    let missed = since(leaving.and_then(|leaving| leaving.unreachable_since));
     Observed {
         reach,
         stage,
@@ -65,7 +66,7 @@ fn observed<'a>(scene: &'a Scene<'_>, scope: &MemberScope, seen: &'a Seen) -> Ob
         is_graceful: scope.should_reset_graceful,
         is_import_aborted: scope.keeps_machines,
         elapsed: leaving.map_or(Duration::ZERO, |leaving| seen.since(leaving.began)),
-        unreachable_for: since(leaving.and_then(|leaving| leaving.unreachable_since)).unwrap_or_default(),
+        unreachable_for: missed.map(|here| unreachable_for(here, scene.away_for)).unwrap_or_default(),
         since_reset: since(leaving.and_then(|leaving| leaving.reset_at)),
     }
 }

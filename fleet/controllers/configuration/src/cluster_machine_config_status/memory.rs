@@ -108,7 +108,8 @@ impl Look {
     }
 }
 
-/// How the leaving of a machine goes.
+/// How the leaving of a machine goes in this run of the manager. How long a dead one is away also outlives it, see
+/// [`Scene::away_for`].
 #[derive(Clone, Debug)]
 pub struct Leaving {
     /// When it began.

@@ -1,6 +1,7 @@
 //! A member of a cluster with all that is around it.
 
 use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
 
 use corten_fleet_cluster::Role;
 use corten_fleet_cluster::apply::Provider;
@@ -49,7 +50,8 @@ pub struct Scene<'a> {
     pub member: &'a Resource<ClusterMachine>,
     /// What its cluster and its set say.
     pub scope: Option<&'a MemberScope>,
-    /// The machine; `None` when it is gone from the manager.
+    /// The machine; `None` when it is gone from the manager, or goes: nobody calls it any more then, for its peer left
+    /// the tunnel with its link.
     pub machine: Option<&'a Machine>,
     /// What is known of it.
     pub status: Option<&'a Resource<MachineStatus>>,
@@ -71,6 +73,9 @@ pub struct Scene<'a> {
     pub is_locked: bool,
     /// A person asked to take it out without asking it.
     pub is_forced: bool,
+    /// How long it leaves already, by the time stamps of the store, of which a start of the manager changes none. Where
+    /// its tunnel is down it counts only since it is.
+    pub away_for: Duration,
 }
 
 impl<'a> Scene<'a> {
@@ -89,12 +94,13 @@ impl<'a> Scene<'a> {
             is_installed: provider.installed,
         });
         let node = view.get::<MachineSetNode>(item);
+        let machine = view.get::<Machine>(item);
         let told = snapshot.and_then(|snapshot| snapshot.machine_status.as_ref());
         let told = told.map(|event| event.stage).unwrap_or_default();
         Some(Self {
             member,
             scope: view.get::<MemberScope>(item).map(|scope| &scope.spec),
-            machine: any::<Machine, _>(view, item).map(|machine| &machine.spec),
+            machine: machine.map(|machine| &machine.spec),
             status,
             stage: stage(told, status.map(|status| &status.spec)),
             boot_id: snapshot.map_or("", |snapshot| snapshot.boot_id.as_str()),
@@ -105,6 +111,7 @@ impl<'a> Scene<'a> {
             provider,
             is_locked: node.is_some_and(|node| node.metadata.annotations.contains_key(LOCKED)),
             is_forced: view.get::<NodeForceDestroyRequest>(item).is_some(),
+            away_for: away_for(member, machine, view.now()),
         })
     }
 
@@ -178,6 +185,20 @@ impl<'a> Scene<'a> {
         let cluster = Some(cluster).filter(|cluster| !cluster.is_empty());
         At::of(self.member.id(), self.machine?, self.public_key, cluster)
     }
+}
+
+/// How long a member leaves and is away. Both time stamps are of the last change, so this is at most as long as it is.
+fn away_for(
+    member: &Resource<ClusterMachine>,
+    machine: Option<&Resource<Machine>>,
+    now: SystemTime,
+) -> Duration {
+    if !member.metadata.is_tearing_down() {
+        return Duration::ZERO;
+    }
+    let lost = machine.filter(|machine| !machine.spec.connected).map(|machine| machine.metadata.updated);
+    let since = lost.map_or(member.metadata.updated, |lost| lost.max(member.metadata.updated));
+    now.duration_since(since).unwrap_or_default()
 }
 
 /// What a machine is doing. One in maintenance may not have told it.

@@ -282,6 +282,39 @@ async fn a_dead_machine_is_let_go_after_a_while_and_one_that_is_gone_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_manager_that_starts_again_goes_on_with_the_wait_for_a_dead_machine() {
+    let world = World::default();
+    let runtime = configured(&world).await;
+    world.silence(true);
+    let management_address = "fdae::7".to_owned();
+    runtime.put(resource("m1", Machine { management_address, connected: false, use_grpc_tunnel: false }));
+    tear_down(&runtime);
+    runtime.advance(Duration::from_secs(14 * 60)).await;
+    assert_eq!(holders(&runtime), [CONTROLLER]);
+    let state = runtime.state().clone();
+    drop(runtime);
+    tokio::task::yield_now().await;
+    let runtime = started_on(state, &world);
+    runtime.advance(Duration::from_secs(4 * 60)).await;
+    assert_eq!(holders(&runtime), [CONTROLLER], "it may come back now that the manager does");
+    runtime.advance(Duration::from_secs(2 * 60)).await;
+    assert!(holders(&runtime).is_empty(), "20 min are enough");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_whose_link_is_removed_is_not_waited_for() {
+    let world = World::default();
+    let runtime = configured(&world).await;
+    world.silence(true);
+    let machine = resource("m1", Machine::default()).pointer();
+    runtime.state().add_finalizer(&machine, "cluster").expect("held until the machine is out of its cluster");
+    runtime.state().remove::<Machine>("", "m1").expect("torn down with its link");
+    tear_down(&runtime);
+    runtime.quiet().await;
+    assert!(holders(&runtime).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn machines_of_an_import_that_is_given_up_are_left_as_they_are() {
     let world = World::default();
     let runtime = configured(&world).await;

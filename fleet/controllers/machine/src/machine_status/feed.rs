@@ -150,6 +150,14 @@ impl<D: Dial, K: Keyring> Feed for Network<D, K> {
             Reach::Unreachable(corten_base::chain(&status).into())
         })
     }
+
+    async fn way(&self, target: &Target) {
+        self.pool.way(target.address).await;
+    }
+
+    async fn heard(&self, target: &Target) {
+        self.pool.heard(target.address).await;
+    }
 }
 
 /// A message of the watch of a type.

@@ -1,13 +1,14 @@
 //! The watch of one machine: connect, hear all, then every change, for as long as the connection holds; again later.
 //!
 //! ```text
-//!        ┌──────────── back-off with jitter ────────────┐
-//!        ▼                                              │
-//! permit ─▶ open ─▶ hear until complete ─▶ adopt ─▶ fold … ─▶ end
-//!                                            └─ tell, at most once in a while
+//!        ┌─── back-off with jitter, or heard anew ─────────────┐
+//!        ▼                                                     │
+//! way ─▶ permit ─▶ open ─▶ hear until complete ─▶ adopt ─▶ fold … ─▶ end
+//!                                                   └─ tell, at most once in a while
 //! ```
 //!
-//! While it waits it is a timer: what a connection needs lives in a box that ends with the connection.
+//! While it waits it is two timers: what a connection needs lives in a box that ends with the connection. A machine to
+//! which there is no way takes no permit, so that those that are away hold back nobody.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use crate::pool::Target;
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
 /// A connection that held so long was a good one, and the next pause is a short one.
 const LONG: Duration = Duration::from_secs(60);
+/// How long a machine may take to be heard in the tunnel before it counts as unreachable.
+const WAY_LIMIT: Duration = Duration::from_secs(10);
 /// How long a machine may take to tell all that it has.
 const COMPLETE_LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks at what is news: many changes come together.
@@ -53,6 +56,16 @@ pub trait Feed: Send + Sync + 'static {
         machine: &str,
         target: &Target,
     ) -> impl Future<Output = Result<(Reach, Self::Listen), Reach>> + Send;
+
+    /// Waits until there is a way to a machine; not at all where nobody can tell.
+    fn way(&self, _target: &Target) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
+    /// Waits until a machine is heard anew, so that it is worth a call; for ever where nobody can tell.
+    fn heard(&self, _target: &Target) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 }
 
 /// What all watches share.
@@ -78,12 +91,21 @@ pub async fn watch<F: Feed>(means: Arc<Means<F>>, ticket: Ticket, target: Target
         if started.elapsed() > LONG {
             backoff.reset();
         }
-        sleep(backoff.next_delay(&means.rng)).await;
+        let pause = backoff.next_delay(&means.rng);
+        // A machine that comes back is called at once; how often it comes back is its own business, within bounds.
+        let back = async { tokio::join!(sleep(PAUSES.0), means.feed.heard(&target)) };
+        tokio::select! {
+            () = sleep(pause) => {}
+            _ = back => {}
+        }
     }
 }
 
 /// One connection until it ends; how the machine is reached then.
 async fn connection<F: Feed>(means: &Means<F>, ticket: &Ticket, target: &Target) -> Reach {
+    if timeout(WAY_LIMIT, means.feed.way(target)).await.is_err() {
+        return unreachable(&anyhow::anyhow!("the machine is not heard in the tunnel; it is called again"));
+    }
     let permit = means.permits.acquire().await;
     let (reach, mut listen) = match means.feed.open(&ticket.machine, target).await {
         Ok(opened) => opened,
@@ -147,7 +169,7 @@ mod tests {
     use corten_resource::State;
     use corten_resource::testing::state;
     use parking_lot::Mutex;
-    use tokio::sync::mpsc;
+    use tokio::sync::{Notify, mpsc};
 
     use super::super::kinds::Kind;
     use super::*;
@@ -169,6 +191,7 @@ mod tests {
     struct Fake {
         answers: Mutex<VecDeque<Result<Told, Reach>>>,
         opened: Mutex<Vec<Instant>>,
+        heard: Notify,
     }
 
     impl Feed for Fake {
@@ -178,13 +201,17 @@ mod tests {
             let answer = self.answers.lock().pop_front().unwrap_or(Err(Reach::Foreign));
             answer.map(|told| (Reach::Member, Script(told)))
         }
+        async fn heard(&self, _: &Target) {
+            self.heard.notified().await;
+        }
     }
 
     fn means(answers: impl IntoIterator<Item = Result<Told, Reach>>) -> (Arc<Means<Fake>>, State) {
         let mut registry = corten_fleet_resources::registry();
         types(&mut registry);
         let state = state(registry);
-        let feed = Fake { answers: Mutex::new(answers.into_iter().collect()), opened: Mutex::default() };
+        let answers = Mutex::new(answers.into_iter().collect());
+        let feed = Fake { answers, opened: Mutex::default(), heard: Notify::new() };
         let board = Arc::new(Board::new(state.clone()));
         let means = Means { feed, board, permits: Semaphore::new(1), rng: Rng::seeded(1) };
         (Arc::new(means), state)
@@ -242,5 +269,22 @@ mod tests {
         assert!(pauses.iter().all(|pause| *pause <= PAUSES.1), "{pauses:?}");
         assert!(pauses.last().is_some_and(|pause| *pause >= PAUSES.1.mul_f64(0.75)), "{pauses:?}");
         assert!(opened.len() < 60, "{}", opened.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_machine_that_is_heard_again_is_called_at_once_but_not_without_end() {
+        let (means, _) = means([]);
+        let _task = started(&means);
+        sleep(Duration::from_secs(3600)).await;
+        let before = means.feed.opened.lock().len();
+        means.feed.heard.notify_waiters();
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(means.feed.opened.lock().len(), before + 1);
+        for _ in 0..100 {
+            means.feed.heard.notify_one();
+            sleep(Duration::from_millis(100)).await;
+        }
+        let more = means.feed.opened.lock().len() - before - 1;
+        assert!((8..=11).contains(&more), "{more} calls in 10 s");
     }
 }

@@ -1,7 +1,8 @@
 //! The controller over machines of the test's making.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use corten_resource::State;
 use corten_resource::testing::{TestRuntime, resource};
 
 use super::*;
@@ -9,31 +10,57 @@ use super::*;
 const KEY: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
 const UUID: &str = "4a1c8e0e-7d0f-4b2e-9a43-7a1c6a3f0d11";
 
-/// What a look finds, and what was written.
-type Inside = (Result<Found, Missed>, Vec<String>);
+/// What a look finds, and what came of it.
+struct Inside {
+    found: Result<Found, Missed>,
+    looks: u32,
+    took: Vec<String>,
+    /// What the status said about the disk at each write.
+    told: Vec<Option<bool>>,
+    /// So many writes are lost.
+    losses: u32,
+}
 
 /// One machine, and what was written to it.
 #[derive(Clone)]
-struct Machine(Arc<Mutex<Inside>>);
+struct Machine {
+    inside: Arc<Mutex<Inside>>,
+    state: Arc<OnceLock<State>>,
+}
 
 impl Machine {
     fn new(found: Result<Found, Missed>) -> Self {
-        Self(Arc::new(Mutex::new((found, Vec::new()))))
+        let inside = Inside { found, looks: 0, took: Vec::new(), told: Vec::new(), losses: 0 };
+        Self { inside: Arc::new(Mutex::new(inside)), state: Arc::default() }
     }
 
     fn took(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().1)
+        std::mem::take(&mut self.inside.lock().took)
+    }
+
+    /// Takes what is written. The machine calls in this moment, and its link is made from what the status says.
+    fn take(&self, what: String) -> anyhow::Result<()> {
+        let told = self.state.get().and_then(|state| state.get::<PendingMachineStatus>(KEY));
+        let mut inside = self.inside.lock();
+        inside.told.push(told.map(|status| status.talos_installed));
+        if inside.losses > 0 {
+            inside.losses -= 1;
+            anyhow::bail!("it is not known whether it took it");
+        }
+        inside.took.push(what);
+        Ok(())
     }
 }
 
 impl Reception for Machine {
     async fn look(&self, _: &str, _: &Target) -> Result<Found, Missed> {
-        self.0.lock().0.clone()
+        let mut inside = self.inside.lock();
+        inside.looks += 1;
+        inside.found.clone()
     }
     async fn write_uuid(&self, machine: &str, _: &Target, _: &str) -> anyhow::Result<()> {
         // META shows it only later.
-        self.0.lock().1.push(format!("uuid of {machine}"));
-        Ok(())
+        self.take(format!("uuid of {machine}"))
     }
     async fn write_token(
         &self,
@@ -43,11 +70,10 @@ impl Reception for Machine {
     ) -> anyhow::Result<()> {
         let token = UniqueToken::parse(token)?.expect("a token");
         let fingerprint = token.fingerprint().len();
-        self.0.lock().1.push(format!("token of {machine} at {} with {fingerprint}", target.address));
-        Ok(())
+        self.take(format!("token of {machine} at {} with {fingerprint}", target.address))
     }
     fn part(&self, machine: &str) {
-        self.0.lock().1.push(format!("part {machine}"));
+        self.inside.lock().took.push(format!("part {machine}"));
     }
 }
 
@@ -72,9 +98,11 @@ fn pending(has_conflict: bool) -> AnyResource {
 }
 
 fn started(machine: &Machine) -> TestRuntime {
-    TestRuntime::new(corten_fleet_resources::registry(), |runtime| {
+    let runtime = TestRuntime::new(corten_fleet_resources::registry(), |runtime| {
         runtime.register_items(PendingMachineStatusController::new(machine.clone(), Rng::seeded(1)));
-    })
+    });
+    assert!(machine.state.set(runtime.state().clone()).is_ok());
+    runtime
 }
 
 fn peer() -> AnyResource {
@@ -102,6 +130,41 @@ async fn a_machine_without_token_gets_one_once_its_peer_is_there_and_never_a_sec
     runtime.quiet().await;
     assert!(machine.took().is_empty());
     assert_eq!(status(&runtime).map(|status| status.token), Some(token));
+    assert_eq!(machine.inside.lock().looks, 1, "a look costs the machine and the manager four calls");
+}
+
+/// Otherwise a machine with the same UUID and network card could take the link over that is made in this moment.
+#[tokio::test(start_paused = true)]
+async fn whatever_is_written_to_a_machine_the_status_says_before_what_is_on_its_disk() {
+    let installed = |token: &str| Ok(Found { is_installed: true, ..found(token, "") });
+    for (found, has_conflict, writes) in [
+        (installed(""), false, 1),
+        (installed(""), true, 2),
+        (installed("{\"Fingerprint\":\"0a\",\"Token\":\"t\"}"), true, 1),
+    ] {
+        let machine = Machine::new(found);
+        let runtime = started(&machine);
+        runtime.put(pending(has_conflict));
+        runtime.put(peer());
+        runtime.quiet().await;
+        assert_eq!(machine.inside.lock().told, vec![Some(true); writes]);
+        assert!(status(&runtime).is_some_and(|status| status.talos_installed && !status.token.is_empty()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_of_which_the_end_is_not_known_is_repeated_only_if_the_machine_has_nothing() {
+    let machine = Machine::new(Ok(found("", "")));
+    machine.inside.lock().losses = 1;
+    let runtime = started(&machine);
+    runtime.put(pending(false));
+    runtime.put(peer());
+    runtime.quiet().await;
+    assert!(machine.took().is_empty());
+    machine.inside.lock().found = Ok(found("{\"Fingerprint\":\"0a\",\"Token\":\"t\"}", ""));
+    runtime.advance(Duration::from_secs(60)).await;
+    assert!(machine.took().is_empty(), "it had taken it");
+    assert!(status(&runtime).expect("a status").token.contains("\"t\""));
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,7 +199,7 @@ async fn a_machine_that_does_not_answer_is_called_again_and_a_foreign_one_is_tol
     let id = format!("PendingMachineStatusController/{KEY}");
     let reason = || runtime.status(&id).map(|status| status.reason);
     assert_eq!(reason().as_deref(), Some("an answer of the machine: timed out"));
-    machine.0.lock().0 = Err(Missed::Foreign);
+    machine.inside.lock().found = Err(Missed::Foreign);
     runtime.advance(AGAIN).await;
     assert_eq!(reason().as_deref(), Some(FOREIGN));
     assert!(status(&runtime).is_none() && machine.took().is_empty());

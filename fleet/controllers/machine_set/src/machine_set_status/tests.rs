@@ -43,14 +43,19 @@ impl Members for Told {
     }
 }
 
-/// A cluster with a set of machines that are its members.
-async fn started(set: &str, machines: &[&str], told: &Told) -> TestRuntime {
-    let runtime = TestRuntime::new(registry(), |runtime| {
+/// The controllers on a state that holds something already.
+fn started_on(state: State, told: &Told) -> TestRuntime {
+    TestRuntime::with_state(state, |runtime| {
         let state = runtime.state().clone();
         runtime.register_item_transform(MachineSetClusterController);
         runtime.register_item_transform(ClusterMachineStatusController);
         runtime.register_items(MachineSetStatusController::new(told.clone(), state));
-    });
+    })
+}
+
+/// A cluster with a set of machines that are its members.
+async fn started(set: &str, machines: &[&str], told: &Told) -> TestRuntime {
+    let runtime = started_on(corten_resource::testing::state(registry()), told);
     runtime.put(cluster());
     runtime.put(load_balancer(true));
     runtime.put(machine_set(set));
@@ -92,6 +97,33 @@ async fn the_machines_of_a_set_become_members_with_the_version_of_the_cluster() 
     runtime.quiet().await;
     let member = runtime.state().get::<ClusterMachine>("m1").expect("a member");
     assert_eq!(member.kubernetes_version, "1.36.0", "an upgrade is no matter of the set");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_that_dies_at_any_step_of_a_replacement_finishes_it() {
+    let told = Told::silence();
+    told.say(&["m1", "m2", "m3"], "");
+    for steps in [0, 1, 2, 3, 5, 8, 13, 21, 34, 55] {
+        let runtime = started(CONTROL_PLANES, &["m1", "m2", "m3"], &told).await;
+        let state = runtime.state().clone();
+        drop(runtime);
+        state.put_any("", node("m4", CONTROL_PLANES)).expect("put");
+        state.remove::<MachineSetNode>("", "m3").expect("removed");
+        // What is in memory only is gone after a start.
+        let owner = MachineSetClusterController::NAME;
+        let forget = || state.remove::<MachineSetCluster>(owner, CONTROL_PLANES).expect("gone");
+        forget();
+        let first = started_on(state.clone(), &told);
+        for _ in 0..steps {
+            tokio::task::yield_now().await;
+        }
+        drop(first);
+        forget();
+        let again = started_on(state.clone(), &told);
+        again.quiet().await;
+        assert_eq!(members(&again), ["m1", "m2", "m4"], "after {steps} steps");
+        assert_eq!(reason(&again, CONTROL_PLANES), "", "after {steps} steps");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! Documents about Kubernetes and the discovery of members.
+//! Documents about Kubernetes.
 
 use crate::schema::Type::{Bool, Ip, List, Object, OneOf, Text, Url};
 use crate::schema::cluster::RESOURCES;
@@ -10,22 +10,6 @@ pub const CLUSTER: Record = Record {
     fields: &[
         field("clusterName", Text, "Name of the cluster.").required(),
         field("endpoint", Url, "Address of the Kubernetes API for all.").required(),
-    ],
-};
-
-pub const DISCOVERY_IDENTITY: Record = Record {
-    doc: "What the members of a cluster are found by.",
-    fields: &[
-        field("clusterID", Text, "Identity of the cluster.").required(),
-        field("clusterSecret", Text, "Shared secret of the cluster.").secret().required(),
-    ],
-};
-
-pub const DISCOVERY_SERVICE: Record = Record {
-    doc: "A service by which the members of a cluster find each other.",
-    fields: &[
-        field("name", Text, "Name of the service.").required(),
-        field("endpoint", Url, "Its address.").required(),
     ],
 };
 

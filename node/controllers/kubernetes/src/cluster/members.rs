@@ -20,7 +20,8 @@ impl Transform for AffiliateMerge {
     fn plan(&self, view: &View<Self>) -> Plan<Self> {
         let mut plan = Plan::new();
         let mut merged: BTreeMap<String, Affiliate> = BTreeMap::new();
-        // Sorted by id: what the machine says of itself ("local/…") comes after registries ("k8s/…") and so decides.
+        // Sorted by id, and what comes later decides: of this machine what it says itself ("local/…") after the nodes
+        // of Kubernetes ("k8s/…"), of the others what they told a discovery service ("service/…").
         for raw in view.list::<Affiliate>() {
             match merged.get_mut(&raw.node_id) {
                 None => drop(merged.insert(raw.node_id.clone(), raw.spec.clone())),

@@ -1,14 +1,18 @@
 //! One client or machine misbehaves, and nobody else is the worse for it.
 
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use corten_base::Rng;
 use corten_harness::Emulator;
 use corten_sys::procfs;
 use corten_sys::signal::{self, number};
 use serde_json::{Value, json};
 
-use super::JOIN_MAX;
+use super::raw::{KIND, Raw, class, in_order, metadata};
+use super::{JOIN_MAX, waiting};
 use crate::cx::Cx;
 use crate::fleet::{ASK_MAX, Manager, kind};
 use crate::tool::Follower;
@@ -17,24 +21,35 @@ use crate::tool::Follower;
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Watchers that do not read.
 const WATCHERS: usize = 20;
+/// Id of what they watch.
+const WATCHED: &str = "e2e-watched";
+/// Changes of it that they do not read.
+const CHANGES: usize = 300;
+/// Bytes of each change.
+const CHANGE_BYTES: usize = 12 * 1024;
 /// Lines a second of a flood, some 120 MB a minute.
 const FLOOD_LINES: u32 = 6000;
 /// How long a flood lasts.
 const FLOOD: Duration = Duration::from_secs(30);
 /// How omnictl begins what it says itself.
 const OF_CLIENT: &str = "[WARN] ";
-/// By how much the manager may grow in a flood.
+/// By how much the manager may grow while somebody misbehaves.
 const GROWTH_MAX_BYTES: u64 = 128 << 20;
 /// Lines of a machine that are kept (`logs.machine.storage.maxLinesPerMachine`).
 const LINES_KEPT: usize = 5000;
 /// How long something is watched that must not happen.
 const WATCH: Duration = Duration::from_secs(20);
+/// Strangers at each port.
+const STRANGERS: usize = 50;
+/// Bytes that each of them sends.
+const NOISE: usize = 1024;
 /// Seconds by which a machine's clock is late.
 const SKEW_S: i64 = -7200;
 
 /// Proves every sentence about crowds. The last machines are those that misbehave.
 pub fn run(cx: &mut Cx, manager: &Manager, emulator: &Emulator, uuids: &[String]) {
     watchers(cx, manager);
+    noise(cx, manager);
     let last = uuids.len().saturating_sub(1);
     let numbers = u32::try_from(last).map(|last| [last, last.saturating_sub(1)]).unwrap_or_default();
     let [flooding, late] = numbers;
@@ -43,7 +58,7 @@ pub fn run(cx: &mut Cx, manager: &Manager, emulator: &Emulator, uuids: &[String]
         let uuid = emulator.uuid(late)?;
         emulator.faults(late, &json!({ "clock_skew_s": SKEW_S }))?;
         emulator.ask(&json!({ "op": "reboot", "machines": late }))?;
-        manager.until("the late machine", JOIN_MAX, || manager.known(&uuid).map(drop))?;
+        waiting::until(manager, "the late machine", JOIN_MAX, || manager.known(&uuid).map(drop))?;
         emulator.faults(late, &json!({ "clock_skew_s": 0 }))
     });
     liar(cx, manager, emulator);
@@ -57,21 +72,59 @@ fn answers(manager: &Manager) -> Result<()> {
 
 fn watchers(cx: &mut Cx, manager: &Manager) {
     let folder = cx.folder().to_owned();
-    cx.case("20 watchers that do not read hurt nobody", || {
+    let mut growth = 0;
+    cx.case("20 watchers that do not read hurt nobody, and memory stays bounded", || {
+        let mut watched = Raw::administrator(manager)?.create(class(WATCHED), "")?;
         let follow = |number: usize| -> Result<Follower> {
             let file = folder.join(format!("watcher-{number}.txt"));
-            manager.client().follow(&["get", kind::MACHINE_STATUS, "--watch", "-o", "yaml"], &file)
+            manager.client().follow(&["get", KIND, "--watch", "-o", "yaml"], &file)
         };
         let all = (0..WATCHERS).map(follow).collect::<Result<Vec<_>>>()?;
         for watcher in &all {
+            waiting::until(manager, "a watch to begin", ASK_MAX, || {
+                ensure!(watcher.text()?.contains(WATCHED), "it has told nothing");
+                Ok(())
+            })?;
             signal::send(watcher.pid(), number::STOP)?;
         }
-        // Every change goes to every watcher.
-        for round in 0..WATCHERS {
-            let name = format!("e2e-round-{round}");
-            let token = manager.run(&["jointoken", "create", &name])?.trim().to_owned();
-            manager.run(&["jointoken", "delete", &token])?;
+        let (raw, before) = (Raw::administrator(manager)?, memory(manager)?);
+        for round in 0..CHANGES {
+            let text = format!("{round} {}", "x".repeat(CHANGE_BYTES));
+            metadata(&mut watched).annotations.insert("e2e".to_owned(), text);
+            watched = raw.update(watched, in_order())?;
         }
+        answers(manager)?;
+        growth = memory(manager)?.saturating_sub(before);
+        ensure!(growth <= GROWTH_MAX_BYTES, "it grew by {} MiB", growth >> 20);
+        raw.remove(WATCHED)?;
+        Ok(())
+    });
+    cx.figure("watchers_growth_bytes", growth);
+}
+
+/// Strangers at every port who speak no protocol, and do not hang up.
+fn noise(cx: &mut Cx, manager: &Manager) {
+    let rng = Rng::seeded(cx.options().seed);
+    cx.case("noise at every port, from strangers who stay, hurts nobody", || {
+        let ports = manager.fleet.spec().ports;
+        let mut strangers = Vec::new();
+        for port in ports.tcp() {
+            for _ in 0..STRANGERS {
+                let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+                let mut stream = stream.with_context(|| format!("cannot connect to port {port}"))?;
+                stream.set_write_timeout(Some(ANSWER_MAX))?;
+                // The manager may hang up at any byte.
+                let _ = stream.write_all(&rng.bytes::<NOISE>());
+                strangers.push(stream);
+            }
+        }
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot open a socket")?;
+        for _ in 0..STRANGERS {
+            let at = (Ipv4Addr::LOCALHOST, ports.wireguard());
+            socket.send_to(&rng.bytes::<NOISE>(), at).context("cannot send to the tunnel")?;
+        }
+        answers(manager)?;
+        drop(strangers);
         answers(manager)
     });
 }
@@ -113,7 +166,7 @@ fn flood(cx: &mut Cx, manager: &Manager, emulator: &Emulator, number: u32, uuids
     cx.case("what is kept of a flood is its end, without a gap, up to the stated number of lines", || {
         let uuid = emulator.uuid(number)?;
         emulator.faults(number, &json!({ "log_flood": 0 }))?;
-        let (text, _) = manager.until("the end of the flood", ASK_MAX, || {
+        let text = waiting::until(manager, "the end of the flood", ASK_MAX, || {
             let text = manager.run(&["machine-logs", &uuid])?;
             let count = text.lines().count();
             ensure!(count <= LINES_KEPT, "{count} lines are kept");
@@ -156,7 +209,7 @@ fn liar(cx: &mut Cx, manager: &Manager, emulator: &Emulator) {
 }
 
 fn keeps_its_place(manager: &Manager, emulator: &Emulator, honest: u32, liar: u32) -> Result<()> {
-    manager.until("both machines, as themselves", JOIN_MAX, || {
+    waiting::until(manager, "both machines, as themselves", JOIN_MAX, || {
         manager.known(&emulator.uuid(liar)?)?;
         manager.known(&emulator.uuid(honest)?).map(drop)
     })?;

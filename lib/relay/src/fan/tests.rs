@@ -1,0 +1,138 @@
+//! Calls to machines that these tests play.
+
+use std::io;
+use std::net::SocketAddr;
+
+use corten_api::common::EmptyResponse;
+use http::Request;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message as _;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::upstream::{Link, Pings, Upstream};
+
+/// Leads to a listener on this host.
+struct Here(SocketAddr);
+
+impl Dial for Here {
+    async fn link(&self) -> io::Result<Link> {
+        Link::open(TcpStream::connect(self.0).await?, Pings::Sent).await
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Status {
+        Status::unavailable(chain(error))
+    }
+}
+
+fn lost(name: &str) -> Leg<Here> {
+    Leg { name: name.to_owned(), reached: Err(Status::unavailable("no way")) }
+}
+
+fn leg(name: &str, to: SocketAddr) -> Leg<Here> {
+    let head = Request::post("http://machine/x.Y/Z").body(()).expect("a request");
+    Leg { name: name.to_owned(), reached: Ok(Reached { upstream: Arc::new(Upstream::new(Here(to))), head }) }
+}
+
+/// Messages and status of an answer.
+async fn read(response: Response<Body>) -> (Vec<Bytes>, Status) {
+    let collected = response.into_body().collect().await.expect("a body");
+    let status = collected.trailers().and_then(Status::from_header_map).expect("a status");
+    let (mut frames, mut messages) = (Frames::new(MESSAGE_BYTES_MAX), Vec::new());
+    frames.add(collected.to_bytes());
+    while let Some(message) = frames.take().expect("valid") {
+        messages.push(message);
+    }
+    (messages, status)
+}
+
+/// What became of each machine of a unary answer: its name, and its error if it failed.
+fn entries(messages: &[Bytes]) -> Vec<(String, String)> {
+    let [message] = messages else { panic!("one message: {messages:?}") };
+    let answer = EmptyResponse::decode(message.clone()).expect("decodes");
+    let metadata = answer.messages.into_iter().filter_map(|message| message.metadata);
+    metadata.map(|metadata| (metadata.hostname, metadata.error)).collect()
+}
+
+/// Answers every call with a message of no bytes, or breaks off in the middle of one.
+async fn machine(is_sound: bool) -> (SocketAddr, Task) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let answer = move |request: Request<Incoming>| async move {
+        assert!(!request.headers().contains_key("grpc-encoding"));
+        let frame = if is_sound { frame::encode(b"") } else { Bytes::from_static(&[0, 0, 0, 0, 9]) };
+        let ending = async { Some(Ok(trailers(&Status::ok("")))) };
+        Ok::<_, std::convert::Infallible>(Response::new(Body::new(Full::new(frame).with_trailers(ending))))
+    };
+    let serving = async move {
+        let mut connections = Vec::new();
+        loop {
+            let Ok((stream, _)) = listener.accept().await else { return };
+            connections.push(spawn("connection of a test", async move {
+                let builder = http2::Builder::new(TokioExecutor::new());
+                drop(builder.serve_connection(TokioIo::new(stream), service_fn(answer)).await);
+            }));
+        }
+    };
+    (address, spawn("machine of a test", serving))
+}
+
+#[tokio::test]
+async fn machines_that_fail_are_entries_in_the_order_of_their_names() {
+    let response = call(Kind::Unary, vec![lost("b"), lost("a")], frame::encode(b"")).await;
+    let (messages, status) = read(response.expect("the call succeeds")).await;
+    assert_eq!(status.code(), Code::Ok);
+    let failed = |name: &str| (name.to_owned(), "rpc error: code = Unavailable desc = no way".to_owned());
+    assert_eq!(entries(&messages), [failed("b"), failed("a")]);
+}
+
+#[tokio::test]
+async fn a_machine_that_cuts_its_answer_off_fails_alone() {
+    let ((one, _one), (other, _other)) = (machine(true).await, machine(false).await);
+    let mut legs = vec![leg("sound", one), leg("broken", other)];
+    for leg in &mut legs {
+        if let Ok(reached) = &mut leg.reached {
+            reached.head.headers_mut().insert("grpc-encoding", HeaderValue::from_static("gzip"));
+        }
+    }
+    let response = call(Kind::Unary, legs, frame::encode(b"")).await.expect("the call succeeds");
+    let (messages, status) = read(response).await;
+    assert_eq!(status.code(), Code::Ok);
+    let found = entries(&messages);
+    let error = "rpc error: code = Internal desc = the response was cut off";
+    assert_eq!(found, [("sound", ""), ("broken", error)].map(|(a, b)| (a.to_owned(), b.to_owned())));
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_all_machines_have_ended() {
+    let response = call(Kind::ServerStream, vec![lost("a"), lost("b")], frame::encode(b"")).await;
+    let (messages, status) = read(response.expect("a stream")).await;
+    assert_eq!((messages.len(), status.code()), (2, Code::Ok));
+}
+
+#[tokio::test]
+async fn a_request_to_several_machines_is_exactly_one_message() {
+    let body = |bytes: Vec<u8>| Body::new(Full::new(Bytes::from(bytes)));
+    let one = frame::encode(b"m").to_vec();
+    assert_eq!(single(body(one.clone())).await.expect("one"), one);
+    let cut = one[..3].to_vec();
+    for wrong in [Vec::new(), cut, [one.clone(), one].concat()] {
+        assert_eq!(single(body(wrong)).await.expect_err("refused").code(), Code::Internal);
+    }
+}
+
+#[test]
+fn details_that_are_no_base64_are_the_machines_error() {
+    let status = |details: &'static str| {
+        let mut trailers = HeaderMap::new();
+        trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("5"));
+        trailers.insert(DETAILS, HeaderValue::from_static(details));
+        status_of(&trailers).expect("a status").code()
+    };
+    assert_eq!(status("AAA="), Code::NotFound);
+    assert_eq!(status("AAA"), Code::NotFound);
+    assert_eq!(status("A"), Code::Internal);
+    assert_eq!(status("?"), Code::Internal);
+}
