@@ -20,11 +20,9 @@ use crate::error::{Error, Kind};
 use crate::image_config::chain_ids;
 use crate::unpacked::{Blob, UnpackedImage};
 use crate::wire::containerd::services::content::v1 as content;
-use crate::wire::containerd::services::leases::v1 as leases;
 use crate::wire::containerd::services::snapshots::v1 as snapshots;
 use crate::wire::containerd::types::Mount;
 use content::content_client::ContentClient;
-use leases::leases_client::LeasesClient;
 
 /// How long what an interrupted adoption left is kept.
 const LEASE: Duration = Duration::from_secs(600);
@@ -42,26 +40,15 @@ impl Namespace {
         labels: &BTreeMap<String, String>,
         now: SystemTime,
     ) -> Result<(), Error> {
-        let lease = self.unique("adopt");
-        let expiry = prost_types::Timestamp::from(now + LEASE).to_string();
-        let request = leases::CreateRequest {
-            id: lease.clone(),
-            labels: BTreeMap::from([("containerd.io/gc.expire".to_owned(), expiry)]),
-        };
-        let leases = LeasesClient::new(self.channel.clone());
-        leases.clone().create(self.request(request)).await.map_err(Error::call("lease", &lease))?;
-        let adopted = Adoption { namespace: self, lease: &lease, image }.run(labels).await;
-        let request = leases::DeleteRequest { id: lease.clone(), sync: false };
-        let ended =
-            leases.clone().delete(self.request(request)).await.map_err(Error::call("end lease", &lease));
-        adopted.and(ended.map(drop))
+        let held = self.held("adopt", LEASE, now).await?;
+        let adopted = Adoption { namespace: &held, image }.run(labels).await;
+        adopted.and(held.end_lease().await)
     }
 }
 
 /// One image on its way.
 struct Adoption<'a> {
     namespace: &'a Namespace,
-    lease: &'a str,
     image: &'a UnpackedImage,
 }
 
@@ -93,7 +80,7 @@ impl Adoption<'_> {
         let mut client = self.namespace.snapshots();
         let snapshotter = || SNAPSHOTTER.to_owned();
         let known = snapshots::StatSnapshotRequest { snapshotter: snapshotter(), key: name.to_owned() };
-        match client.stat(self.request(known)).await.map_err(Error::call("look for layer", name)) {
+        match client.stat(self.namespace.request(known)).await.map_err(Error::call("look for layer", name)) {
             Ok(_) => return Ok(()),
             Err(error) if !error.is_not_found() => return Err(error),
             Err(_) => {}
@@ -106,7 +93,8 @@ impl Adoption<'_> {
             labels: BTreeMap::new(),
         };
         let failed = || Error::call("prepare layer", name);
-        let mounts = client.prepare(self.request(prepare)).await.map_err(failed())?.into_inner().mounts;
+        let mounts =
+            client.prepare(self.namespace.request(prepare)).await.map_err(failed())?.into_inner().mounts;
         let upper = upper(&mounts).ok_or_else(|| Error::answer(name, "no folder of a snapshot in it"))?;
         let target = folder.to_owned();
         let linked = tokio::task::spawn_blocking(move || link(&upper, &target)).await;
@@ -120,7 +108,11 @@ impl Adoption<'_> {
             labels: BTreeMap::new(),
         };
         tolerate_present(
-            client.commit(self.request(commit)).await.map(drop).map_err(Error::call("add layer", name)),
+            client
+                .commit(self.namespace.request(commit))
+                .await
+                .map(drop)
+                .map_err(Error::call("add layer", name)),
         )
     }
 
@@ -137,23 +129,13 @@ impl Adoption<'_> {
             labels,
         };
         let write = async {
-            let request = self.request(tokio_stream::once(request));
+            let request = self.namespace.request(tokio_stream::once(request));
             let mut answers =
                 ContentClient::new(self.namespace.channel.clone()).write(request).await?.into_inner();
             while answers.message().await?.is_some() {}
             Ok(())
         };
         tolerate_present(write.await.map_err(failed()))
-    }
-
-    /// A request whose results garbage collection leaves alone for now.
-    fn request<T>(&self, message: T) -> tonic::Request<T> {
-        let mut request = self.namespace.request(message);
-        // Ids of leases are made of letters and digits.
-        if let Ok(lease) = self.lease.parse() {
-            request.metadata_mut().insert("containerd-lease", lease);
-        }
-        request
     }
 }
 

@@ -108,7 +108,7 @@ impl Client {
         match header {
             Some(header) => {
                 let (channel, rng) = (self.channel.clone(), self.rng.clone());
-                Ok(Namespace { channel, layers: header.clone(), header, rng })
+                Ok(Namespace { channel, layers: header.clone(), header, lease: None, rng })
             }
             None => Err(Error::answer(name, "not a containerd namespace name")),
         }
@@ -133,6 +133,8 @@ pub struct Namespace {
     header: MetadataValue<Ascii>,
     /// Namespace of the images that containers are made from, and of their layers.
     layers: MetadataValue<Ascii>,
+    /// Holds what is made through this value; empty without one.
+    lease: Option<MetadataValue<Ascii>>,
     rng: Rng,
 }
 
@@ -164,7 +166,21 @@ impl Namespace {
     pub(crate) fn open<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
         request.metadata_mut().insert("containerd-namespace", self.header.clone());
+        if let Some(lease) = &self.lease {
+            request.metadata_mut().insert("containerd-lease", lease.clone());
+        }
         request
+    }
+
+    /// The same under this lease.
+    pub(crate) fn with_lease(&self, lease: &str) -> Self {
+        // Ids of leases are made of letters and digits.
+        Self { lease: lease.parse().ok(), ..self.clone() }
+    }
+
+    /// The lease that holds what is made through this value.
+    pub(crate) fn lease(&self) -> &str {
+        self.lease.as_ref().and_then(|lease| lease.to_str().ok()).unwrap_or_default()
     }
 
     /// A request in this namespace with the usual limit.

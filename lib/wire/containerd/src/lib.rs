@@ -23,6 +23,7 @@ mod error;
 mod events;
 mod image_config;
 mod images;
+mod lease;
 mod metrics;
 mod pods;
 pub mod reference;

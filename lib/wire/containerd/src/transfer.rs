@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use corten_base::{Arch, Secret};
+use corten_base::{Arch, Clock, Secret};
 use futures::Stream;
 use prost_types::Any;
 
@@ -19,6 +19,8 @@ use crate::wire::containerd::types::transfer as wire;
 
 /// Limit of a whole pull or import when the caller sets none.
 const TRANSFER: Duration = Duration::from_secs(30 * 60);
+/// What a lease lives longer than the transfer that it is for.
+const MARGIN: Duration = Duration::from_secs(60);
 /// Limit for the last progress messages after a transfer has ended.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -83,6 +85,15 @@ impl Namespace {
     where
         F: FnMut(Progress) + Send,
     {
+        let held = self.held("pull", lifetime(options.limit), Clock::system().now()).await?;
+        let pulled = held.pull_held(reference, options, progress).await;
+        pulled.and(held.end_lease().await)
+    }
+
+    async fn pull_held<F>(&self, reference: &str, options: &PullOptions, progress: F) -> Result<(), Error>
+    where
+        F: FnMut(Progress) + Send,
+    {
         let auth =
             if options.credentials.is_empty() { None } else { Some(self.open_channel("credentials").await?) };
         let source = wire::OciRegistry {
@@ -123,6 +134,16 @@ impl Namespace {
     /// # Errors
     /// When the archive cannot be read or is not an image archive, or the limit passes.
     pub async fn import<S>(&self, archive: S, options: &ImportOptions) -> Result<Vec<String>, Error>
+    where
+        S: Stream<Item = std::io::Result<Bytes>> + Send,
+    {
+        let held = self.held("import", lifetime(options.limit), Clock::system().now()).await?;
+        let names = held.import_held(archive, options).await;
+        let ended = held.end_lease().await;
+        names.and_then(|names| ended.map(|()| names))
+    }
+
+    async fn import_held<S>(&self, archive: S, options: &ImportOptions) -> Result<Vec<String>, Error>
     where
         S: Stream<Item = std::io::Result<Bytes>> + Send,
     {
@@ -190,6 +211,11 @@ impl Namespace {
             }),
         }
     }
+}
+
+/// How long a lease lives that nobody ends: longer than what it is for.
+fn lifetime(limit: Option<Duration>) -> Duration {
+    limit.unwrap_or(TRANSFER) + MARGIN
 }
 
 struct Job<'a> {
