@@ -9,7 +9,7 @@
 //! - Nothing is kept here: containerd's own records are the truth, so a restarted program adopts what runs.
 //! - A lost stream says nothing about a container. [`Namespace::watch_exit`] answers only with what the
 //!   daemon says after it is back.
-//! - Images move through the transfer service: containerd downloads, writes, unpacks and holds the lease;
+//! - Images move through the transfer service: containerd downloads, writes and unpacks, under a lease of ours;
 //!   this crate only hands over archives and credentials.
 //! - Messages are described in `proto/`, as far as they are needed; unknown fields are skipped.
 
