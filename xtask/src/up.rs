@@ -124,9 +124,9 @@ fn ready(up: &Up, steps: &mut Steps) -> Result<Figures> {
     let qemu = parts.remove("debian/qemu").map(|made| made.tree());
     let options = machine_options(up, mode, image, qemu, steps)?;
     Cleanup::handle_interrupts()?;
-    let away = Cleanup::register(|| drop(down()));
+    let away = Cleanup::register(|| drop(take_away(Duration::ZERO)));
     let figures = bring_up(up, &options, &corten, &kubernetes)?;
-    std::mem::forget(away);
+    away.keep();
     tell(&options, &corten, &kubernetes)?;
     Ok(figures)
 }
@@ -245,9 +245,14 @@ pub struct Down {}
 /// # Errors
 /// When one does not go.
 pub fn down() -> Result<()> {
+    take_away(DOWN_TIMEOUT)
+}
+
+/// Takes away what is up, after it had so long to end in order.
+fn take_away(grace: Duration) -> Result<()> {
     let registry = registry();
     for entry in registry.list()? {
-        registry.down(&entry.name, DOWN_TIMEOUT)?;
+        registry.down(&entry.name, grace)?;
     }
     for (name, folder) in machine_folders()? {
         let mounts = leftovers::remove(&folder)?;

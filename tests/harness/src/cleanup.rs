@@ -30,6 +30,26 @@ impl Cleanup {
         Self { id }
     }
 
+    /// Leaves things as they are: the work is not done. Does not return if the program was interrupted before.
+    pub fn keep(self) {
+        drop(self.take());
+        std::mem::forget(self);
+    }
+
+    /// The work, which is now the caller's. When an interrupt has taken it, the program ends as soon as all is undone,
+    /// and must not end before that.
+    fn take(&self) -> Work {
+        let mut pending = PENDING.lock().unwrap_or_else(PoisonError::into_inner);
+        let position = pending.iter().position(|(id, _)| *id == self.id);
+        if let Some(position) = position {
+            return pending.remove(position).1;
+        }
+        drop(pending);
+        loop {
+            std::thread::park();
+        }
+    }
+
     /// Makes SIGINT, SIGTERM and SIGHUP do all registered work and end the program with the customary code. Call once
     /// at the start of a program.
     pub fn handle_interrupts() -> Result<()> {
@@ -54,13 +74,7 @@ impl Cleanup {
 
 impl Drop for Cleanup {
     fn drop(&mut self) {
-        let mut pending = PENDING.lock().unwrap_or_else(PoisonError::into_inner);
-        let position = pending.iter().position(|(id, _)| *id == self.id);
-        let work = position.map(|position| pending.remove(position).1);
-        drop(pending);
-        if let Some(work) = work {
-            work();
-        }
+        self.take()();
     }
 }
 
@@ -82,12 +96,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_is_done_once() {
+    fn work_is_done_once_and_never_if_it_is_kept() {
         let count = Arc::new(AtomicU32::new(0));
         let counter = count.clone();
         drop(Cleanup::register(move || {
             counter.fetch_add(1, Ordering::SeqCst);
         }));
+        let counter = count.clone();
+        Cleanup::register(move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+        })
+        .keep();
         run_all();
         assert_eq!(count.load(Ordering::SeqCst), 1);
     }

@@ -23,7 +23,7 @@ use corten_e2e::tool::Tool;
 use corten_harness::cleanup::Cleanup;
 use corten_harness::{FleetPorts, FleetSpec, LabSpec, Lifetime, preflight};
 
-use super::{Figures, Kvm, Up, down, parts_of_host, registry, registry_folder, say, use_kvm};
+use super::{Figures, Kvm, Up, parts_of_host, registry, registry_folder, say, take_away, use_kvm};
 use crate::build::Profile;
 use crate::progress::Steps;
 use crate::{build, host, kit};
@@ -61,9 +61,9 @@ pub(super) fn ready(up: &Up, steps: &mut Steps) -> Result<Figures> {
         model.qemu = vec![made.tree()];
     }
     Cleanup::handle_interrupts()?;
-    let away = Cleanup::register(|| drop(down()));
+    let away = Cleanup::register(|| drop(take_away(Duration::ZERO)));
     let figures = bring_up(up, &model, &programs)?;
-    std::mem::forget(away);
+    away.keep();
     tell(&programs)?;
     Ok(figures)
 }
