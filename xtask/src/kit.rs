@@ -18,6 +18,7 @@ const ON_REQUEST: &[&str] = &[
     "debian/busybox",
     "clients/ctr",
     "clients/omnictl",
+    "clients/dictionary",
     "clients/siderolink",
     "debian/wireguard-tools",
 ];

@@ -26,7 +26,7 @@ use tonic::Extensions;
 pub use corten_base::Rate;
 pub use directory::Directory;
 pub(crate) use layer::cluster;
-pub use layer::{CallerLayer, Guard, GuardOptions, Guarded, Machines};
+pub use layer::{Guard, GuardOptions, guarded};
 pub use limit::RATE;
 
 /// Somebody with a key that works, as the store knew them when the call came.

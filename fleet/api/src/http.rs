@@ -11,10 +11,7 @@
 //! The metrics are on a listener of their own, since they need no log-in.
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,9 +21,10 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use tokio::time::timeout;
 use tonic::body::Body;
-use tower_service::Service;
+use tower::service_fn;
 
 use crate::metrics::Metrics;
+use crate::serve::HttpService;
 
 /// How long the store may take to answer.
 const HEALTH_DEADLINE: Duration = Duration::from_secs(5);
@@ -109,7 +107,7 @@ impl Http {
     }
 }
 
-/// The page with the metrics, as a service for a listener.
+/// The page with the metrics.
 #[derive(Clone, Debug)]
 pub struct MetricsPage {
     metrics: Arc<Metrics>,
@@ -123,6 +121,14 @@ impl MetricsPage {
         Self { metrics, state }
     }
 
+    /// The page for a listener.
+    #[must_use]
+    pub fn into_service(self) -> impl HttpService {
+        service_fn(move |request: Request<Body>| {
+            std::future::ready(Ok::<_, Infallible>(self.answer(&request)))
+        })
+    }
+
     fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
         match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/metrics") => {
@@ -134,20 +140,6 @@ impl MetricsPage {
             }
             _ => text(StatusCode::NOT_FOUND, "the metrics are at /metrics\n"),
         }
-    }
-}
-
-impl<B: Send + 'static> Service<Request<B>> for MetricsPage {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        Box::pin(std::future::ready(Ok(self.answer(&request))))
     }
 }
 

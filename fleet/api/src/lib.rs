@@ -19,6 +19,7 @@ mod accounts;
 pub mod audit;
 pub mod auth_service;
 pub mod caller;
+pub mod dictionaries;
 pub mod first_start;
 pub mod http;
 pub mod management;
@@ -32,29 +33,25 @@ pub mod validate;
 pub mod virtual_resources;
 mod writer;
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use ::http::{HeaderMap, Request, Response, Version, header};
-use bytes::Bytes;
+use ::http::{HeaderMap, Request, Version, header};
 use corten_fleet_settings::Settings;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_web::{GrpcWebLayer, GrpcWebService};
-use tower::ServiceExt as _;
+use tower::{ServiceExt as _, service_fn};
 use tower_layer::Layer as _;
-use tower_service::Service;
 
 use crate::auth_service::Auth;
-use crate::caller::{CallerLayer, Directory, Guard, GuardOptions, Guarded, Machines, Rate};
+use crate::caller::{Directory, Guard, GuardOptions, Rate, guarded};
+use crate::dictionaries::Dictionaries;
 use crate::http::{Http, MetricsPage, Page};
 use crate::management::Management;
 use crate::metrics::Metrics;
 use crate::resources::Resources;
+use crate::serve::{BoxedService, HttpService};
 use crate::validate::{Checks, Limits, View};
 use crate::virtual_resources::{KubernetesUsages, ViewOptions, Views};
 
@@ -67,12 +64,14 @@ pub struct Parts {
     pub management: Management,
     /// The configuration.
     pub settings: Settings,
+    /// What texts may be compressed with.
+    pub dictionaries: Dictionaries,
     /// How often one caller may call.
     pub rate: Rate,
     /// Measures how full the Kubernetes of clusters are.
     pub kubernetes: Arc<dyn KubernetesUsages>,
     /// Takes calls to machines.
-    pub machines: Option<Machines>,
+    pub machines: Option<BoxedService>,
     /// Services that share the port, such as joining; their methods have rows in the table of methods as well.
     pub others: Routes,
 }
@@ -83,11 +82,11 @@ impl std::fmt::Debug for Parts {
     }
 }
 
-/// The API as a service for [`serve::Door`].
+/// The API.
 #[derive(Clone, Debug)]
 pub struct Api {
-    calls: Guarded<Routes>,
-    web: GrpcWebService<Guarded<Routes>>,
+    calls: BoxedService,
+    web: GrpcWebService<BoxedService>,
     http: Http,
     metrics: Arc<Metrics>,
     resources: Arc<Resources>,
@@ -97,7 +96,7 @@ impl Api {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { management, settings, rate, kubernetes, machines, others } = parts;
+        let Parts { management, settings, dictionaries, rate, kubernetes, machines, others } = parts;
         let (state, audit, clock) =
             (management.state.clone(), Arc::clone(&management.audit), management.clock.clone());
         let metrics = Arc::new(Metrics::default());
@@ -110,6 +109,7 @@ impl Api {
         let resources = Arc::new(Resources {
             state: state.clone(),
             directory: Arc::clone(&directory),
+            dictionaries: Arc::new(dictionaries),
             checks: Checks::standard(&view),
             views: Views::new(state.clone(), options, kubernetes),
             audit: Arc::clone(&audit),
@@ -122,7 +122,7 @@ impl Api {
             .add_service(auth.into_server())
             .prepare();
         let guard = Guard::new(GuardOptions { directory, metrics: Arc::clone(&metrics), clock, rate });
-        let calls = CallerLayer::new(Arc::new(guard), machines).layer(routes);
+        let calls = guarded(guard, machines, routes);
         let web = GrpcWebLayer::new().layer(calls.clone());
         Self { calls, web, http: Http::new(state), metrics, resources }
     }
@@ -151,31 +151,21 @@ impl Api {
     pub fn metrics_page(&self) -> MetricsPage {
         MetricsPage::new(Arc::clone(&self.metrics), self.resources.state.clone())
     }
-}
 
-impl<B> Service<Request<B>> for Api
-where
-    B: hyper::body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let request = request.map(Body::new);
-        match Kind::of(request.headers(), request.version()) {
-            Kind::Grpc => Box::pin(self.calls.clone().oneshot(request)),
-            Kind::Web => Box::pin(self.web.clone().oneshot(request)),
-            Kind::Plain => {
-                let http = self.http.clone();
-                Box::pin(async move { Ok(http.answer(&request.map(drop)).await) })
+    /// The API for [`serve::Door`].
+    #[must_use]
+    pub fn into_service(self) -> impl HttpService {
+        service_fn(move |request: Request<Body>| {
+            let Self { calls, web, http, .. } = self.clone();
+            let kind = Kind::of(request.headers(), request.version());
+            async move {
+                match kind {
+                    Kind::Grpc => calls.oneshot(request).await,
+                    Kind::Web => web.oneshot(request).await,
+                    Kind::Plain => Ok(http.answer(&request.map(drop)).await),
+                }
             }
-        }
+        })
     }
 }
 

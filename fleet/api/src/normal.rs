@@ -9,7 +9,8 @@ use corten_fleet_resources::kubernetes::KubernetesManifestGroup;
 use corten_fleet_resources::machine::ExtensionsConfiguration;
 use corten_fleet_resources::provider::ConfigPatchRequest;
 use corten_resource::{AnyResource, Resource, Spec};
-use zstd::zstd_safe;
+
+use crate::dictionaries::Dictionaries;
 
 /// Most bytes that a compressed text may have in plain.
 pub const EXPANDED_BYTES_MAX: usize = 1024 * 1024;
@@ -20,17 +21,17 @@ const EXTENSIONS: &str = "siderolabs/";
 ///
 /// # Errors
 /// When a compressed text is damaged or too long; the text says which and what to do.
-pub fn normal(resource: AnyResource) -> Result<AnyResource, String> {
+pub fn normal(resource: AnyResource, dictionaries: &Dictionaries) -> Result<AnyResource, String> {
     if let Some(patch) = resource.resource::<ConfigPatch>() {
-        let found = plain(patch, |spec| (&mut spec.data, &mut spec.compressed_data))?;
+        let found = plain(patch, dictionaries, |spec| (&mut spec.data, &mut spec.compressed_data))?;
         return Ok(found.unwrap_or(resource));
     }
     if let Some(patch) = resource.resource::<ConfigPatchRequest>() {
-        let found = plain(patch, |spec| (&mut spec.data, &mut spec.compressed_data))?;
+        let found = plain(patch, dictionaries, |spec| (&mut spec.data, &mut spec.compressed_data))?;
         return Ok(found.unwrap_or(resource));
     }
     if let Some(group) = resource.resource::<KubernetesManifestGroup>() {
-        let found = plain(group, |spec| (&mut spec.data, &mut spec.compressed_data))?;
+        let found = plain(group, dictionaries, |spec| (&mut spec.data, &mut spec.compressed_data))?;
         return Ok(found.unwrap_or(resource));
     }
     if let Some(extensions) = resource.resource::<ExtensionsConfiguration>() {
@@ -42,6 +43,7 @@ pub fn normal(resource: AnyResource) -> Result<AnyResource, String> {
 /// The resource with its text in plain; `None` if it is already.
 fn plain<S: Spec>(
     resource: &Resource<S>,
+    dictionaries: &Dictionaries,
     texts: fn(&mut S) -> (&mut String, &mut Vec<u8>),
 ) -> Result<Option<AnyResource>, String> {
     let mut resource = resource.clone();
@@ -49,24 +51,14 @@ fn plain<S: Spec>(
     if compressed.is_empty() {
         return Ok(None);
     }
-    *text = expand(compressed)?;
+    *text = expand(compressed, dictionaries)?;
     compressed.clear();
     Ok(Some(resource.into()))
 }
 
-fn expand(compressed: &[u8]) -> Result<String, String> {
-    // omnictl compresses texts of more than 2048 bytes with a dictionary of its own, whose number is 1.
-    if let Some(dictionary) = zstd_safe::get_dict_id_from_frame(compressed) {
-        return Err(format!(
-            "the text is compressed with dictionary {dictionary}, which this manager does not have; apply it with \
-             `corten fleet`, which sends it in plain, or divide it into texts of at most 2048 bytes"
-        ));
-    }
-    let bytes = zstd::bulk::decompress(compressed, EXPANDED_BYTES_MAX);
-    let text = bytes.map_err(|_| {
-        format!("the compressed text is damaged or longer than {EXPANDED_BYTES_MAX} bytes; send it in plain")
-    })?;
-    String::from_utf8(text).map_err(|_| "the compressed text is not UTF-8".to_owned())
+fn expand(compressed: &[u8], dictionaries: &Dictionaries) -> Result<String, String> {
+    let bytes = dictionaries.expand(compressed, EXPANDED_BYTES_MAX).map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|_| "the compressed text is not UTF-8".to_owned())
 }
 
 /// The resource with all names in full; `None` if they are.
@@ -87,6 +79,10 @@ mod tests {
     use super::*;
     use crate::testing::any;
 
+    fn prepared(resource: AnyResource) -> Result<AnyResource, String> {
+        normal(resource, &Dictionaries::default())
+    }
+
     fn packed(text: &[u8]) -> Vec<u8> {
         zstd::bulk::compress(text, 3).expect("compressed")
     }
@@ -97,38 +93,30 @@ mod tests {
 
     #[test]
     fn a_compressed_text_is_stored_in_plain() {
-        let stored = normal(patch(packed(b"machine: {}\n"))).expect("normal");
+        let stored = prepared(patch(packed(b"machine: {}\n"))).expect("normal");
         let expected = ConfigPatch { data: "machine: {}\n".to_owned(), ..ConfigPatch::default() };
         assert_eq!(stored.spec::<ConfigPatch>(), Some(&expected));
         assert_eq!(stored.metadata().labels.get("a").map(String::as_str), Some("b"));
-        assert!(normal(patch(Vec::new())).expect("normal") == patch(Vec::new()));
+        assert!(prepared(patch(Vec::new())).expect("normal") == patch(Vec::new()));
         let group = KubernetesManifestGroup { compressed_data: packed(b"a: 1"), ..Default::default() };
-        let stored = normal(any("g", group, &[])).expect("normal");
+        let stored = prepared(any("g", group, &[])).expect("normal");
         assert_eq!(stored.spec::<KubernetesManifestGroup>().map(|group| group.data.as_str()), Some("a: 1"));
     }
 
     #[test]
     fn a_damaged_text_and_one_that_expands_beyond_the_bound_are_refused() {
         let zeros = vec![b' '; EXPANDED_BYTES_MAX + 1];
-        assert!(normal(patch(packed(&zeros[1..]))).is_ok());
+        assert!(prepared(patch(packed(&zeros[1..]))).is_ok());
         for compressed in [packed(&zeros), b"x".to_vec(), packed(&[0xff])] {
-            assert!(normal(patch(compressed)).is_err());
+            assert!(prepared(patch(compressed)).is_err());
         }
-    }
-
-    #[test]
-    fn a_text_that_needs_a_dictionary_is_refused_and_told_what_helps() {
-        // A frame with the magic number, a descriptor that announces a dictionary of one byte, and its number.
-        let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x21, 0x01, 0x00, 0x01, 0x00, 0x00];
-        let refusal = normal(patch(frame.to_vec())).expect_err("refused");
-        assert!(refusal.contains("dictionary 1,") && refusal.contains("corten fleet"), "{refusal}");
     }
 
     #[test]
     fn names_of_extensions_are_stored_in_full() {
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let given = ExtensionsConfiguration { extensions: names(&["gvisor", "other/x", ""]) };
-        let stored = normal(any("e", given, &[])).expect("normal");
+        let stored = prepared(any("e", given, &[])).expect("normal");
         let expected = names(&["siderolabs/gvisor", "other/x", ""]);
         assert_eq!(stored.spec::<ExtensionsConfiguration>().map(|it| &it.extensions), Some(&expected));
     }
@@ -136,7 +124,7 @@ mod tests {
     #[test]
     fn no_bytes_make_the_reader_fall() {
         bolero::check!().for_each(|bytes: &[u8]| {
-            let _ = normal(patch(bytes.to_vec()));
+            let _ = prepared(patch(bytes.to_vec()));
         });
     }
 }

@@ -29,6 +29,7 @@ use corten_resource::{
 use crate::COMPRESSION;
 use crate::audit::{Audit, AuditEvent, AuditKind};
 use crate::caller::{Caller, Directory};
+use crate::dictionaries::Dictionaries;
 use crate::metrics::{Metrics, Refusal};
 use crate::normal::normal;
 use crate::validate::Checks;
@@ -41,6 +42,8 @@ pub struct Resources {
     pub state: State,
     /// Knows callers, so that a watch ends with the rights of its caller.
     pub directory: Arc<Directory>,
+    /// What texts may be compressed with.
+    pub dictionaries: Arc<Dictionaries>,
     /// Rules of the types.
     pub checks: Checks,
     /// What is computed for each request.
@@ -290,7 +293,7 @@ impl Access {
     fn prepare(&self, stored: Option<&AnyResource>, new: AnyResource) -> Result<AnyResource, StateError> {
         let limits = corten_fleet_auth::validate::metadata(stored.map(AnyResource::metadata), new.metadata());
         limits.map_err(|error| StateError::Invalid(error.to_string()))?;
-        let new = normal(new).map_err(StateError::Invalid)?;
+        let new = normal(new, &self.shared.dictionaries).map_err(StateError::Invalid)?;
         self.shared.checks.check(stored, &new).map_err(StateError::Invalid)?;
         Ok(new)
     }

@@ -34,6 +34,7 @@ use tokio_rustls::TlsAcceptor;
 use tonic::body::Body;
 use tonic::transport::server::TcpConnectInfo;
 use tower::ServiceExt as _;
+use tower::util::BoxCloneSyncService;
 use tower_service::Service;
 
 use crate::metrics::Metrics;
@@ -104,9 +105,9 @@ pub struct Door {
     bounds: PeerBounds,
 }
 
-/// What a service answers to HTTP requests; [`Door::serve`] takes it.
+/// What answers HTTP requests; [`Door::serve`] takes it. [`tower::service_fn`] makes one.
 pub trait HttpService:
-    Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
     + Clone
     + Send
     + 'static
@@ -114,12 +115,15 @@ pub trait HttpService:
 }
 
 impl<S> HttpService for S where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
         + Clone
         + Send
         + 'static
 {
 }
+
+/// An [`HttpService`] whose type can be named.
+pub type BoxedService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
 impl Door {
     /// Listens on an address. Certificates of our own are made if there are none.
@@ -265,8 +269,9 @@ impl<S: HttpService> Connection<S> {
         let Self { service, mut stopped, .. } = self;
         let is_used = Arc::new(AtomicBool::new(false));
         let used = Arc::clone(&is_used);
-        let service = service_fn(move |mut request: Request<Incoming>| {
+        let service = service_fn(move |request: Request<Incoming>| {
             used.store(true, Ordering::Relaxed);
+            let mut request = request.map(Body::new);
             request.extensions_mut().insert(info.clone());
             service.clone().oneshot(request)
         });

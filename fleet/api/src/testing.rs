@@ -162,6 +162,7 @@ impl Fleet {
         Arc::new(Resources {
             state: self.state.clone(),
             directory: Arc::clone(&directory),
+            dictionaries: Arc::default(),
             checks: Checks::standard(&self.view()),
             views: Views::new(self.state.clone(), options, Arc::new(NoKubernetes)),
             audit: Arc::new(NoAudit),

@@ -18,15 +18,17 @@ use crate::virtual_resources::NoKubernetes;
 const GET: &str = "/cosi.resource.State/Get";
 const LIST_USERS: &str = "/management.ManagementService/ListUsers";
 
-fn api(fleet: &Fleet) -> Api {
+fn api(fleet: &Fleet) -> impl HttpService {
     Api::new(Parts {
         management: management(fleet, ManagementOptions::of(&Settings::default())),
         settings: Settings::default(),
+        dictionaries: Dictionaries::default(),
         rate: RATE,
         kubernetes: Arc::new(NoKubernetes),
         machines: None,
         others: Routes::default(),
     })
+    .into_service()
 }
 
 /// A call that is signed for this method.
@@ -46,32 +48,17 @@ fn get_cluster() -> GetRequest {
     }
 }
 
-/// gRPC is told by the version, which a client within the program must set itself.
-#[derive(Clone)]
-struct OverHttp2(Api);
-
-impl Service<Request<Body>> for OverHttp2 {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = <Api as Service<Request<Body>>>::Future;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        *request.version_mut() = Version::HTTP_2;
-        self.0.call(request)
-    }
-}
-
 #[tokio::test]
 async fn resources_and_methods_are_reached_by_those_who_sign() {
     let fleet = Fleet::new();
     fleet.put("prod", Cluster::default());
     let (reader, admin) =
         (fleet.account("kim", Role::Reader, Role::Admin), fleet.account("lee", Role::Admin, Role::Admin));
-    let api = OverHttp2(api(&fleet));
+    // gRPC is told by the version, which a client within the program must set itself.
+    let api = api(&fleet).map_request(|mut request: Request<Body>| {
+        *request.version_mut() = Version::HTTP_2;
+        request
+    });
     let mut state = StateClient::new(api.clone());
     let found = state.get(signed(&fleet, &reader, GET, get_cluster())).await.expect("found").into_inner();
     let metadata = found.resource.and_then(|resource| resource.metadata).expect("metadata");
@@ -88,7 +75,7 @@ async fn resources_and_methods_are_reached_by_those_who_sign() {
 #[tokio::test]
 async fn a_browser_is_answered_over_either_version() {
     let fleet = Fleet::new();
-    let mut api = api(&fleet);
+    let api = api(&fleet);
     for version in [Version::HTTP_11, Version::HTTP_2] {
         let request = Request::builder()
             .method("POST")
@@ -97,7 +84,7 @@ async fn a_browser_is_answered_over_either_version() {
             .header(header::CONTENT_TYPE, "application/grpc-web+proto")
             .body(Body::empty())
             .expect("a request");
-        let response = api.call(request).await.expect("answered");
+        let response = api.clone().oneshot(request).await.expect("answered");
         assert_eq!(response.status(), StatusCode::OK, "{version:?}");
         let content = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         assert!(content.is_some_and(|content| content.starts_with("application/grpc-web")), "{content:?}");
@@ -124,5 +111,5 @@ fn a_request_is_known_by_its_content_and_version() {
 async fn plain_http_is_answered_beside() {
     let fleet = Fleet::new();
     let request = Request::builder().uri("/healthz").body(Body::empty()).expect("a request");
-    assert_eq!(api(&fleet).call(request).await.expect("answered").status(), StatusCode::OK);
+    assert_eq!(api(&fleet).oneshot(request).await.expect("answered").status(), StatusCode::OK);
 }

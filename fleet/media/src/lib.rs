@@ -31,5 +31,4 @@ mod trouble;
 
 pub use bases::BasesError;
 pub use factory::{Factory, OpenError, Options};
-pub use serve::Beside;
 pub use trouble::{Cause, Trouble};

@@ -12,13 +12,9 @@
 mod answer;
 mod range;
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use corten_fleet_api::serve::HttpService;
 use corten_fleet_schematic::{SCHEMATIC_BYTES_MAX, Schematic};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
@@ -26,8 +22,7 @@ use http_body_util::{BodyExt as _, Limited};
 use serde_json::json;
 use tokio::time::timeout;
 use tonic::body::Body;
-use tower::ServiceExt as _;
-use tower_service::Service;
+use tower::{ServiceExt as _, service_fn};
 
 use crate::factory::{Factory, bare};
 use crate::trouble::Cause;
@@ -40,26 +35,24 @@ const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Serves media, and everything else by another service.
-#[derive(Clone, Debug)]
-pub struct Beside<S> {
-    factory: Factory,
-    other: S,
-}
-
 impl Factory {
     /// This factory over HTTP beside another service.
     #[must_use]
-    pub fn beside<S>(&self, other: S) -> Beside<S> {
-        Beside { factory: self.clone(), other }
+    pub fn beside<S: HttpService>(&self, other: S) -> impl HttpService + use<S> {
+        let factory = self.clone();
+        service_fn(move |request: Request<Body>| {
+            let (factory, other) = (factory.clone(), other.clone());
+            async move {
+                if is_ours(request.uri().path()) {
+                    return Ok(factory.answer(request).await);
+                }
+                other.oneshot(request).await
+            }
+        })
     }
 
     /// The answer to a request whose path is one of the factory's.
-    async fn answer<B>(&self, request: Request<B>) -> Response<Body>
-    where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
         let parts: Vec<&str> = path.split('/').skip(1).collect();
@@ -101,11 +94,7 @@ impl Factory {
         }
     }
 
-    async fn posted<B>(&self, body: B) -> Response<Body>
-    where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    async fn posted(&self, body: Body) -> Response<Body> {
         let wrong = |text: String| answer::text(StatusCode::BAD_REQUEST, TEXT, text + "\n");
         let read = timeout(BODY_DEADLINE, Limited::new(body, SCHEMATIC_BYTES_MAX).collect()).await;
         let Ok(Ok(body)) = read else {
@@ -144,30 +133,6 @@ fn nothing() -> Response<Body> {
 /// Whether a path is one of the factory's.
 fn is_ours(path: &str) -> bool {
     path.split('/').nth(1).is_some_and(|first| OURS.contains(&first))
-}
-
-impl<S, B> Service<Request<B>> for Beside<S>
-where
-    S: Service<Request<B>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        if is_ours(request.uri().path()) {
-            let factory = self.factory.clone();
-            return Box::pin(async move { Ok(factory.answer(request).await) });
-        }
-        Box::pin(self.other.clone().oneshot(request))
-    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@
 //!                                                                            └▶ Upgrades: exec, attach, port-forward
 //! ```
 //!
-//! [`KubernetesProxy`] is a service for a listener of its own, the door of fleet/api. What a Kubernetes permits the
-//! name and its groups, it decides itself.
+//! [`KubernetesParts::proxy`] makes a service for a listener of its own, the door of fleet/api. What a Kubernetes
+//! permits the name and its groups, it decides itself.
 
 mod backends;
 mod headers;
@@ -15,26 +15,22 @@ mod refusal;
 mod upgrade;
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::net::{IpAddr, SocketAddrV6};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use corten_base::{Clock, chain};
 use corten_fleet_api::audit::Actor;
+use corten_fleet_api::serve::BoxedService;
 use corten_fleet_controllers_machine::connect::Streams;
 use corten_relay::Broken;
 use corten_resource::State;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
-use http_body::Body as HttpBody;
 use serde_json::{Map, Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::server::TcpConnectInfo;
-use tower_service::Service;
+use tower::service_fn;
 
 use crate::body::{Still, plain};
 use crate::keys::{JwtKeys, Visitor};
@@ -76,10 +72,6 @@ impl<S> std::fmt::Debug for KubernetesParts<S> {
     }
 }
 
-/// Takes requests to the Kubernetes of clusters. Clones are the same.
-#[derive(Clone)]
-pub struct KubernetesProxy<S>(Arc<Shared<S>>);
-
 struct Shared<S> {
     keys: JwtKeys,
     backends: Backends<S>,
@@ -88,44 +80,26 @@ struct Shared<S> {
     requests: Arc<Semaphore>,
 }
 
-impl<S> std::fmt::Debug for KubernetesProxy<S> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KubernetesProxy").finish_non_exhaustive()
-    }
-}
-
-impl<S: Streams> KubernetesProxy<S> {
-    /// A proxy that has no connections yet. Must be called inside a runtime.
+impl<S: Streams> KubernetesParts<S> {
+    /// What takes requests to the Kubernetes of clusters. It has no connections yet, and clones of it are the same.
+    /// Must be called inside a runtime.
     #[must_use]
-    pub fn new(parts: KubernetesParts<S>) -> Self {
-        let KubernetesParts { state, streams, clock, keys, log } = parts;
-        Self(Arc::new(Shared {
+    pub fn proxy(self) -> BoxedService {
+        let Self { state, streams, clock, keys, log } = self;
+        let shared = Arc::new(Shared {
             keys,
             backends: Backends::new(state, clock, streams),
             upgrades: Upgrades::new(),
             notes: Notes::new(log),
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+        });
+        BoxedService::new(service_fn(move |request: Request<Body>| {
+            let shared = Arc::clone(&shared);
+            async move {
+                let answered = shared.answer(request).await;
+                Ok::<_, Infallible>(answered.unwrap_or_else(Refusal::into_response))
+            }
         }))
-    }
-}
-
-impl<S, B> Service<Request<B>> for KubernetesProxy<S>
-where
-    S: Streams,
-    B: HttpBody<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (shared, request) = (Arc::clone(&self.0), request.map(Body::new));
-        Box::pin(async move { Ok(shared.answer(request).await.unwrap_or_else(Refusal::into_response)) })
     }
 }
 

@@ -1,9 +1,9 @@
 //! The ways through the manager to what is behind it: the API of machines and the Kubernetes of clusters.
 //!
 //! ```text
-//! talosctl ─▶ fleet/api: signature ─Arc<Caller>─▶ TalosProxy ─▶ machine, role ──────┐
-//!                                                                                   ├─▶ tunnel ─▶ machine :50000
-//! kubectl ──▶ fleet/api: Door ─Bearer token─▶ KubernetesProxy ─▶ cluster, groups ───┴─▶ tunnel ─▶ machine :6443
+//! talosctl ─▶ fleet/api: signature ─Arc<Caller>─▶ talos ─▶ machine, role ────┐
+//!                                                                            ├─▶ tunnel ─▶ machine :50000
+//! kubectl ──▶ fleet/api: Door ─Bearer token─▶ kubernetes ─▶ cluster, groups ─┴─▶ tunnel ─▶ machine :6443
 //!
 //! management.Kubeconfig, Talosconfig ─▶ ClusterCredentials ─▶ YAML
 //!                                              └▶ JwtPublicKey ◀─ JwtKeys ─▶ verified tokens, /oidc/keys
@@ -34,6 +34,6 @@ mod way;
 pub use body::CHECK;
 pub use credentials::{ClusterCredentials, CredentialOptions};
 pub use keys::JwtKeys;
-pub use kubernetes::{KubernetesParts, KubernetesProxy};
+pub use kubernetes::KubernetesParts;
 pub use log::{AccessEvent, AccessKind, AccessLog, NoAccessLog};
-pub use talos::{TalosParts, TalosProxy};
+pub use talos::TalosParts;

@@ -2,8 +2,8 @@
 //! business.
 //!
 //! ```text
-//! TalosProxy, KubernetesProxy ─▶ Notes ─┬─ what may change something: each time ─▶ AccessLog
-//!                                       └─ reads: once, then not for a while ────▶ AccessLog
+//! talos, kubernetes ─▶ Notes ─┬─ what may change something: each time ─▶ AccessLog
+//!                             └─ reads: once, then not for a while ────▶ AccessLog
 //! ```
 //!
 //! Programs read the same thing many times a minute; an audit log of that would bury what matters in it.

@@ -6,7 +6,8 @@
 //!                                                        └▶ fan (lib/relay) ─▶ several: answers in the envelope
 //! ```
 //!
-//! [`TalosProxy`] stands behind the layer of fleet/api, which leaves the caller of a call in its extensions.
+//! What [`TalosParts::proxy`] makes stands behind the guard of fleet/api, which leaves the caller of a call in its
+//! extensions.
 
 mod gate;
 mod identity;
@@ -15,11 +16,8 @@ mod route;
 mod ways;
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 
 use corten_api::fleet::Role;
 use corten_api::roles::Roles;
@@ -27,7 +25,8 @@ use corten_api::rules::{self, Kind};
 use corten_base::{Clock, Rng};
 use corten_client::TlsError;
 use corten_fleet_api::audit::Actor;
-use corten_fleet_api::caller::{Caller, Directory, Machines};
+use corten_fleet_api::caller::{Caller, Directory};
+use corten_fleet_api::serve::BoxedService;
 use corten_fleet_controllers_machine::connect::Streams;
 use corten_relay::fan::{self, Leg};
 use corten_resource::State;
@@ -36,8 +35,7 @@ use serde_json::{Map, json};
 use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
-use tower::util::BoxCloneSyncService;
-use tower_service::Service;
+use tower::service_fn;
 
 use crate::body::{Still, grpc};
 use crate::log::{AccessEvent, AccessKind, AccessLog, Effect, Notes};
@@ -72,10 +70,6 @@ impl<S> std::fmt::Debug for TalosParts<S> {
     }
 }
 
-/// Takes calls to machines. Clones are the same.
-#[derive(Clone)]
-pub struct TalosProxy<S>(Arc<Shared<S>>);
-
 struct Shared<S> {
     state: State,
     clock: Clock,
@@ -87,21 +81,16 @@ struct Shared<S> {
     turn: AtomicUsize,
 }
 
-impl<S> std::fmt::Debug for TalosProxy<S> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TalosProxy").finish_non_exhaustive()
-    }
-}
-
-impl<S: Streams> TalosProxy<S> {
-    /// A proxy that has no connections yet. Must be called inside a runtime.
+impl<S: Streams> TalosParts<S> {
+    /// What takes calls to machines. It has no connections yet, and clones of it are the same. Must be called inside a
+    /// runtime.
     ///
     /// # Errors
     /// When TLS cannot be set up on this host.
-    pub fn new(parts: TalosParts<S>) -> Result<Self, TlsError> {
-        let TalosParts { state, streams, clock, rng, log } = parts;
+    pub fn proxy(self) -> Result<BoxedService, TlsError> {
+        let Self { state, streams, clock, rng, log } = self;
         let impersonator = Impersonator::new(state.clone(), clock.clone(), rng)?;
-        Ok(Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             directory: Arc::new(Directory::new(state.clone())),
             ways: Ways { streams, pool: Pool::new(), impersonator },
             notes: Notes::new(log),
@@ -109,28 +98,14 @@ impl<S: Streams> TalosProxy<S> {
             turn: AtomicUsize::new(0),
             state,
             clock,
+        });
+        Ok(BoxedService::new(service_fn(move |request: Request<Body>| {
+            let shared = Arc::clone(&shared);
+            async move {
+                let answered = shared.answer(request).await;
+                Ok::<_, Infallible>(answered.unwrap_or_else(Status::into_http))
+            }
         })))
-    }
-
-    /// The proxy as fleet/api takes it.
-    #[must_use]
-    pub fn into_machines(self) -> Machines {
-        BoxCloneSyncService::new(self)
-    }
-}
-
-impl<S: Streams> Service<Request<Body>> for TalosProxy<S> {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let shared = Arc::clone(&self.0);
-        Box::pin(async move { Ok(shared.answer(request).await.unwrap_or_else(Status::into_http)) })
     }
 }
 

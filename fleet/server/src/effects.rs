@@ -138,6 +138,7 @@ pub const EFFECTS: &[(&str, Effect)] = &[
     ("features.enableTalosPreReleaseVersions", Place("versions")),
     ("features.enableBreakGlassConfigs", Place(API)),
     ("features.enableConfigDataCompression", Nowhere(ALWAYS_PLAIN)),
+    ("features.configDataDictionaries", Place(API)),
     ("features.enableClusterImport", Nowhere(NO_IMPORT)),
 ];
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use corten_client::TlsError;
+use corten_fleet_api::dictionaries::DictionaryError;
 use corten_fleet_api::first_start::StartError;
 use corten_fleet_api::serve::ServeError;
 use corten_fleet_logs::LogError;
@@ -77,6 +78,11 @@ pub enum Failure {
     /// Installation media.
     #[error("cannot make installation media; mend media.images, or leave it out")]
     Media(#[from] MediaError),
+    /// What texts are compressed with.
+    #[error(
+        "cannot use the dictionaries of features.configDataDictionaries; mend the setting, or leave it out"
+    )]
+    Dictionaries(#[from] DictionaryError),
     /// The key of the tunnel.
     #[error("the key of the tunnel in the store cannot be used; restore the store from a backup")]
     TunnelKey(#[from] InvalidKey),

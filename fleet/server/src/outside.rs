@@ -9,18 +9,18 @@ use std::sync::Arc;
 
 use corten_fleet_api::audit::Audit;
 use corten_fleet_api::caller::RATE;
+use corten_fleet_api::dictionaries::Dictionaries;
 use corten_fleet_api::management::{
     AuditLog, ImageFactory, MachineLogs, Management, ManagementOptions, NoImageFactory,
 };
 use corten_fleet_api::metrics::Metrics;
-use corten_fleet_api::serve::OwnCertificate;
+use corten_fleet_api::serve::{BoxedService, OwnCertificate};
 use corten_fleet_api::{Api, Parts};
 use corten_fleet_media::Factory;
-use corten_fleet_proxy::{ClusterCredentials, JwtKeys, KubernetesProxy, TalosProxy};
+use corten_fleet_proxy::{ClusterCredentials, JwtKeys};
 use corten_fleet_settings::Settings;
 use corten_fleet_siderolink::Services;
 use corten_fleet_support::{Reach, Support, Usages};
-use corten_fleet_tunnel::Tunnel;
 use corten_resource::State;
 use tonic::service::Routes;
 
@@ -38,9 +38,9 @@ const MACHINE_API: &str = "machineAPI";
 /// What leads to what is behind the manager.
 pub struct Behind {
     /// Calls to machines.
-    pub machines: TalosProxy<Tunnel>,
+    pub machines: BoxedService,
     /// Requests to the Kubernetes of clusters.
-    pub kubernetes: KubernetesProxy<Tunnel>,
+    pub kubernetes: BoxedService,
     /// Client configurations.
     pub credentials: ClusterCredentials,
     /// Keys of the tokens in them.
@@ -113,9 +113,10 @@ impl Outside<'_> {
         let api = Api::new(Parts {
             management,
             settings: settings.clone(),
+            dictionaries: Dictionaries::open(&settings.features.config_dictionaries)?,
             rate: RATE,
             kubernetes: Arc::new(Usages::new(ways)),
-            machines: Some(machines.into_machines()),
+            machines: Some(machines),
             others,
         });
         let api = api.with_page(Arc::new(keys));
@@ -157,7 +158,7 @@ async fn open_machine_api(
 async fn open_kubernetes(
     settings: &Settings,
     own: Option<&OwnCertificate>,
-    proxy: KubernetesProxy<Tunnel>,
+    proxy: BoxedService,
 ) -> Result<Waiting, Failure> {
     let listener = &settings.services.kubernetes_proxy.listener;
     let what = "the Kubernetes of clusters";
@@ -174,13 +175,13 @@ async fn open_api(
 ) -> Result<[Waiting; 2], Failure> {
     let metrics = &settings.services.metrics;
     let metrics = Place::of("metrics", "the metrics", "services.metrics.endpoint", metrics);
-    let metrics = metrics.open(unshown(), api.metrics_page()).await?;
+    let metrics = metrics.open(unshown(), api.metrics_page().into_service()).await?;
     let listener = &settings.services.api.listener;
     let place = Place::of(API, "the API", "services.api.endpoint", listener).with_own_certificate(own);
     let counters = Arc::clone(api.metrics());
     let opened = match factory {
-        Some(factory) => place.open(counters, factory.beside(api)).await?,
-        None => place.open(counters, api).await?,
+        Some(factory) => place.open(counters, factory.beside(api.into_service())).await?,
+        None => place.open(counters, api.into_service()).await?,
     };
     Ok([opened, metrics])
 }

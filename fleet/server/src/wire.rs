@@ -15,9 +15,7 @@ use corten_fleet_api::first_start::Start;
 use corten_fleet_api::management::FactoryUrls;
 use corten_fleet_link::AddressPlan;
 use corten_fleet_media::{Factory, Options as FactoryOptions};
-use corten_fleet_proxy::{
-    ClusterCredentials, CredentialOptions, JwtKeys, KubernetesParts, KubernetesProxy, TalosParts, TalosProxy,
-};
+use corten_fleet_proxy::{ClusterCredentials, CredentialOptions, JwtKeys, KubernetesParts, TalosParts};
 use corten_fleet_resources::system::DbVersion;
 use corten_fleet_settings::Settings;
 use corten_fleet_siderolink::{Outlets, Services};
@@ -182,20 +180,22 @@ fn open_behind(base: &Base, state: &State, tunnel: &Tunnel, records: &Records) -
     let Base { settings, clock, rng, .. } = base;
     let keys = JwtKeys::new(state.clone(), clock.clone());
     let log = records.access.clone();
-    let machines = TalosProxy::new(TalosParts {
+    let machines = TalosParts {
         state: state.clone(),
         streams: tunnel.clone(),
         clock: clock.clone(),
         rng: rng.clone(),
         log: log.clone(),
-    })?;
-    let kubernetes = KubernetesProxy::new(KubernetesParts {
+    }
+    .proxy()?;
+    let kubernetes = KubernetesParts {
         state: state.clone(),
         streams: tunnel.clone(),
         clock: clock.clone(),
         keys: keys.clone(),
         log,
-    });
+    }
+    .proxy();
     let credentials = ClusterCredentials {
         state: state.clone(),
         clock: clock.clone(),

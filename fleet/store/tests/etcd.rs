@@ -20,6 +20,7 @@ use corten_resource::{
     AnyResource, Change, ErrorKind, Keeper, MemoryStore, Pointer, Query, State, StateOptions, Store as _,
     UpdateOptions, WatchOptions,
 };
+use futures::FutureExt as _;
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
@@ -237,11 +238,14 @@ async fn leads(server: &Server) {
     let first = timeout(PATIENCE, one.candidate.lead()).await.expect("leads");
     let candidate = two.candidate.clone();
     let second = corten_base::spawn("second", async move { candidate.lead().await });
-    sleep(Duration::from_millis(300)).await;
+    let client = server.client();
+    let candidates = async || client.list(b"/corten-fleet/leads/locks/leader/", 10).await.expect("keys").0;
+    eventually("second candidate", async || candidates().await.len() == 2).await;
     assert!(!second.is_finished(), "one at a time");
     first.release().await;
     let second = timeout(PATIENCE, second.join()).await.expect("the next one leads").expect("a lead");
-    assert!(timeout(Duration::from_millis(300), second.lost()).await.is_err(), "it leads on");
+    assert_eq!(candidates().await.len(), 1, "the first one is none any more");
+    assert!(second.lost().now_or_never().is_none(), "it leads on");
 }
 
 /// More changes than go into a transaction, several of one resource, and one that is larger than etcd takes.

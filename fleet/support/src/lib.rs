@@ -38,7 +38,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tonic::Status;
 
 pub use known::Known;
-pub use reach::{Connections, Reach, ReachError};
+pub use reach::{Connections, Reach};
 pub use usage::Usages;
 
 use collect::Collection;

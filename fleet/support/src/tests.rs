@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use corten_client::Client;
 use corten_fleet_api::management::LogLines;
+use corten_fleet_controllers_machine::calls::CallError;
 use corten_fleet_resources::cluster::{Cluster, ClusterMachine};
 use corten_fleet_resources::labels;
 use corten_fleet_resources::link::JoinToken;
@@ -24,9 +25,9 @@ struct Nowhere {
 }
 
 impl Reach for Nowhere {
-    fn machine<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Client, ReachError>> {
+    fn machine<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Client, CallError>> {
         if self.answers {
-            Box::pin(std::future::ready(Err(ReachError::Away)))
+            Box::pin(std::future::ready(Err(CallError::Away)))
         } else {
             Box::pin(std::future::pending())
         }

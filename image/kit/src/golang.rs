@@ -134,14 +134,7 @@ fn manifest(
     programs: &[&str],
     packages: Vec<Package>,
 ) -> Result<Manifest> {
-    let mut manifest = Manifest {
-        name: component.name.to_owned(),
-        version: component.version.to_owned(),
-        licence: component.licence.to_owned(),
-        source: component.source.to_owned(),
-        packages,
-        ..Manifest::default()
-    };
+    let mut manifest = Manifest { packages, ..Manifest::of(component) };
     for name in programs {
         manifest.files.insert(format!("bin/{name}"), file_hash(&work.join("out/bin").join(name))?);
     }

@@ -17,6 +17,7 @@ mod cache;
 mod debian;
 mod golang;
 mod manifest;
+mod module;
 mod process;
 mod recipe;
 
@@ -46,7 +47,7 @@ pub struct Kit {
 /// A component in the cache.
 #[derive(Clone, Debug)]
 pub struct Made {
-    /// Its folder: `bin/` for programs, `tree/` for unpacked packages.
+    /// Its folder: `bin/` for programs, `share/` for files of a module, `tree/` for unpacked packages.
     pub folder: PathBuf,
     /// What is in it.
     pub manifest: Manifest,
@@ -138,6 +139,7 @@ impl Kit {
         let manifest = match &component.recipe {
             Recipe::Go(go) => golang::make(&self.recipes, &work, component, go, self.arch)?,
             Recipe::C(source) => golang::make_c(&self.recipes, &work, component, source)?,
+            Recipe::Module(wanted) => module::make(&self.recipes, &work, component, wanted)?,
             Recipe::Debian(set) => debian::make(&self.cache, &work, component, set, self.arch)?,
         };
         let folder = self.cache.keep(component, &key, &work, &manifest)?;
@@ -152,6 +154,7 @@ impl Kit {
         match &component.recipe {
             Recipe::Go(go) => inputs.extend(golang::inputs(&self.recipes, go)?),
             Recipe::C(source) => inputs.extend(golang::c_inputs(&self.recipes, source)?),
+            Recipe::Module(wanted) => inputs.extend(module::inputs(&self.recipes, wanted)?),
             Recipe::Debian(set) => inputs.extend(debian::inputs(set)),
         }
         Ok(cache::key(&inputs))

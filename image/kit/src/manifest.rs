@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::recipe::Component;
+
 /// Contents and origin of a component; the source of its rows in the bill of materials.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -19,6 +21,19 @@ pub struct Manifest {
     pub files: BTreeMap<String, String>,
     /// Debian packages or Go modules inside.
     pub packages: Vec<Package>,
+}
+
+impl Manifest {
+    /// What a component's row says, without contents.
+    pub(crate) fn of(component: &Component) -> Self {
+        Self {
+            name: component.name.to_owned(),
+            version: component.version.to_owned(),
+            licence: component.licence.to_owned(),
+            source: component.source.to_owned(),
+            ..Self::default()
+        }
+    }
 }
 
 /// One third-party package of a component.

@@ -24,6 +24,8 @@ pub enum Recipe {
     Go(Go),
     /// One C file, linked static.
     C(&'static str),
+    /// Files of a Go module, as they are.
+    Module(ModuleFiles),
     /// Packages of Debian's stable suite, unpacked.
     Debian(DebianSet),
 }
@@ -43,6 +45,17 @@ pub struct Go {
     pub cgo: bool,
     /// Program names and the packages they are built from.
     pub programs: &'static [(&'static str, &'static str)],
+}
+
+/// Files that a Go module has beside its code.
+#[derive(Debug)]
+pub struct ModuleFiles {
+    /// Folder with the `go.mod` and `go.sum` that pin the module.
+    pub pins: &'static str,
+    /// Path of the module.
+    pub module: &'static str,
+    /// Paths inside it; the names at their ends differ.
+    pub files: &'static [&'static str],
 }
 
 /// Packages to unpack into one tree.
@@ -240,6 +253,19 @@ const OMNICTL: Component = Component {
     }),
 };
 
+/// What omnictl compresses long texts with, for managers that it talks to.
+const DICTIONARY: Component = Component {
+    name: "clients/dictionary",
+    version: "1.8.0",
+    licence: "MPL-2.0",
+    source: "pkg:golang/github.com/siderolabs/omni/client@v1.8.0",
+    recipe: Recipe::Module(ModuleFiles {
+        pins: "omnictl",
+        module: "github.com/siderolabs/omni/client",
+        files: &["pkg/compression/data/config.1.zdict"],
+    }),
+};
+
 /// Foreign ends of SideroLink, for tests: a machine of our making of others' parts, and siderolink's server for
 /// developers.
 const SIDEROLINK: Component = Component {
@@ -306,6 +332,7 @@ const ALL: &[Component] = &[
     PAUSE,
     TALOSCTL,
     OMNICTL,
+    DICTIONARY,
     SIDEROLINK,
     CTR,
     debian("debian/kernel-cloud", &["linux-image-cloud-amd64"], &["linux-image-6"]),

@@ -13,6 +13,11 @@ use crate::cluster::{Cluster, ClusterPlan, Files};
 use crate::machine::{Machine, MachineOptions, Mode};
 use crate::tool::Tool;
 
+/// The component of what omnictl compresses long texts with.
+pub const DICTIONARY: &str = "clients/dictionary";
+/// Its file.
+pub const DICTIONARY_FILE: &str = "share/config.1.zdict";
+
 /// Which program drives the machine API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Client {
@@ -193,6 +198,7 @@ impl Cx {
         let mut spec =
             FleetSpec::new("fleet", self.program("corten-fleet")?, self.folder.join("fleet"), ports);
         spec.lab = lab;
+        spec.dictionaries.push(self.component(DICTIONARY)?.join(DICTIONARY_FILE));
         Ok(spec)
     }
 

@@ -43,6 +43,8 @@ pub mod kind {
     pub const STATUS_LINK: &str = "MachineStatusLinks.omni.sidero.dev";
     /// Machines that were let in.
     pub const LINK: &str = "Links.omni.sidero.dev";
+    /// Patches of configurations.
+    pub const CONFIG_PATCH: &str = "ConfigPatches.omni.sidero.dev";
     /// Clusters.
     pub const CLUSTER: &str = "Clusters.omni.sidero.dev";
     /// How clusters are.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use corten_base::version::TAG;
 use corten_e2e::cluster::{NO_ELECTIONS, NO_TIME_SERVER};
+use corten_e2e::cx::{DICTIONARY, DICTIONARY_FILE};
 use corten_e2e::fleet::hosted::{Hosted, HostedFiles};
 use corten_e2e::fleet::media;
 use corten_e2e::fleet::members::Members;
@@ -51,9 +52,12 @@ pub(super) fn ready(up: &Up, steps: &mut Steps) -> Result<Figures> {
     let mode = if up.container { Mode::Container } else { Mode::Qemu };
     let image = build::image(mode.flavour(), &up.kubernetes_version, steps)?;
     let (corten, fleet) = (build::corten(steps)?, build::fleet(Profile::Debug, steps)?);
-    let mut parts = steps.run("parts that run on the host", || kit::open()?.make(parts_of_host(mode)))?;
+    let wanted = [parts_of_host(mode), &[DICTIONARY]].concat();
+    let mut parts = steps.run("parts that run on the host", || kit::open()?.make(&wanted))?;
+    let dictionary = parts.remove(DICTIONARY).context("the dictionary was not fetched")?;
+    let dictionary = dictionary.folder.join(DICTIONARY_FILE);
     let kubernetes = parts.remove("kubernetes").context("Kubernetes was not made")?.program("kubernetes");
-    let programs = Programs { corten, fleet, kubernetes };
+    let programs = Programs { corten, fleet, kubernetes, dictionary };
     let mut model = MachineOptions::new(mode, "corten", image, registry_folder());
     (model.memory_mib, model.cpus, model.disk_gib) = (up.memory, up.cpus, up.disk);
     if let Some(made) = parts.remove("debian/qemu") {
@@ -73,6 +77,8 @@ struct Programs {
     corten: PathBuf,
     fleet: PathBuf,
     kubernetes: PathBuf,
+    /// What omnictl compresses long texts with.
+    dictionary: PathBuf,
 }
 
 /// Refuses a host on which this cannot run, with everything that it lacks.
@@ -161,6 +167,7 @@ fn start_manager(model: &MachineOptions, programs: &Programs) -> Result<Manager>
     clear(&folder)?;
     let mut spec = FleetSpec::new(NAME, &programs.fleet, folder, PORTS);
     spec.lab = Some(lab());
+    spec.dictionaries.push(programs.dictionary.clone());
     spec.lifetime = Lifetime::Detached;
     spec.registry = Some(registry_folder());
     if model.mode == Mode::Qemu {

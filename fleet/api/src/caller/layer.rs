@@ -8,12 +8,8 @@
 //! On a method that needs no signature one that does not hold counts as none: who logs in anew still has the old key.
 //! A write is taken once: this run remembers what it took, and a mark on the key tells of earlier ones.
 
-use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use corten_api::fleet::FleetGate;
@@ -21,25 +17,20 @@ use corten_base::{Clock, Rate, chain};
 use corten_fleet_auth::{Key, Replays, Run, Sight, SignatureError, SignedCall, Verified};
 use corten_resource::StateError;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use tonic::Status;
 use tonic::body::Body;
+use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
-use tower::ServiceExt as _;
-use tower::util::BoxCloneSyncService;
-use tower_layer::Layer;
-use tower_service::Service;
+use tower::{ServiceExt as _, service_fn};
 
 use super::gate::{Destination, Refused, permit};
 use super::limit::{Limits, TooOften};
 use super::{Caller, Directory, Signer};
 use crate::metrics::{Metrics, Refusal};
-use crate::serve::peer;
-
-/// What takes calls to machines behind the manager.
-pub type Machines = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+use crate::serve::{BoxedService, peer};
 
 /// Calls that are remembered so that nobody makes them again.
 const REPLAYS_MAX: usize = 65_536;
@@ -272,66 +263,28 @@ fn invalid(error: &SignatureError) -> Refused {
     Refused { why: Refusal::Signature, status: Status::unauthenticated(text) }
 }
 
-/// Puts a [`Guard`] in front of a service.
-#[derive(Clone, Debug)]
-pub struct CallerLayer {
-    guard: Arc<Guard>,
-    machines: Option<Machines>,
-}
-
-impl CallerLayer {
-    /// The layer; calls to machines go to `machines`, and are not implemented without it.
-    #[must_use]
-    pub const fn new(guard: Arc<Guard>, machines: Option<Machines>) -> Self {
-        Self { guard, machines }
-    }
-}
-
-impl<S> Layer<S> for CallerLayer {
-    type Service = Guarded<S>;
-
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { layer: self.clone(), inner }
-    }
-}
-
-/// A service that sees only calls of those who may call it, with `Arc<Caller>` in their extensions.
-#[derive(Clone, Debug)]
-pub struct Guarded<S> {
-    layer: CallerLayer,
-    inner: S,
-}
-
-impl<S> Service<Request<Body>> for Guarded<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Self { layer, inner } = self.clone();
-        Box::pin(async move {
+/// A service in front of `inner` that lets a call through if its caller may make it, with `Arc<Caller>` in its
+/// extensions. Calls to machines go to `machines`, and are not implemented without it.
+#[must_use]
+pub fn guarded(guard: Guard, machines: Option<BoxedService>, inner: Routes) -> BoxedService {
+    let guard = Arc::new(guard);
+    BoxedService::new(service_fn(move |request: Request<Body>| {
+        let (guard, machines, inner) = (Arc::clone(&guard), machines.clone(), inner.clone());
+        async move {
             let (mut head, body) = request.into_parts();
-            match layer.guard.admit(&head).await {
+            match guard.admit(&head).await {
                 Ok(caller) => head.extensions.insert(Arc::new(caller)),
                 Err(status) => return Ok(status.into_http()),
             };
             let is_for_machine = destination(&head) == Some(Destination::Machine);
             let request = Request::from_parts(head, body);
-            match layer.machines {
+            match machines {
                 _ if !is_for_machine => inner.oneshot(request).await,
                 Some(machines) => machines.oneshot(request).await,
                 None => Ok(no_machines().into_http()),
             }
-        })
-    }
+        }
+    }))
 }
 
 fn no_machines() -> Status {

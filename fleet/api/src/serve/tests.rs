@@ -1,7 +1,6 @@
 //! A listener from outside: both versions of HTTP, its end, and certificates that change.
 
 use std::sync::Mutex;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use corten_base::{Clock, Rng, spawn};
@@ -15,45 +14,18 @@ use tokio::time::{Instant, pause};
 
 use super::*;
 
+/// Where calls came from.
+type Callers = Arc<Mutex<Vec<Option<SocketAddr>>>>;
+
 /// Answers with the version that it was called with, and notes where calls come from.
-#[derive(Clone, Default)]
-struct Echo(Arc<Mutex<Vec<Option<SocketAddr>>>>);
-
-impl Service<Request<Incoming>> for Echo {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = std::future::Ready<Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+fn echo(callers: Callers) -> impl HttpService {
+    tower::service_fn(move |request: Request<Body>| {
         let info = request.extensions().get::<TcpConnectInfo>();
-        self.0.lock().expect("not poisoned").push(info.and_then(TcpConnectInfo::remote_addr));
+        callers.lock().expect("not poisoned").push(info.and_then(TcpConnectInfo::remote_addr));
         let text = format!("{:?}", request.version());
         let body = Body::new(http_body_util::Full::new(Bytes::from(text)));
-        std::future::ready(Ok(Response::new(body)))
-    }
-}
-
-/// Takes calls, tells of them and never answers.
-#[derive(Clone, Default)]
-struct Silent(Arc<Notify>);
-
-impl Service<Request<Incoming>> for Silent {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = std::future::Pending<Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Request<Incoming>) -> Self::Future {
-        self.0.notify_one();
-        std::future::pending()
-    }
+        std::future::ready(Ok::<_, Infallible>(Response::new(body)))
+    })
 }
 
 async fn open(tls: Tls) -> Door {
@@ -70,15 +42,15 @@ async fn ask(client: &Client<HttpConnector, Empty<Bytes>>, address: SocketAddr) 
 #[tokio::test]
 async fn both_versions_are_spoken_on_one_port_until_the_end() {
     let door = open(Tls::Clear).await;
-    let (address, echo) = (door.address().expect("an address"), Echo::default());
+    let (address, callers) = (door.address().expect("an address"), Callers::default());
     let metrics = Arc::clone(&door.metrics);
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = spawn("serve", door.serve(echo.clone(), async { drop(stopped.await) }));
+    let serving = spawn("serve", door.serve(echo(Arc::clone(&callers)), async { drop(stopped.await) }));
     let one = Client::builder(TokioExecutor::new()).build_http();
     let two = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
     assert_eq!(ask(&one, address).await, format!("{:?}", Version::HTTP_11));
     assert_eq!(ask(&two, address).await, format!("{:?}", Version::HTTP_2));
-    let callers = echo.0.lock().expect("not poisoned").clone();
+    let callers = callers.lock().expect("not poisoned").clone();
     assert!(callers.len() == 2 && callers.iter().all(Option::is_some), "{callers:?}");
     drop(stop);
     serving.join().await.expect("ended");
@@ -91,7 +63,7 @@ async fn a_peer_with_too_many_connections_is_closed_until_one_of_them_ends() {
     let door = open(Tls::Clear).await.with_bounds(PeerBounds { local: 1, ..PeerBounds::default() });
     let address = door.address().expect("an address");
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = spawn("serve", door.serve(Echo::default(), async { drop(stopped.await) }));
+    let serving = spawn("serve", door.serve(echo(Callers::default()), async { drop(stopped.await) }));
     let is_closed = |mut stream: TcpStream| async move {
         let mut byte = [0];
         let read = timeout(Duration::from_secs(20), stream.read(&mut byte)).await;
@@ -115,14 +87,20 @@ async fn a_peer_with_too_many_connections_is_closed_until_one_of_them_ends() {
 
 #[tokio::test]
 async fn what_does_not_end_by_itself_is_cut_after_the_goodbye() {
-    let (door, silent) = (open(Tls::Clear).await, Silent::default());
+    let (door, called) = (open(Tls::Clear).await, Arc::new(Notify::new()));
+    let telling = Arc::clone(&called);
+    // Takes calls, tells of them and never answers.
+    let silent = tower::service_fn(move |_: Request<Body>| {
+        telling.notify_one();
+        std::future::pending::<Result<Response<Body>, Infallible>>()
+    });
     let address = door.address().expect("an address");
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = spawn("serve", door.serve(silent.clone(), async { drop(stopped.await) }));
+    let serving = spawn("serve", door.serve(silent, async { drop(stopped.await) }));
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let uri: http::Uri = format!("http://{address}/").parse().expect("a URI");
     let asking = spawn("ask", async move { client.get(uri).await.is_ok() });
-    silent.0.notified().await;
+    called.notified().await;
     pause();
     let began = Instant::now();
     drop(stop);

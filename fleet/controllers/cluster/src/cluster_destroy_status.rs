@@ -12,6 +12,7 @@
 use corten_fleet_cluster::Role;
 use corten_fleet_cluster::status::remains;
 use corten_fleet_cluster::teardown::{ClusterRemains, SetRemains, order};
+use corten_fleet_controllers_machine::view::{self, remove};
 use corten_fleet_resources::backup::{EtcdAuditResult, EtcdManualBackup};
 use corten_fleet_resources::cluster::{
     Cluster, ClusterBootstrapStatus, ClusterConfigVersion, ClusterDestroyStatus, ClusterDiagnostics,
@@ -115,7 +116,7 @@ impl ItemDriver for ClusterDestroyStatusController {
     }
 
     async fn apply(&self, _: &str, Remove(pointer): Remove) -> anyhow::Result<()> {
-        scope::remove(&self.state, &pointer)
+        Ok(remove(&self.state, &pointer)?)
     }
 }
 
@@ -126,8 +127,7 @@ fn all<S: Spec>(view: &Seen) -> Vec<&Metadata>
 where
     ClusterDestroyStatusController: Reads<S>,
 {
-    let all = view.list::<S>().into_iter().chain(view.tearing_down::<S>());
-    all.map(|resource| &resource.metadata).collect()
+    view::all::<S, _>(view).into_iter().map(|resource| &resource.metadata).collect()
 }
 
 /// What remains of a set. One without a role goes with the workers.

@@ -1,50 +1,29 @@
 //! What the controllers of a cluster ask of its machines.
 //!
 //! ```text
-//! cluster ─Keyring─▶ MemberAccess ─┐
-//! machine ─▶ Machine, Link ────────┴─Pool─▶ connection ─▶ bootstrap | identity | etcd
+//! cluster, machine ─Pool─▶ connection ─▶ bootstrap | identity | etcd
 //! ```
 //!
 //! Every call has a deadline, and a machine that answers strangely is one that does not answer.
 
 mod identity;
 
-use std::net::Ipv6Addr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use corten_api::machine::{BootstrapRequest, EtcdMemberListRequest, EtcdRemoveMemberByIdRequest};
+use corten_api::machine::{BootstrapRequest, EtcdRemoveMemberByIdRequest};
 use corten_fleet_cluster::quorum::{Listed, Member, Told, judged};
-use corten_fleet_controllers_machine::calls::{CallError, own_word};
-use corten_fleet_controllers_machine::connect::{Connection, Dial, DialError, Keyring as _};
-use corten_fleet_controllers_machine::{Pool, Target};
+use corten_fleet_controllers_machine::Pool;
+use corten_fleet_controllers_machine::calls::{self, CHANGE, CallError, accepting, within};
+use corten_fleet_controllers_machine::connect::{Connection, Dial};
 use corten_fleet_resources::cluster::ClusterMachineIdentity;
-use corten_fleet_resources::link::Link;
-use corten_fleet_resources::machine::Machine;
 use corten_resource::State;
 use futures::future::join_all;
-use tokio::time::timeout;
-use tonic::{Code, Status};
-
-/// How long a call may take; as the calls of the crate below, whose errors name it.
-const LIMIT: Duration = Duration::from_secs(30);
+use tonic::Code;
 
 /// A machine of a cluster that could not be called.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemberError {
-    /// There are no credentials.
-    #[error("cluster {cluster} has no TalosConfig yet; it is made with the secrets of the cluster")]
-    NoCredentials {
-        /// The cluster.
-        cluster: String,
-    },
-    /// The machine has no address.
-    #[error("machine {machine} has no address in the tunnel; it gets one when it calls the manager again")]
-    NoAddress {
-        /// Its UUID.
-        machine: String,
-    },
     /// The machine does not answer as it should.
     #[error("machine {machine} cannot be called")]
     Call {
@@ -121,16 +100,6 @@ fn failed(machine: &str) -> impl FnOnce(CallError) -> MemberError {
     move |source| MemberError::Call { machine, source }
 }
 
-async fn within<T>(
-    what: &'static str,
-    call: impl Future<Output = Result<T, Status>> + Send,
-) -> Result<T, CallError> {
-    match timeout(LIMIT, call).await {
-        Ok(result) => result.map_err(|source| CallError::Status { what, source }),
-        Err(_) => Err(CallError::Deadline { what }),
-    }
-}
-
 impl<D: Dial> Calls<D> {
     /// Calls over a pool; credentials and addresses are looked up in `state` at the moment of a call.
     #[must_use]
@@ -139,52 +108,27 @@ impl<D: Dial> Calls<D> {
     }
 
     async fn connection(&self, cluster: &str, machine: &str) -> Result<Connection, MemberError> {
-        let missing = || MemberError::NoCredentials { cluster: cluster.to_owned() };
-        let access = self.state.access(cluster).ok_or_else(missing)?;
-        let nowhere = || MemberError::NoAddress { machine: machine.to_owned() };
-        let found = self.state.get::<Machine>(machine).ok_or_else(nowhere)?;
-        let address: Ipv6Addr = found.management_address.parse().map_err(|_| nowhere())?;
-        let link = self.state.get::<Link>(machine);
-        let public_key = link.map(|link| link.node_public_key.clone()).unwrap_or_default();
-        let target = Target { address, public_key, cluster: Some(cluster.to_owned()) };
-        let connection = self.pool.get(machine, &target, Some(&access)).await;
-        connection.map_err(|error: DialError| failed(machine)(CallError::Dial(error)))
+        calls::member(&self.pool, &self.state, cluster, machine).await.map_err(failed(machine))
     }
 
     /// How the member of etcd on a machine is, by its own word.
     async fn told(&self, cluster: &str, machine: &str) -> Result<Option<Told>, MemberError> {
         let connection = self.connection(cluster, machine).await?;
-        let mut client = connection.client().machine();
-        let answer = within("tell the state of etcd", client.etcd_status(())).await;
-        let answer = answer.map_err(failed(machine))?.into_inner();
-        Ok(answer.messages.into_iter().find_map(|message| message.member_status.as_ref().map(own_word)))
+        calls::etcd_status(connection.client()).await.map_err(failed(machine))
     }
 
     /// The members of etcd as a machine lists them.
     async fn listed(&self, cluster: &str, machine: &str) -> Result<Vec<Listed>, MemberError> {
         let connection = self.connection(cluster, machine).await?;
-        let mut client = connection.client().machine();
-        let request = EtcdMemberListRequest { query_local: false };
-        let answer = within("list the members of etcd", client.etcd_member_list(request)).await;
-        let answer = answer.map_err(failed(machine))?.into_inner();
-        let members = answer.messages.into_iter().flat_map(|message| message.members);
-        Ok(members.map(|member| Listed { id: member.id, is_learner: member.is_learner }).collect())
+        calls::etcd_members(connection.client()).await.map_err(failed(machine))
     }
 
     async fn removed(&self, cluster: &str, machine: &str, member: u64) -> Result<(), MemberError> {
         let connection = self.connection(cluster, machine).await?;
         let mut client = connection.client().machine();
-        let request = EtcdRemoveMemberByIdRequest { member_id: member };
-        let answer = within("remove a member of etcd", client.etcd_remove_member_by_id(request)).await;
+        let call = client.etcd_remove_member_by_id(EtcdRemoveMemberByIdRequest { member_id: member });
+        let answer = within(CHANGE, "remove a member of etcd", call).await;
         accepting(Code::NotFound, answer.map(drop)).map_err(failed(machine))
-    }
-}
-
-/// Takes an answer with this code for a success.
-fn accepting(code: Code, answer: Result<(), CallError>) -> Result<(), CallError> {
-    match answer {
-        Err(CallError::Status { source, .. }) if source.code() == code => Ok(()),
-        other => other,
     }
 }
 
@@ -193,7 +137,7 @@ impl<D: Dial> MachineCalls for Calls<D> {
         let connection = self.connection(cluster, machine).await?;
         let mut client = connection.client().machine();
         let request = BootstrapRequest { recover_etcd: false, recover_skip_hash_check: false };
-        let answer = within("start etcd", client.bootstrap(request)).await;
+        let answer = within(CHANGE, "start etcd", client.bootstrap(request)).await;
         accepting(Code::AlreadyExists, answer.map(drop)).map_err(failed(machine))
     }
 
@@ -229,21 +173,5 @@ impl<D: Dial> MachineCalls for Calls<D> {
             }
         }
         Err(last)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_done_before_is_a_success_and_nothing_else_is() {
-        let status = |code| {
-            let source = Status::new(code, "no");
-            Err(CallError::Status { what: "start etcd", source })
-        };
-        assert!(accepting(Code::AlreadyExists, status(Code::AlreadyExists)).is_ok());
-        assert!(accepting(Code::AlreadyExists, status(Code::Unavailable)).is_err());
-        assert!(accepting(Code::AlreadyExists, Err(CallError::Deadline { what: "start etcd" })).is_err());
     }
 }

@@ -15,7 +15,7 @@ use corten_fleet_resources::config::{ClusterMachineConfigStatus, ConfigPatch};
 use corten_fleet_resources::kubernetes::{KubernetesHealthCheck, KubernetesManifestGroup};
 use corten_fleet_resources::labels::{CLUSTER, annotation};
 use corten_fleet_resources::machine::{ExtensionsConfiguration, MachineStatus};
-use corten_resource::{AnyResource, Concern, Pointer, Reads, Resource, Spec, State, View};
+use corten_resource::{AnyResource, Concern, Reads, Resource, Spec, View};
 
 /// The controller that empties clusters which are removed. As long as it holds a cluster, there may be machines in it.
 pub(crate) const CLEANER: &str = "ClusterDestroyStatusController";
@@ -70,16 +70,6 @@ pub(crate) fn is_left_alone(cluster: &Resource<Cluster>) -> bool {
     [annotation::CLUSTER_LOCKED, annotation::CLUSTER_IMPORT_IS_IN_PROGRESS]
         .iter()
         .any(|key| annotations.contains_key(*key))
-}
-
-/// Has a resource go, whoever owns it: at once, or when nobody holds it any more.
-///
-/// # Errors
-/// When the store does not do it.
-pub(crate) fn remove(state: &State, pointer: &Pointer) -> anyhow::Result<()> {
-    let Some(resource) = state.get_any(pointer) else { return Ok(()) };
-    state.remove_any(&resource.metadata().owner, pointer)?;
-    Ok(())
 }
 
 #[cfg(test)]

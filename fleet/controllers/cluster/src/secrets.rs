@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use corten_base::{Rng, blocking};
 use corten_fleet_cluster::secrets::{generate, import, restore};
+use corten_fleet_controllers_machine::view::remove;
 use corten_fleet_resources::backup::BackupData;
 use corten_fleet_resources::cluster::{BootstrapSpec, Cluster, ClusterDestroyStatus, MachineSet};
 use corten_fleet_resources::secrets::{ClusterSecrets, ImportedClusterSecrets};
@@ -116,7 +117,7 @@ impl ItemDriver for SecretsController {
     }
 
     async fn apply(&self, _: &str, Forget(pointer): Forget) -> anyhow::Result<()> {
-        scope::remove(&self.state, &pointer)
+        Ok(remove(&self.state, &pointer)?)
     }
 }
 

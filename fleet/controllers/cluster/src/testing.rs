@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use corten_base::{Clock, Rng};
 use corten_fleet_cluster::quorum::Member;
+use corten_fleet_controllers_machine::calls::CallError;
 use corten_fleet_resources::cluster::{ClusterMachine, ClusterMachineIdentity};
 use corten_fleet_resources::labels::{CLUSTER, ROLE_CONTROL_PLANE, ROLE_WORKER};
 use corten_fleet_resources::machine::MachineStatus;
@@ -103,7 +104,7 @@ impl Recorder {
     fn answer<T>(&self, machine: &str, answer: impl FnOnce(&mut Told) -> T) -> Result<T, MemberError> {
         let mut told = self.0.lock();
         if told.silent.iter().any(|silent| silent == machine) {
-            return Err(MemberError::NoAddress { machine: machine.to_owned() });
+            return Err(MemberError::Call { machine: machine.to_owned(), source: CallError::Away });
         }
         Ok(answer(&mut told))
     }

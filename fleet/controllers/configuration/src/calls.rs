@@ -10,37 +10,24 @@
 use std::future::Future;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use corten_api::cosi::resource::GetRequest;
-use corten_api::machine::apply_configuration_request::Mode;
 use corten_api::machine::{
-    ApplyConfigurationRequest, EtcdForfeitLeadershipRequest, EtcdLeaveClusterRequest, MetaDeleteRequest,
-    ReadRequest, ResetPartitionSpec, ResetRequest,
+    EtcdForfeitLeadershipRequest, EtcdLeaveClusterRequest, MetaDeleteRequest, ResetPartitionSpec,
+    ResetRequest,
 };
 use corten_base::{Secret, chain};
 use corten_client::Client;
 use corten_fleet_cluster::apply::Answer;
-use corten_fleet_controllers_machine::connect::{
-    Connection, Dial, DialError, Keyring, Outcome, is_maintenance_worth_a_try,
-};
+use corten_fleet_controllers_machine::calls::{self, CHANGE, CallError, QUESTION, accepting, within};
+use corten_fleet_controllers_machine::connect::{Connection, Dial, Keyring, is_maintenance_worth_a_try};
 use corten_fleet_controllers_machine::{Pool, Target};
 use corten_fleet_resources::machine::Machine;
 use corten_resource::{Spec, proto};
 use corten_resources::config::MachineConfig;
-use tokio::time::timeout;
-use tonic::{Code, Status};
+use tonic::Code;
 
 use crate::texts::is_whole;
-
-/// How long a call may take.
-const LIMIT: Duration = Duration::from_secs(60);
-/// Where the kernel shows the UUID of a boot.
-const BOOT_ID_PATH: &str = "/proc/sys/kernel/random/boot_id";
-/// Longest content of that file, bytes.
-const BOOT_ID_BYTES_MAX: usize = 64;
-/// Longest words of a machine that are repeated, characters.
-const WORDS_MAX: usize = 2048;
 
 /// A machine, and how it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,70 +65,6 @@ pub enum Probe {
     Configuring,
     /// It does not answer, for this reason.
     Silent(String),
-}
-
-/// A call that failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CallError {
-    /// There is no connection.
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    /// The cluster has no credentials for its members.
-    #[error("there are no credentials for cluster {cluster}; its TalosConfig is made from its secrets")]
-    NoAccess {
-        /// The cluster.
-        cluster: String,
-    },
-    /// The machine answered with an error.
-    #[error("the machine does not {what}; it is tried again")]
-    Status {
-        /// What it was asked to do.
-        what: &'static str,
-        /// Its answer.
-        #[source]
-        source: Status,
-    },
-    /// The machine did not answer in time.
-    #[error("the machine did not {what} within {limit} s; it is tried again", limit = LIMIT.as_secs())]
-    Deadline {
-        /// What it was asked to do.
-        what: &'static str,
-    },
-    /// The answer makes no sense.
-    #[error("the machine was to {what} and its answer makes no sense; restart it")]
-    Nonsense {
-        /// What it was asked to do.
-        what: &'static str,
-    },
-}
-
-impl CallError {
-    /// How this way to call the machine went; `None` when it was not tried.
-    #[must_use]
-    pub fn outcome(&self) -> Option<Outcome> {
-        match self {
-            Self::Dial(error) => Some(Outcome::of_dial(error)),
-            Self::NoAccess { .. } => None,
-            Self::Status { source, .. } => Some(Outcome::of_status(source)),
-            Self::Deadline { .. } | Self::Nonsense { .. } => Some(Outcome::Missed),
-        }
-    }
-
-    /// The words of a machine that understood what it was told and will not do it; trying again changes nothing.
-    #[must_use]
-    pub fn refusal(&self) -> Option<String> {
-        let Self::Status { source, .. } = self else { return None };
-        let is_final = matches!(
-            source.code(),
-            Code::InvalidArgument | Code::FailedPrecondition | Code::PermissionDenied | Code::Unimplemented
-        );
-        is_final.then(|| source.message().chars().take(WORDS_MAX).collect())
-    }
-
-    fn has_code(&self, code: Code) -> bool {
-        matches!(self, Self::Status { source, .. } if source.code() == code)
-    }
 }
 
 /// What may be asked of machines and done to them. Implemented over the network and by a recording fake.
@@ -241,22 +164,11 @@ impl<D: Dial, K: Keyring> Network<D, K> {
 
     async fn greet(&self, at: &At) -> Result<(), CallError> {
         let connection = self.connection(at).await?;
-        let mut machine = connection.client().machine();
-        let greeted = within("tell its version", machine.version(())).await.map(drop);
+        let greeted = calls::version(connection.client()).await.map(drop);
         if greeted.is_err() {
             self.pool.forget(&at.machine);
         }
         greeted
-    }
-}
-
-async fn within<T>(
-    what: &'static str,
-    call: impl Future<Output = Result<T, Status>> + Send,
-) -> Result<T, CallError> {
-    match timeout(LIMIT, call).await {
-        Ok(result) => result.map_err(|source| CallError::Status { what, source }),
-        Err(_) => Err(CallError::Deadline { what }),
     }
 }
 
@@ -286,7 +198,7 @@ impl<D: Dial, K: Keyring> Machines for Network<D, K> {
 
     async fn boot_id(&self, at: &At) -> Result<String, CallError> {
         let connection = self.connection(at).await?;
-        boot_id(connection.client()).await
+        calls::boot_id(connection.client()).await
     }
 
     async fn configuration(&self, at: &At) -> Result<Option<Secret<String>>, CallError> {
@@ -296,41 +208,28 @@ impl<D: Dial, K: Keyring> Machines for Network<D, K> {
 
     async fn apply(&self, at: &At, documents: &Secret<String>) -> Result<Answer, CallError> {
         let connection = self.connection(at).await?;
-        let request = ApplyConfigurationRequest {
-            data: documents.reveal().as_bytes().to_vec().into(),
-            mode: Mode::Auto.into(),
-            dry_run: false,
-            try_mode_timeout: None,
-        };
-        let mut machine = connection.client().machine();
-        let answer = within("take the configuration", machine.apply_configuration(request)).await?;
-        let messages = answer.into_inner().messages;
-        let is_live = messages.first().is_some_and(|message| message.mode() == Mode::NoReboot);
-        Ok(if is_live { Answer::NoReboot } else { Answer::Reboot })
+        calls::apply(connection.client(), documents.reveal()).await
     }
 
     async fn delete_meta(&self, at: &At, tag: u32) -> Result<(), CallError> {
         let connection = self.connection(at).await?;
         let mut machine = connection.client().machine();
-        let request = MetaDeleteRequest { key: tag };
-        match within("delete a tag of its META", machine.meta_delete(request)).await {
-            Err(error) if error.has_code(Code::NotFound) => Ok(()),
-            other => other.map(drop),
-        }
+        let call = machine.meta_delete(MetaDeleteRequest { key: tag });
+        accepting(Code::NotFound, within(CHANGE, "delete a tag of its META", call).await.map(drop))
     }
 
     async fn forfeit_leadership(&self, at: &At) -> Result<(), CallError> {
         let connection = self.connection(at).await?;
         let mut machine = connection.client().machine();
         let call = machine.etcd_forfeit_leadership(EtcdForfeitLeadershipRequest {});
-        within("give up the leadership of etcd", call).await.map(drop)
+        within(CHANGE, "give up the leadership of etcd", call).await.map(drop)
     }
 
     async fn leave_etcd(&self, at: &At) -> Result<(), CallError> {
         let connection = self.connection(at).await?;
         let mut machine = connection.client().machine();
         let call = machine.etcd_leave_cluster(EtcdLeaveClusterRequest {});
-        within("leave etcd", call).await.map(drop)
+        within(CHANGE, "leave etcd", call).await.map(drop)
     }
 
     async fn reset(&self, at: &At, graceful: bool, volumes: &[&str]) -> Result<(), CallError> {
@@ -343,26 +242,8 @@ impl<D: Dial, K: Keyring> Machines for Network<D, K> {
             ..ResetRequest::default()
         };
         let mut machine = connection.client().machine();
-        within("reset itself", machine.reset(request)).await.map(drop)
+        within(CHANGE, "reset itself", machine.reset(request)).await.map(drop)
     }
-}
-
-async fn boot_id(client: &Client) -> Result<String, CallError> {
-    let what = "tell the id of its boot";
-    let mut machine = client.machine();
-    let bytes = within(what, async move {
-        let mut answers = machine.read(ReadRequest { path: BOOT_ID_PATH.to_owned() }).await?.into_inner();
-        let mut bytes = Vec::new();
-        while let Some(answer) = answers.message().await? {
-            bytes.extend_from_slice(&answer.bytes);
-            if bytes.len() > BOOT_ID_BYTES_MAX {
-                break;
-            }
-        }
-        Ok(bytes)
-    });
-    let id = String::from_utf8_lossy(&bytes.await?).trim().to_owned();
-    if id.is_empty() || id.len() > BOOT_ID_BYTES_MAX { Err(CallError::Nonsense { what }) } else { Ok(id) }
 }
 
 /// The configuration in effect. A machine that does not know the type has none either.
@@ -376,7 +257,7 @@ async fn configuration(client: &Client) -> Result<Option<Secret<String>>, CallEr
         options: None,
     };
     let mut state = client.state();
-    let answer = match within(what, state.get(request)).await {
+    let answer = match within(QUESTION, what, state.get(request)).await {
         Err(error) if error.has_code(Code::NotFound) => return Ok(None),
         other => other?.into_inner(),
     };
@@ -385,28 +266,4 @@ async fn configuration(client: &Client) -> Result<Option<Secret<String>>, CallEr
     proto::decode(&spec.proto_spec, &mut config).map_err(|_| CallError::Nonsense { what })?;
     let text = String::from_utf8(config.yaml).map_err(|_| CallError::Nonsense { what })?;
     Ok((!text.trim().is_empty()).then(|| Secret::new(text)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answered(code: Code) -> CallError {
-        CallError::Status { what: "take the configuration", source: Status::new(code, "no such disk") }
-    }
-
-    #[test]
-    fn a_machine_that_understood_and_will_not_is_told_apart_from_one_that_did_not_answer() {
-        assert_eq!(answered(Code::InvalidArgument).refusal().as_deref(), Some("no such disk"));
-        for code in [Code::Unavailable, Code::Unknown, Code::DeadlineExceeded] {
-            assert_eq!(answered(code).refusal(), None, "{code:?}");
-        }
-        assert_eq!(CallError::Deadline { what: "x" }.refusal(), None);
-    }
-
-    #[test]
-    fn a_way_that_was_not_tried_has_no_outcome() {
-        assert_eq!(CallError::NoAccess { cluster: "prod".to_owned() }.outcome(), None);
-        assert_eq!(answered(Code::PermissionDenied).outcome(), Some(Outcome::Refused));
-    }
 }

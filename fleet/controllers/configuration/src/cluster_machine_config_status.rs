@@ -26,6 +26,7 @@ use corten_base::{Rng, Secret, chain};
 use corten_fleet_cluster::TalosVersion;
 use corten_fleet_cluster::apply::Availability;
 use corten_fleet_cluster::teardown::{Outcome, Step};
+use corten_fleet_controllers_machine::calls::CallError;
 use corten_fleet_resources::cluster::{ClusterMachine, MachineSetNode};
 use corten_fleet_resources::config::{ClusterMachineConfig, ClusterMachineConfigStatus};
 use corten_fleet_resources::link::Link;
@@ -39,7 +40,7 @@ use tokio::time::Instant;
 
 pub use slots::{CONFIG_SLOT, UPGRADE_SLOT};
 
-use crate::calls::{At, CallError, Machines, Probe};
+use crate::calls::{At, Machines, Probe};
 use crate::member_scope::MemberScope;
 use memory::{Known, LOOK_EVERY, Memory, Refused};
 use scene::Scene;

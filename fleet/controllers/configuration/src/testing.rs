@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use corten_base::Secret;
 use corten_fleet_cluster::apply::Answer;
+use corten_fleet_controllers_machine::calls::{CHANGE, CallError, QUESTION};
 use parking_lot::Mutex;
 use tonic::Status;
 
-use crate::calls::{At, CallError, Machines, Probe};
+use crate::calls::{At, Machines, Probe};
 
 /// What the machine is, and what was done to it.
 struct Inside {
@@ -73,7 +74,7 @@ impl World {
     fn does(&self, what: &'static str, note: String) -> Result<(), CallError> {
         let mut inside = self.0.lock();
         if inside.is_silent {
-            return Err(CallError::Deadline { what });
+            return Err(CallError::Deadline { what, limit: CHANGE });
         }
         inside.log.push(note);
         Ok(())
@@ -93,7 +94,7 @@ impl Machines for World {
     async fn configuration(&self, _: &At) -> Result<Option<Secret<String>>, CallError> {
         let inside = self.0.lock();
         if inside.is_silent {
-            return Err(CallError::Deadline { what: "show its configuration" });
+            return Err(CallError::Deadline { what: "show its configuration", limit: QUESTION });
         }
         Ok(inside.config.clone().map(Secret::new))
     }

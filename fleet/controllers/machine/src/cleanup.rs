@@ -17,44 +17,29 @@ use corten_fleet_resources::machine::{
     KernelArgs, Machine, MachineInstallDiskConfig, MachineLabels, NodeForceDestroyRequest,
 };
 use corten_resource::{
-    AnyResource, Concern, ItemDriver, Metadata, Plan, Pointer, Reads, Resource, Spec, State, StateError,
-    View, controller,
+    AnyResource, Concern, ItemDriver, Metadata, Plan, Pointer, Reads, Spec, State, View, controller,
 };
 
-/// Removes resources of others. Implemented for the store and by a recording fake.
-pub trait Removal: Send + Sync + 'static {
-    /// Has a resource go, whoever owns it: at once, or when nobody holds it any more.
-    ///
-    /// # Errors
-    /// When the store does not do it.
-    fn remove(&self, pointer: &Pointer) -> Result<(), StateError>;
-}
-
-impl Removal for State {
-    fn remove(&self, pointer: &Pointer) -> Result<(), StateError> {
-        let Some(resource) = self.get_any(pointer) else { return Ok(()) };
-        self.remove_any(&resource.metadata().owner, pointer).map(drop)
-    }
-}
+use crate::view::{all, is_removable, remove};
 
 /// Has a machine leave its cluster before it goes.
 #[derive(Debug)]
-pub struct MachineCleanupController<R> {
-    removal: R,
+pub struct MachineCleanupController {
+    state: State,
 }
 
-impl<R: Removal> MachineCleanupController<R> {
-    /// A controller that removes with `removal`.
-    pub const fn new(removal: R) -> Self {
-        Self { removal }
+impl MachineCleanupController {
+    /// A controller that removes from `state`.
+    pub const fn new(state: State) -> Self {
+        Self { state }
     }
 }
 
-controller!(impl<R: Removal> MachineCleanupController<R>, "MachineCleanupController",
+controller!(MachineCleanupController, "MachineCleanupController",
     inputs: [strong Machine, weak MachineSetNode, weak ClusterMachine],
     outputs: []);
 
-impl<R: Removal> ItemDriver for MachineCleanupController<R> {
+impl ItemDriver for MachineCleanupController {
     type Observed = ();
     type Op = Pointer;
 
@@ -82,30 +67,30 @@ impl<R: Removal> ItemDriver for MachineCleanupController<R> {
     }
 
     async fn apply(&self, _: &str, pointer: Pointer) -> anyhow::Result<()> {
-        Ok(self.removal.remove(&pointer)?)
+        Ok(remove(&self.state, &pointer)?)
     }
 }
 
 /// Has everything that was kept of a machine go with its link.
 #[derive(Debug)]
-pub struct LinkCleanupController<R> {
-    removal: R,
+pub struct LinkCleanupController {
+    state: State,
 }
 
-impl<R: Removal> LinkCleanupController<R> {
-    /// A controller that removes with `removal`.
-    pub const fn new(removal: R) -> Self {
-        Self { removal }
+impl LinkCleanupController {
+    /// A controller that removes from `state`.
+    pub const fn new(state: State) -> Self {
+        Self { state }
     }
 }
 
-controller!(impl<R: Removal> LinkCleanupController<R>, "LinkCleanupController",
+controller!(LinkCleanupController, "LinkCleanupController",
     inputs: [strong Link, weak Machine, weak JoinTokenUsage, weak NodeUniqueToken, weak GrpcTunnelConfig,
         weak MachineLabels, weak KernelArgs, weak MachineInstallDiskConfig, weak NodeForceDestroyRequest,
         weak ConfigPatch],
     outputs: []);
 
-impl<R: Removal> ItemDriver for LinkCleanupController<R> {
+impl ItemDriver for LinkCleanupController {
     type Observed = ();
     type Op = Pointer;
 
@@ -145,20 +130,14 @@ impl<R: Removal> ItemDriver for LinkCleanupController<R> {
     }
 
     async fn apply(&self, _: &str, pointer: Pointer) -> anyhow::Result<()> {
-        Ok(self.removal.remove(&pointer)?)
+        Ok(remove(&self.state, &pointer)?)
     }
 }
 
-/// All resources of a type that concern the item, also those that go away.
-fn all<S: Spec, C: Reads<S>>(view: &View<C>) -> Vec<&Resource<S>> {
-    view.list::<S>().into_iter().chain(view.tearing_down::<S>()).collect()
-}
-
-/// Those of them with which anything can be done: they are in use, or only wait to be destroyed.
+/// Those of a type that concern the item, also those that go away, with which anything can be done.
 fn removable<S: Spec, C: Reads<S>>(view: &View<C>) -> Vec<Pointer> {
     let all = all::<S, C>(view).into_iter().map(|resource| &resource.metadata);
-    let removable = all.filter(|metadata| !metadata.is_tearing_down() || metadata.is_destroy_ready());
-    removable.map(Metadata::pointer).collect()
+    all.filter(|metadata| is_removable(metadata)).map(Metadata::pointer).collect()
 }
 
 #[cfg(test)]

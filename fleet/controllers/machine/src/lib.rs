@@ -17,7 +17,7 @@
 //!
 //! - [`connect`] makes connections and judges by them what a machine is; `pool` keeps them.
 //! - [`calls`] are the short calls; the long ones are the watches of `machine_status`.
-//! - `labels` makes once what people change later.
+//! - `labels` makes once what people change later; [`view`] is what other domains read and write alike.
 //!
 //! Invariants: a machine is called only through its tunnel; everything that is kept of a machine has a bound; a machine
 //! that is not connected costs no task and no connection.
@@ -36,6 +36,7 @@ mod node_unique_token_status;
 mod pending_machine_status;
 mod pool;
 mod version;
+pub mod view;
 
 use std::sync::Arc;
 

@@ -63,7 +63,7 @@ impl<D: Dial> Configure for Arc<Pool<D>> {
         documents: &Secret<String>,
     ) -> anyhow::Result<()> {
         let connection = self.get(machine, target, None).await?;
-        Ok(calls::apply(connection.client(), documents.reveal()).await?)
+        Ok(calls::apply(connection.client(), documents.reveal()).await.map(drop)?)
     }
 }
 

@@ -10,25 +10,15 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::Ipv6Addr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use corten_api::machine::EtcdMemberListRequest;
 use corten_base::chain;
 use corten_fleet_cluster::quorum::{Etcd, Listed, Told, judged};
-use corten_fleet_controllers_machine::calls::own_word;
-use corten_fleet_controllers_machine::connect::{Dial, Keyring, MemberAccess};
-use corten_fleet_controllers_machine::{Pool, Target};
+use corten_fleet_controllers_machine::connect::Dial;
+use corten_fleet_controllers_machine::{Pool, calls};
 use corten_fleet_resources::cluster::ClusterMachineIdentity;
-use corten_fleet_resources::link::Link;
-use corten_fleet_resources::machine::Machine;
 use corten_resource::State;
-use futures::future::join_all;
-use tokio::time::timeout;
-
-/// How long a machine may take to answer.
-const LIMIT: Duration = Duration::from_secs(20);
+use futures::future::{join, join_all};
 
 /// Asks etcd. Implemented over the network and by a fake.
 pub trait Members: Send + Sync + 'static {
@@ -63,43 +53,17 @@ impl<D: Dial> Calls<D> {
         Self { pool, state }
     }
 
-    async fn answer(&self, machine: &str, access: &MemberAccess) -> Answer {
-        let failed = |error: String| Answer { error, ..Answer::default() };
-        match timeout(LIMIT, self.call(machine, access)).await {
-            Ok(answered) => answered.unwrap_or_else(failed),
-            Err(_) => failed(format!("it did not answer within {} s", LIMIT.as_secs())),
-        }
-    }
-
-    async fn call(&self, machine: &str, access: &MemberAccess) -> Result<Answer, String> {
-        let target = self.target(machine, &access.cluster)?;
-        let connection = self.pool.get(machine, &target, Some(access)).await;
-        let connection = connection.map_err(|error| chain(&error))?;
-        let mut client = connection.client().machine();
-        let status = client.etcd_status(()).await;
-        let members = client.etcd_member_list(EtcdMemberListRequest { query_local: false }).await;
+    async fn answer(&self, cluster: &str, machine: &str) -> Answer {
+        let connection = match calls::member(&self.pool, &self.state, cluster, machine).await {
+            Ok(connection) => connection,
+            Err(error) => return Answer { error: chain(&error), ..Answer::default() },
+        };
+        let client = connection.client();
+        let (status, members) = join(calls::etcd_status(client), calls::etcd_members(client)).await;
         let errors = [status.as_ref().err(), members.as_ref().err()];
-        let errors: Vec<&str> = errors.into_iter().flatten().map(|error| error.message()).collect();
+        let errors: Vec<String> = errors.into_iter().flatten().map(|error| chain(error)).collect();
         let error = errors.join("; ");
-        let statuses = status.into_iter().flat_map(|answer| answer.into_inner().messages);
-        let lists = members.into_iter().flat_map(|answer| answer.into_inner().messages);
-        let members = lists.flat_map(|list| list.members);
-        let mut statuses = statuses.filter_map(|message| message.member_status);
-        Ok(Answer {
-            members: members.map(|member| Listed { id: member.id, is_learner: member.is_learner }).collect(),
-            status: statuses.next().as_ref().map(own_word),
-            error,
-        })
-    }
-
-    fn target(&self, machine: &str, cluster: &str) -> Result<Target, String> {
-        let found = self.state.get::<Machine>(machine).filter(|found| found.connected);
-        let found = found.ok_or("it is not connected")?;
-        let address = found.management_address.as_str();
-        let address: Ipv6Addr = address.parse().map_err(|_| format!("{address:?} is no address of it"))?;
-        let link = self.state.get::<Link>(machine);
-        let public_key = link.map(|link| link.spec.node_public_key).unwrap_or_default();
-        Ok(Target { address, public_key, cluster: Some(cluster.to_owned()) })
+        Answer { members: members.unwrap_or_default(), status: status.ok().flatten(), error }
     }
 
     /// Members of etcd by their machines, as they were noted.
@@ -114,13 +78,7 @@ impl<D: Dial> Calls<D> {
 
 impl<D: Dial> Members for Calls<D> {
     async fn ask(&self, cluster: &str, machines: &[String]) -> Result<Etcd, String> {
-        let access = self.state.access(cluster);
-        let access = access.ok_or_else(|| format!("there are no credentials for cluster {cluster} yet"))?;
-        let mut asked = Vec::new();
-        for machine in machines {
-            asked.push(self.answer(machine, &access));
-        }
-        let answers = join_all(asked).await;
+        let answers = join_all(machines.iter().map(|machine| self.answer(cluster, machine))).await;
         let answers: BTreeMap<String, Answer> = machines.iter().cloned().zip(answers).collect();
         assemble(&answers, self.noted(machines))
     }

@@ -4,12 +4,9 @@ use corten_fleet_cluster::Labels;
 use corten_fleet_resources::cluster::{MachineAllocation, MachineSet};
 use corten_fleet_resources::labels::annotation::{CLUSTER_IMPORT_IS_IN_PROGRESS, CLUSTER_LOCKED};
 use corten_fleet_resources::labels::{CLUSTER, MACHINE_SET, ROLE_CONTROL_PLANE, ROLE_WORKER};
-use corten_resource::{Metadata, Pointer, Reads, Resource, Spec, State, StateError, View};
+use corten_resource::{Metadata, Pointer, Reads, Resource, Spec, View};
 
-/// All resources of a type that concern the item, those that go away last.
-pub fn all<R: Spec, C: Reads<R>>(view: &View<C>) -> Vec<&Resource<R>> {
-    view.list::<R>().into_iter().chain(view.tearing_down::<R>()).collect()
-}
+pub use corten_fleet_controllers_machine::view::{all, is_removable, remove};
 
 /// The resource of a type that concerns the item, also one that goes away.
 pub fn any<R: Spec, C: Reads<R>>(view: &View<C>) -> Option<&Resource<R>> {
@@ -42,18 +39,4 @@ pub fn member_labels(set: &Metadata) -> Labels {
 /// Where a resource of a type is.
 pub fn pointer<R: Spec>(id: &str) -> Pointer {
     Pointer::new(R::DEFINITION.namespace, R::DEFINITION.kind, id)
-}
-
-/// Has a resource go, whoever owns it: at once, or when nobody holds it any more.
-///
-/// # Errors
-/// When the store does not do it.
-pub fn remove(state: &State, pointer: &Pointer) -> Result<(), StateError> {
-    let Some(resource) = state.get_any(pointer) else { return Ok(()) };
-    state.remove_any(&resource.metadata().owner, pointer).map(drop)
-}
-
-/// Whether anything can be done with a resource: it is in use, or only waits to be destroyed.
-pub fn is_removable(metadata: &Metadata) -> bool {
-    !metadata.is_tearing_down() || metadata.is_destroy_ready()
 }

@@ -1,14 +1,16 @@
 //! Tests of what is asked over HTTP.
 
+use std::convert::Infallible;
+
+use bytes::Bytes;
 use http::header::{ETAG, IF_NONE_MATCH, IF_RANGE, RANGE};
 use http_body_util::Full;
-use tower::service_fn;
 
 use super::*;
 use crate::factory::testing::factory;
 
 /// The service beside: it says that it was asked.
-async fn elsewhere(_: Request<Full<Bytes>>) -> Result<Response<Body>, Infallible> {
+async fn elsewhere(_: Request<Body>) -> Result<Response<Body>, Infallible> {
     Ok(answer::text(StatusCode::IM_A_TEAPOT, TEXT, "elsewhere".to_owned()))
 }
 
@@ -39,7 +41,8 @@ async fn ask(
     for (name, value) in headers {
         request = request.header(name, *value);
     }
-    let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).expect("a request");
+    let body = Body::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
+    let request = request.body(body).expect("a request");
     let response = factory.beside(service_fn(elsewhere)).oneshot(request).await.expect("an answer");
     let (head, body) = response.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();

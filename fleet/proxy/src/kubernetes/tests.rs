@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use corten_base::{Rng, Task, spawn};
 use corten_fleet_cluster::secrets;
 use corten_fleet_resources::auth::JwtPublicKey;
@@ -83,7 +84,7 @@ async fn control_plane() -> (SocketAddr, Task) {
 struct House {
     state: State,
     keys: JwtKeys,
-    proxy: KubernetesProxy<Here>,
+    proxy: BoxedService,
     log: Arc<Remembered>,
     _control_plane: Task,
 }
@@ -109,7 +110,7 @@ impl House {
             keys: keys.clone(),
             log: Arc::clone(&log) as Arc<dyn AccessLog>,
         };
-        Self { state, keys, proxy: KubernetesProxy::new(parts), log, _control_plane: control_plane }
+        Self { state, keys, proxy: parts.proxy(), log, _control_plane: control_plane }
     }
 
     async fn token(&self) -> String {
@@ -119,7 +120,7 @@ impl House {
 
     /// What comes of a read with these headers.
     async fn get(&self, sent: &[(&'static str, &str)]) -> (StatusCode, String) {
-        let mut request = Request::new(Empty::<Bytes>::new());
+        let mut request = Request::new(Body::empty());
         *request.uri_mut() = Uri::from_static("/api/v1/pods?watch=1");
         for (name, value) in sent {
             request.headers_mut().append(*name, value.parse().expect("a value"));
@@ -168,7 +169,8 @@ async fn a_session_is_carried_both_ways() {
     let proxy = house.proxy.clone();
     let _serving = spawn("proxy of a test", async move {
         let (stream, _) = listener.accept().await.expect("a connection");
-        let service = service_fn(move |request: Request<Incoming>| proxy.clone().oneshot(request));
+        let service =
+            service_fn(move |request: Request<Incoming>| proxy.clone().oneshot(request.map(Body::new)));
         let builder = Builder::new(TokioExecutor::new());
         drop(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await);
     });

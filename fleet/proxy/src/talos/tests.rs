@@ -68,7 +68,7 @@ async fn members() -> (SocketAddr, Task) {
 
 struct House {
     state: State,
-    proxy: TalosProxy<Here>,
+    proxy: BoxedService,
     log: Arc<Remembered>,
     _members: Task,
 }
@@ -86,7 +86,7 @@ impl House {
             rng: Rng::seeded(3),
             log: Arc::clone(&log) as Arc<dyn AccessLog>,
         };
-        Self { state, proxy: TalosProxy::new(parts).expect("TLS"), log, _members: members }
+        Self { state, proxy: parts.proxy().expect("TLS"), log, _members: members }
     }
 
     /// What comes of a call: the answers, or the status.

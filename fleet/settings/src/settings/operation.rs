@@ -172,7 +172,7 @@ impl Mirror {
 }
 
 /// What is switched on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Features {
     /// Versions are offered that are not released yet.
     pub pre_release_versions: bool,
@@ -180,6 +180,8 @@ pub struct Features {
     pub break_glass_configs: bool,
     /// Configurations are compressed within their resources.
     pub config_compression: bool,
+    /// Files of dictionaries that clients compress texts with.
+    pub config_dictionaries: Vec<PathBuf>,
     /// Clusters that somebody else made may be taken over.
     pub cluster_import: bool,
 }
@@ -190,6 +192,11 @@ impl Features {
             pre_release_versions: values.is("features.enableTalosPreReleaseVersions"),
             break_glass_configs: values.is("features.enableBreakGlassConfigs"),
             config_compression: values.is("features.enableConfigDataCompression"),
+            config_dictionaries: values
+                .list("features.configDataDictionaries")
+                .into_iter()
+                .map(PathBuf::from)
+                .collect(),
             cluster_import: values.is("features.enableClusterImport"),
         }
     }

@@ -170,6 +170,13 @@ pub(super) const FEATURES: &[Setting] = &[
     )
     .flag("config-data-compression-enabled"),
     effective(
+        "features.configDataDictionaries",
+        Kind::List(&Kind::Path),
+        "",
+        "Files of zstd dictionaries that clients compress long texts with; that of omnictl is config.1.zdict of its source.",
+    )
+    .flag("config-data-dictionaries"),
+    effective(
         "features.enableClusterImport",
         Kind::Bool,
         "true",

@@ -1,5 +1,7 @@
 //! Calls against a state in memory, on virtual time. Nobody takes peers in but where a test does.
 
+use std::time::SystemTime;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use corten_fleet_link::address::PREFIX_LENGTH;
@@ -75,6 +77,24 @@ async fn a_machine_without_token_is_pending_and_keeps_its_address_when_it_comes_
     assert_eq!(state.get::<JoinTokenUsage>(UUID).map(|usage| usage.token_id.clone()), Some(JOIN.to_owned()));
     assert!(state.get::<NodeUniqueToken>(UUID).is_some());
     assert!(state.list::<PendingMachine>().is_empty());
+}
+
+/// The clock of these tests stands at 1,700,000,000 s.
+#[tokio::test(start_paused = true)]
+async fn a_join_token_lets_nobody_in_that_is_revoked_or_over() {
+    let at = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+    let judged = [
+        (JoinToken { revoked: true, ..JoinToken::default() }, false),
+        (JoinToken { expiration_time: at(1_700_000_000), ..JoinToken::default() }, false),
+        (JoinToken { expiration_time: at(1_700_000_001), ..JoinToken::default() }, true),
+    ];
+    for (token, is_let_in) in judged {
+        let state = state();
+        let service = service(&state, |_| ());
+        state.put("", JOIN, token.clone()).unwrap();
+        assert_eq!(called(&service, asked(UUID, 1, UNIQUE)).await.is_ok(), is_let_in, "{token:?}");
+        assert_eq!(state.get::<Link>(UUID).is_some(), is_let_in, "{token:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -48,6 +48,7 @@ pub fn run(cx: &mut Cx) -> Result<()> {
     machines(cx, &manager, &emulator, &members, watched);
     join_tokens(cx, &manager);
     service_accounts(cx, &manager);
+    long_texts(cx, &manager);
 
     let template = Template {
         name: CLUSTER.to_owned(),
@@ -77,6 +78,26 @@ pub fn run(cx: &mut Cx) -> Result<()> {
     export_and_delete(cx, &hosted);
     drop(hosted);
     members.cut_power()
+}
+
+/// Texts that omnictl sends compressed with its dictionary, because they have more than 2048 bytes.
+fn long_texts(cx: &mut Cx, manager: &Manager) {
+    let file = cx.folder().join("long-patch.yaml");
+    cx.case("a patch of many lines is kept as it was written, and edited, and goes", || {
+        let lines: String = (0..200).map(|it| format!("    E2E_{it}: value of number {it}\n")).collect();
+        let resource = json!({
+            "metadata": { "namespace": "default", "type": kind::CONFIG_PATCH, "id": "e2e-long" },
+            "spec": { "data": format!("machine:\n  env:\n{lines}") },
+        });
+        std::fs::write(&file, resource.to_string()).context("cannot write the patch")?;
+        manager.run(&["apply", "-f", &file.to_string_lossy()])?;
+        let kept = manager.list(kind::CONFIG_PATCH)?;
+        let kept = kept.iter().find(|it| it["metadata"]["id"] == "e2e-long").context("it is not there")?;
+        ensure!(kept["spec"]["data"] == resource["spec"]["data"], "it reads otherwise: {kept}");
+        manager.run(&["delete", kind::CONFIG_PATCH, "e2e-long"])?;
+        ensure!(!manager.run(&["get", kind::CONFIG_PATCH])?.contains("e2e-long"), "it is still there");
+        Ok(())
+    });
 }
 
 /// Who has no key, or does not know the authority, is told so.

@@ -76,6 +76,8 @@ pub struct FleetSpec {
     pub ports: FleetPorts,
     /// TLS of the API and of the Kubernetes proxy; without it the API is in the clear.
     pub tls: Option<TlsPair>,
+    /// Dictionaries that clients compress long texts with.
+    pub dictionaries: Vec<PathBuf>,
     /// More settings, by their path in the configuration file; they win over those that follow from the rest.
     pub settings: BTreeMap<String, Value>,
     /// More variables in its environment.
@@ -105,6 +107,7 @@ impl FleetSpec {
             lab: None,
             ports,
             tls: None,
+            dictionaries: Vec::new(),
             settings: BTreeMap::new(),
             environment: BTreeMap::new(),
             processor: None,
@@ -192,6 +195,7 @@ impl FleetSpec {
             ("auth.initialServiceAccount.lifetime", json!("24h0m0s")),
             ("storage.default.embedded.path", json!(self.store())),
             ("storage.default.keyFile", json!(self.store_key())),
+            ("features.configDataDictionaries", json!(self.dictionaries)),
         ];
         if let Some(TlsPair { certificate, key }) = &self.tls {
             all.extend([

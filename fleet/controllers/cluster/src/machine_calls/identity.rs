@@ -35,7 +35,7 @@ pub(super) async fn read(client: &Client) -> Result<ClusterMachineIdentity, Call
 async fn only<S: Spec>(client: &Client, id: &str) -> Result<Option<S>, CallError> {
     match calls::resources::<S>(client).await {
         Ok(all) => Ok(all.into_iter().find(|(found, _)| found == id).map(|(_, spec)| spec)),
-        Err(CallError::Status { source, .. }) if source.code() == Code::NotFound => Ok(None),
+        Err(error) if error.has_code(Code::NotFound) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -110,7 +110,7 @@ impl<D: Dial, K: Keyring> Network<D, K> {
             match self.greet(machine, target, Some(access)).await {
                 Ok(greeting) => return Ok((Reach::Member, greeting)),
                 Err(error) => {
-                    outcome = Some(error.outcome());
+                    outcome = error.outcome();
                     why = corten_base::chain(&error);
                     self.pool.forget(machine);
                 }
@@ -121,7 +121,7 @@ impl<D: Dial, K: Keyring> Network<D, K> {
             match self.greet(machine, target, None).await {
                 Ok(greeting) => return Ok((Reach::Maintenance, greeting)),
                 Err(error) => {
-                    maintenance = Some(error.outcome());
+                    maintenance = error.outcome();
                     why = corten_base::chain(&error);
                     self.pool.forget(machine);
                 }

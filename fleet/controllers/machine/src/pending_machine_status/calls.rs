@@ -45,14 +45,13 @@ impl<D: Dial, K: Keyring> Calls<D, K> {
         if let Some(access) = &access {
             match self.attempt(target, Some(access)).await {
                 Ok(connection) => return Ok(connection),
-                Err(error) if is_maintenance_worth_a_try(Some(error.outcome())) => member = Some(error),
-                Err(error) => return Err((error.outcome(), error)),
+                Err(error) if is_maintenance_worth_a_try(error.outcome()) => member = error.outcome(),
+                Err(error) => return Err((Outcome::Missed, error)),
             }
         }
         let tried = self.attempt(target, None).await;
         tried.map_err(|error| {
-            let outcomes = (member.as_ref().map(CallError::outcome), Some(error.outcome()));
-            let is_foreign = verdict(outcomes.0, outcomes.1) == Verdict::Foreign;
+            let is_foreign = verdict(member, error.outcome()) == Verdict::Foreign;
             (if is_foreign { Outcome::Refused } else { Outcome::Missed }, error)
         })
     }

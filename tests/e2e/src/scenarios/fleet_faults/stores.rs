@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::cluster::write_secret;
 use crate::cx::{Cx, say};
-use crate::fleet::{ASK_MAX, documents};
+use crate::fleet::{ASK_MAX, documents, kind};
 use crate::tool::Tool;
 use crate::wait::patiently;
 
@@ -37,8 +37,6 @@ const NOISE: usize = 150_000;
 const PATCHES: u32 = 60;
 /// How long a manager may take to find that its disk has room again.
 const MENDED_MAX: Duration = Duration::from_secs(30);
-/// Type of what fills the store.
-const PATCH: &str = "ConfigPatches.omni.sidero.dev";
 
 /// Proves every sentence about stores with a manager of its own.
 pub fn prove(cx: &mut Cx) -> Result<()> {
@@ -190,7 +188,8 @@ fn patch(tool: &Tool, folder: &Path, id: &str) -> Result<String> {
     Rng::kernel().fill(&mut noise);
     let noise = corten_config::values::to_base64(noise);
     let mut text = format!(
-        "metadata:\n  namespace: default\n  type: {PATCH}\n  id: {id}\nspec:\n  data: |\n    machine: {{}}\n"
+        "metadata:\n  namespace: default\n  type: {}\n  id: {id}\nspec:\n  data: |\n    machine: {{}}\n",
+        kind::CONFIG_PATCH,
     );
     for line in noise.as_bytes().chunks(100) {
         text += &format!("    # {}\n", String::from_utf8_lossy(line));
@@ -202,7 +201,7 @@ fn patch(tool: &Tool, folder: &Path, id: &str) -> Result<String> {
 
 /// Ids of all patches.
 fn patches(tool: &Tool) -> Result<Vec<String>> {
-    let all = documents(&tool.run_for(&["get", PATCH, "-o", "json"], ASK_MAX)?)?;
+    let all = documents(&tool.run_for(&["get", kind::CONFIG_PATCH, "-o", "json"], ASK_MAX)?)?;
     Ok(all.iter().filter_map(|it| it["metadata"]["id"].as_str()).map(str::to_owned).collect())
 }
 
@@ -220,8 +219,7 @@ fn full(cx: &mut Cx, spec: &FleetSpec) -> Result<()> {
     // Its entries go beside the store, and are another story.
     spec.settings.insert("logs.audit.enabled".to_owned(), json!(false));
     let mut fleet = Fleet::start(spec.clone())?;
-    // omnictl compresses large texts with a dictionary that the manager does not have.
-    let tool = cx.own_fleet_client()?.env("OMNI_ENDPOINT", spec.api_url());
+    let tool = cx.fleet_client()?.env("OMNI_ENDPOINT", spec.api_url());
     let tool = tool.env("OMNI_SERVICE_ACCOUNT_KEY", fleet.administrator()?);
     let (mut kept, mut refused) = (Vec::new(), String::new());
     let filler = disk.fill()?;
