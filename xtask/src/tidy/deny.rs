@@ -12,7 +12,8 @@ use crate::kit;
 
 /// What is not as it should be.
 pub(super) fn check() -> Result<Vec<String>> {
-    let tree = ["tree", "--offline", "--workspace", "--prefix", "none", "--format", "{p}"];
+    // Cargo fetches what nothing has needed so far: with empty caches some crates of the lock file are not here yet.
+    let tree = ["tree", "--locked", "--workspace", "--prefix", "none", "--format", "{p}"];
     let output = cargo_command(&tree).output().context("cannot start cargo")?;
     ensure!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
     let mut findings = banned(&wishes()?, &String::from_utf8_lossy(&output.stdout));
@@ -25,7 +26,7 @@ pub(super) fn check() -> Result<Vec<String>> {
         eprintln!("  skipped: licences: cargo-deny is not installed (`cargo install cargo-deny --locked`)");
         return Ok(findings);
     }
-    let output = cargo_command(&["deny", "--offline", "check", "licenses", "bans", "sources"])
+    let output = cargo_command(&["deny", "check", "licenses", "bans", "sources"])
         .output()
         .context("cannot start cargo deny")?;
     if !output.status.success() {
