@@ -55,6 +55,9 @@ const TOOLS: [(&str, &[&str]); 6] = [
     ("runc", &["runc"]),
 ];
 
+/// Components that tests of the builder look for in the kit's cache themselves (`image/kit/tests/tools.rs`).
+const LOOKED_FOR: [&str; 2] = ["debian/boot", "debian/build-tools"];
+
 /// What CI runs: all layers of tests, or those that are named.
 #[derive(Debug, Parser)]
 pub struct Test {
@@ -119,10 +122,8 @@ fn unit() -> Result<()> {
 /// One folder with all programs that tests run, made from the kit.
 fn programs() -> Result<PathBuf> {
     let mut steps = Steps::default();
-    let (mut names, folder) = (Vec::new(), kit::repository().join("target/test-programs"));
-    names.extend(TOOLS.iter().map(|(component, _)| *component));
-    // Tests of the builder look for it in the cache themselves.
-    names.push("debian/build-tools");
+    let folder = kit::repository().join("target/test-programs");
+    let names: Vec<_> = TOOLS.iter().map(|(component, _)| *component).chain(LOOKED_FOR).collect();
     let made = steps.run("programs for tests", || kit::open()?.make(&names))?;
     if folder.exists() {
         std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
