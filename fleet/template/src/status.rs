@@ -9,7 +9,8 @@
 //!                             └ machine                ◀─ ClusterMachineStatus
 //! ```
 //!
-//! The cluster is healthy when everything in the tree is ready. What is not there yet is not ready.
+//! The cluster is healthy when everything in the tree is ready. What is not there yet is not ready; only upgrades have a
+//! place in the tree when a manager tells of them, as in `omnictl`: one that upgrades nothing has nothing to wait for.
 
 mod render;
 
@@ -147,29 +148,24 @@ impl<'a> Observed<'a> {
         };
         let mut sets = self.labeled::<MachineSetStatus>(labels::CLUSTER, self.cluster);
         sets.sort_by_key(|set| !is_control_plane(set));
-        cluster.children = vec![self.kubernetes_upgrade(), self.talos_upgrade()];
+        cluster.children.extend(self.kubernetes_upgrade());
+        cluster.children.extend(self.talos_upgrade());
         cluster.children.extend(sets.into_iter().map(|set| self.set(set)));
         cluster
     }
 
-    fn kubernetes_upgrade(&self) -> Status {
-        let title = "Kubernetes upgrade";
-        let Some(status) = self.get::<KubernetesUpgradeStatus>(self.cluster) else {
-            return Status::missing(title);
-        };
+    fn kubernetes_upgrade(&self) -> Option<Status> {
+        let status = self.get::<KubernetesUpgradeStatus>(self.cluster)?;
         let state = with_version(status.phase.text(), &status.current_upgrade_version);
-        let upgrade = Status::new(title, state, status.phase == KubernetesUpgradePhase::Done);
-        upgrade.note(&status.error).note(&status.step).note(&status.status)
+        let upgrade = Status::new("Kubernetes upgrade", state, status.phase == KubernetesUpgradePhase::Done);
+        Some(upgrade.note(&status.error).note(&status.step).note(&status.status))
     }
 
-    fn talos_upgrade(&self) -> Status {
-        let title = "Talos upgrade";
-        let Some(status) = self.get::<TalosUpgradeStatus>(self.cluster) else {
-            return Status::missing(title);
-        };
+    fn talos_upgrade(&self) -> Option<Status> {
+        let status = self.get::<TalosUpgradeStatus>(self.cluster)?;
         let state = with_version(status.phase.text(), &status.current_upgrade_version);
-        let upgrade = Status::new(title, state, status.phase == TalosUpgradePhase::Done);
-        upgrade.note(&status.error).note(&status.step).note(&status.status)
+        let upgrade = Status::new("Talos upgrade", state, status.phase == TalosUpgradePhase::Done);
+        Some(upgrade.note(&status.error).note(&status.step).note(&status.status))
     }
 
     fn set(&self, set: &Resource<MachineSetStatus>) -> Status {

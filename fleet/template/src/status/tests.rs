@@ -95,15 +95,33 @@ fn a_healthy_cluster_is_a_tree_of_what_is_ready() {
 
 #[test]
 fn anything_that_is_missing_makes_the_cluster_unhealthy() {
-    for index in 0..5 {
+    for kind in [
+        ClusterStatus::DEFINITION.kind,
+        LoadBalancerStatus::DEFINITION.kind,
+        ControlPlaneStatus::DEFINITION.kind,
+    ] {
         let mut resources = healthy();
-        let removed = resources.remove(index);
-        assert!(!status("prod", &resources).is_ready(), "without {removed:?}");
+        resources.retain(|resource| resource.pointer().kind != kind);
+        assert_eq!(resources.len(), healthy().len() - 1, "{kind}");
+        assert!(!status("prod", &resources).is_ready(), "without {kind}");
     }
     assert_eq!(
         status("other", &healthy()).render().lines().next(),
         Some("Cluster \"other\" not there yet not ready")
     );
+}
+
+#[test]
+fn a_manager_that_upgrades_nothing_is_not_waited_for() {
+    let mut resources = healthy();
+    let is_upgrade = |resource: &AnyResource| {
+        let upgrades = [KubernetesUpgradeStatus::DEFINITION.kind, TalosUpgradeStatus::DEFINITION.kind];
+        upgrades.contains(&resource.pointer().kind.as_str())
+    };
+    resources.retain(|resource| !is_upgrade(resource));
+    let tree = status("prod", &resources);
+    assert!(tree.is_ready());
+    assert!(!tree.render().contains("upgrade"), "{}", tree.render());
 }
 
 #[test]
