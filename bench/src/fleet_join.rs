@@ -25,7 +25,7 @@
 
 mod budget;
 mod members;
-pub(crate) mod meter;
+mod meter;
 mod probe;
 
 use std::collections::BTreeMap;

@@ -9,8 +9,6 @@
 //! A command knows the API and nothing about rendering; a report is data; errors name the object, the cause and the
 //! way out. stdout is data, stderr is talk. Names, flags and texts are those of `talosctl` where it has them.
 
-mod absent;
-mod bundle;
 mod cli;
 mod command;
 mod commands;
@@ -24,7 +22,6 @@ mod go_mode;
 mod jsonpath;
 mod kubeconfig;
 mod machineconfig;
-mod pcap;
 mod pernode;
 mod resources;
 #[cfg(test)]
@@ -32,9 +29,7 @@ mod snapshot;
 mod status;
 mod stream;
 mod table;
-mod terminal;
 mod track;
 mod units;
 
-pub use absent::ABSENT;
 pub use cli::{command, main};

@@ -19,7 +19,6 @@ const ON_REQUEST: &[&str] = &[
     "clients/ctr",
     "clients/omnictl",
     "clients/dictionary",
-    "clients/machinery",
     "clients/siderolink",
     "debian/wireguard-tools",
 ];

@@ -58,6 +58,7 @@ const fn field(key: &'static str, kind: Type, doc: &'static str) -> Field {
         support: Support::Effective,
         later: &[],
         secret: false,
+        open: false,
         required: false,
         doc,
     }

@@ -2,11 +2,10 @@
 //!
 //! The encoding is the one Talos uses for resource specifications: every present field is written,
 //! zero or not; numbers in lists are packed; addresses, prefixes, endpoints and URLs are messages of
-//! `common`; durations, times and objects are well-known types, expressions those of CEL.
+//! `common`; durations, times and objects are well-known types.
 
 mod decode;
 mod encode;
-mod expression;
 mod object;
 mod wire;
 

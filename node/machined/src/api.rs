@@ -2,22 +2,16 @@
 //!
 //!     machine.sock ──▶ authorize (local.rs, role table) ──▶ one file per group of methods ──▶ Parts
 
-pub mod capture;
-pub mod debug;
 pub mod dmesg;
 pub mod etcd;
-pub mod etcd_downgrade;
 pub mod events;
 pub mod files;
 pub mod health;
 pub mod images;
 pub mod inspect;
 pub mod kubernetes;
-pub mod lifecycle;
 pub mod local;
 pub mod machine;
-pub mod meter;
-pub mod netstat;
 pub mod power;
 pub mod proc;
 pub mod processes;
@@ -27,8 +21,6 @@ pub mod serve;
 pub mod services;
 pub mod status;
 pub mod storage;
-pub mod storage_pools;
-pub mod storage_wipe;
 pub mod stream;
 pub mod system;
 pub mod time;
@@ -43,7 +35,6 @@ use tonic::Response;
 
 use crate::configuration::Configuration;
 use crate::events::Events;
-use crate::evidence::Evidence;
 use crate::sequencer::Sequencer;
 use crate::services::Services;
 
@@ -60,12 +51,6 @@ pub struct Parts {
     pub sequencer: Sequencer,
     /// Event log.
     pub events: Events,
-    /// What is left of a boot.
-    pub evidence: Evidence,
-    /// Containers for debugging.
-    pub debug: debug::Debug,
-    /// Who starts programs.
-    pub init: corten_supervisor::Client,
     /// Edges of the controller graph.
     pub graph: std::sync::Arc<[corten_resource::Edge]>,
     /// What kind of machine this is.
@@ -77,9 +62,6 @@ pub struct Parts {
     /// Threads for what clients ask of the kernel.
     pub lanes: Lanes,
 }
-
-#[cfg(test)]
-mod roles;
 
 #[cfg(test)]
 impl Parts {
@@ -96,25 +78,15 @@ impl Parts {
         let events = Events::new(clock.clone(), &rng);
         let (init, init_events, _) = corten_supervisor::Client::new(paths::INIT_SOCKET);
         let backends = Backends::new(
-            Processes::new(init.clone(), init_events),
+            Processes::new(init, init_events),
             Containers::new(Clock::system()).expect("containers"),
         );
         let generations = Generations::below("/nonexistent".as_ref());
-        let services = Services::new(state.clone(), events.clone(), backends, clock.clone(), rng.clone());
         Self {
             configuration: Configuration::new(state.clone(), generations, platform),
-            debug: debug::Debug::new(
-                state.clone(),
-                services.clone(),
-                events.clone(),
-                clock.clone(),
-                rng.clone(),
-            ),
-            services,
+            services: Services::new(state.clone(), events.clone(), backends, clock.clone(), rng.clone()),
             sequencer: crate::sequencer::channel().0,
-            init,
             graph: [].into(),
-            evidence: Evidence::new(state.clone(), clock.clone(), false),
             lanes: Lanes::default(),
             state,
             events,
@@ -132,21 +104,18 @@ pub struct Lanes {
     pub files: Lane,
     /// Facts of the kernel; a file system that does not answer must not keep anybody from files of another.
     pub facts: Lane,
-    /// Disks that are wiped, for hours if they are large.
-    pub disks: Lane,
 }
 
 impl Lanes {
     /// Threads of all lanes together.
-    pub const WIDTH: usize = Self::FILES + Self::FACTS + Self::DISKS;
+    pub const WIDTH: usize = Self::FILES + Self::FACTS;
     const FILES: usize = 4;
     const FACTS: usize = 2;
-    const DISKS: usize = 2;
 }
 
 impl Default for Lanes {
     fn default() -> Self {
-        Self { files: Lane::new(Self::FILES), facts: Lane::new(Self::FACTS), disks: Lane::new(Self::DISKS) }
+        Self { files: Lane::new(Self::FILES), facts: Lane::new(Self::FACTS) }
     }
 }
 

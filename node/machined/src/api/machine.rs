@@ -7,9 +7,10 @@ use corten_api::machine::*;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::stream::{self, Reply, Work};
+use super::unimplemented::not_yet;
 use super::{
-    Parts, capture, dmesg, etcd, etcd_downgrade, events, files, images, kubernetes, lifecycle, netstat, one,
-    power, recover, reset, services, storage, system, workloads,
+    Parts, dmesg, etcd, events, files, images, kubernetes, one, power, recover, reset, services, storage,
+    system, workloads,
 };
 
 /// The service over the machine's parts.
@@ -108,23 +109,23 @@ impl MachineService for Machine {
 
     async fn etcd_downgrade_validate(
         &self,
-        request: Request<EtcdDowngradeValidateRequest>,
+        _: Request<EtcdDowngradeValidateRequest>,
     ) -> Result<Response<EtcdDowngradeValidateResponse>, Status> {
-        etcd_downgrade::validate(&self.0, &request.get_ref().version).await.map(one)
+        Err(not_yet("machine.MachineService/EtcdDowngradeValidate"))
     }
 
     async fn etcd_downgrade_enable(
         &self,
-        request: Request<EtcdDowngradeEnableRequest>,
+        _: Request<EtcdDowngradeEnableRequest>,
     ) -> Result<Response<EtcdDowngradeEnableResponse>, Status> {
-        etcd_downgrade::enable(&self.0, &request.get_ref().version).await.map(one)
+        Err(not_yet("machine.MachineService/EtcdDowngradeEnable"))
     }
 
     async fn etcd_downgrade_cancel(
         &self,
         _: Request<()>,
     ) -> Result<Response<EtcdDowngradeCancelResponse>, Status> {
-        etcd_downgrade::cancel(&self.0).await.map(one)
+        Err(not_yet("machine.MachineService/EtcdDowngradeCancel"))
     }
 
     async fn hostname(&self, _: Request<()>) -> Result<Response<HostnameResponse>, Status> {
@@ -167,7 +168,7 @@ impl MachineService for Machine {
     }
 
     async fn rollback(&self, _: Request<RollbackRequest>) -> Result<Response<RollbackResponse>, Status> {
-        lifecycle::rollback(&self.0).map(one)
+        Err(not_yet("machine.MachineService/Rollback"))
     }
 
     async fn reset(&self, request: Request<ResetRequest>) -> Result<Response<ResetResponse>, Status> {
@@ -214,8 +215,8 @@ impl MachineService for Machine {
         system::system_stat(&self.0).await.map(one)
     }
 
-    async fn upgrade(&self, request: Request<UpgradeRequest>) -> Result<Response<UpgradeResponse>, Status> {
-        lifecycle::upgrade(&self.0, request.get_ref()).map(one)
+    async fn upgrade(&self, _: Request<UpgradeRequest>) -> Result<Response<UpgradeResponse>, Status> {
+        Err(not_yet("machine.MachineService/Upgrade"))
     }
 
     async fn version(&self, _: Request<()>) -> Result<Response<VersionResponse>, Status> {
@@ -229,8 +230,8 @@ impl MachineService for Machine {
         kubernetes::client_configuration(&self.0, request.get_ref()).map(one)
     }
 
-    async fn netstat(&self, request: Request<NetstatRequest>) -> Result<Response<NetstatResponse>, Status> {
-        netstat::netstat(&self.0, request.into_inner()).await.map(one)
+    async fn netstat(&self, _: Request<NetstatRequest>) -> Result<Response<NetstatResponse>, Status> {
+        Err(not_yet("machine.MachineService/Netstat"))
     }
 
     async fn meta_write(
@@ -313,9 +314,9 @@ impl MachineService for Machine {
     type PacketCaptureStream = Reply<Data>;
     async fn packet_capture(
         &self,
-        request: Request<PacketCaptureRequest>,
+        _: Request<PacketCaptureRequest>,
     ) -> Result<Response<Self::PacketCaptureStream>, Status> {
-        capture::capture(&self.0, request.get_ref()).await.map(Response::new)
+        Err(not_yet("machine.MachineService/PacketCapture"))
     }
 
     type ImageListStream = Reply<ImageListResponse>;

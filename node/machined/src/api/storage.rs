@@ -16,7 +16,8 @@ use corten_controllers_block::meta::{self, MetaError};
 use corten_resources::block;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Parts, one, status, storage_wipe};
+use super::unimplemented::not_yet;
+use super::{Parts, one, status};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -40,9 +41,9 @@ impl StorageService for Storage {
 
     async fn block_device_wipe(
         &self,
-        request: Request<BlockDeviceWipeRequest>,
+        _: Request<BlockDeviceWipeRequest>,
     ) -> Result<Response<BlockDeviceWipeResponse>, Status> {
-        storage_wipe::wipe(&self.0, request.get_ref()).await.map(one)
+        Err(not_yet("storage.StorageService/BlockDeviceWipe"))
     }
 }
 

@@ -1,6 +1,5 @@
 //! A containerd of the test's own, and a tiny image.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -149,7 +148,6 @@ fn options(folder: &Path) -> Options {
             nri: false,
             base_spec: String::new(),
             cdi: Vec::new(),
-            auths: BTreeMap::new(),
         }),
     }
 }
