@@ -18,8 +18,9 @@ use anyhow::Result;
 use crate::modules::Kernel;
 use crate::tree::Tree;
 
-/// Modules that are needed before the root is there, and by init itself.
-pub const MODULES: &[&str] = &["loop", "squashfs", "erofs", "overlay", "efivarfs"];
+/// Modules that are needed before the root is there, by init itself, and before there is a process that loads modules
+/// for devices: machined makes keys, so a virtual machine has its random numbers (`virtio_rng`) before that.
+pub const MODULES: &[&str] = &["loop", "squashfs", "erofs", "overlay", "efivarfs", "virtio_rng"];
 
 /// Where the root image is.
 pub const ROOT_IMAGE: &str = "rootfs.sqsh";

@@ -28,6 +28,7 @@ pub mod network;
 pub mod power;
 pub mod process;
 pub mod procfs;
+pub mod random;
 pub mod signal;
 pub mod sysctl;
 pub mod tun;
