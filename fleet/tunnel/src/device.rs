@@ -53,7 +53,7 @@ pub enum DeviceError {
     Start(#[source] io::Error),
     /// The child cannot do what it is for.
     #[error(
-        "the tunnel's namespace cannot be made: {0}; the host may forbid user namespaces (kernel.unprivileged_userns_clone, user.max_user_namespaces) or lack /dev/net/tun"
+        "the tunnel's namespace cannot be made: {0}; the host may forbid user namespaces (kernel.unprivileged_userns_clone, user.max_user_namespaces) or lack /dev/net/tun; allow them, or let a stack in user space do it (services.siderolink.tunnelStack: userspace)"
     )]
     Refused(String),
     /// The child is gone or does not answer.
