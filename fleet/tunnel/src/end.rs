@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::net::SocketAddrV6;
+use std::net::{SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use corten_base::{Task, chain, spawn};
 use tokio::io::unix::AsyncFd;
 
 use crate::device::Device;
+use crate::keeper::{Pool, Sockets};
 use crate::line::Line;
 use crate::stream::{TunnelListener, TunnelStream};
 use crate::tunnel::{Peer, TunnelOptions};
@@ -52,6 +53,7 @@ pub enum End {
 pub struct Kernel {
     device: Device,
     packets: Arc<AsyncFd<File>>,
+    pool: Arc<Pool>,
     _task: Task,
 }
 
@@ -97,7 +99,7 @@ impl End {
     /// Connects to a machine.
     pub async fn connect(&self, to: SocketAddrV6) -> io::Result<TunnelStream> {
         match self {
-            Self::Kernel(kernel) => kernel.device.connect(to).await.map(TunnelStream::from),
+            Self::Kernel(kernel) => kernel.connect(to).await,
             Self::User(stack) => stack.connect(to).await.map(TunnelStream::from),
         }
     }
@@ -105,8 +107,19 @@ impl End {
     /// Listens on our address.
     pub async fn listen(&self, port: u16) -> io::Result<TunnelListener> {
         match self {
-            Self::Kernel(kernel) => kernel.device.listen(port).await.map(TunnelListener::from),
+            Self::Kernel(kernel) => {
+                let listener = kernel.device.listen(port).await?;
+                Ok(TunnelListener::pooled(listener, Arc::clone(&kernel.pool)))
+            }
             Self::User(stack) => stack.listen(port).map(TunnelListener::from),
+        }
+    }
+
+    /// Where sockets are; a stack in user space has none.
+    pub fn sockets(&self) -> Sockets {
+        match self {
+            Self::Kernel(kernel) => kernel.pool.sockets(),
+            Self::User(_) => Sockets::default(),
         }
     }
 
@@ -124,7 +137,15 @@ impl Kernel {
         #[expect(deprecated, reason = "the replacement is unsafe; a File owns one descriptor for life")]
         let packets = Arc::new(AsyncFd::new(device.packets().try_clone()?)?);
         let task = spawn("tunnel packets", packets_out(Arc::clone(&packets), Arc::clone(line)));
-        Ok(Self { device, packets, _task: task })
+        let pool = Arc::new(Pool::new(&options.program));
+        Ok(Self { device, packets, pool, _task: task })
+    }
+
+    /// Connects to a machine, if there is room for one more.
+    async fn connect(&self, to: SocketAddrV6) -> io::Result<TunnelStream> {
+        let ticket = self.pool.enter()?;
+        let stream = self.device.connect(to).await?;
+        self.pool.place_connected(stream, SocketAddr::V6(to), ticket)
     }
 }
 

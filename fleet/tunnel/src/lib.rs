@@ -7,6 +7,9 @@
 //!                │                    │                                │
 //! gRPC carriers ─┘                    └─ user space: a stack for each ─┘
 //!                                        machine that has connections
+//!
+//! kernel TCP: sockets ─┬─ in this process, as many as leave it enough open files
+//!                      └─ beyond that in keepers, children of their own
 //! ```
 //!
 //! Who does TCP is decided once, when the tunnel is opened ([`StackChoice`]); callers do not see which it is.
@@ -17,10 +20,13 @@
 //! - Machines reach what listens on the tunnel's own address, and nothing else, not even each other.
 //! - A carrier that does not read loses datagrams, as a bad line does; nobody waits for it.
 //! - A connection that nobody reads takes no more than its buffer and holds nobody back.
+//! - Half of the open files that this process may have are never taken by connections of machines: they are for its
+//!   store, its logs and whoever calls it. A connection that no keeper has room for is closed.
 
 mod carrier;
 mod device;
 mod end;
+mod keeper;
 mod line;
 mod stream;
 mod tunnel;
@@ -30,5 +36,6 @@ mod waiting;
 pub use carrier::{Carrier, CarrierError};
 pub use device::{CHILD, Device, DeviceError, child};
 pub use end::StackChoice;
+pub use keeper::{KEEPER, Sockets, keeper};
 pub use stream::{TunnelListener, TunnelStream};
 pub use tunnel::{Peer, Tunnel, TunnelOptions};

@@ -17,6 +17,7 @@ use tokio::net::UdpSocket;
 
 use crate::carrier::{Carrier, CarrierError};
 use crate::end::{End, StackChoice};
+use crate::keeper::Sockets;
 use crate::line::Line;
 use crate::stream::{TunnelListener, TunnelStream};
 
@@ -44,7 +45,7 @@ pub struct TunnelOptions {
     pub listen: SocketAddr,
     /// Who is to do TCP.
     pub stack: StackChoice,
-    /// The manager's own program, which is also that of the child with the namespace.
+    /// The manager's own program, which is also that of the child with the namespace and of keepers.
     pub program: PathBuf,
     /// Source of numbers that machines should not guess.
     pub rng: Rng,
@@ -179,6 +180,12 @@ impl Tunnel {
     /// When the port is taken.
     pub async fn listen(&self, port: u16) -> io::Result<TunnelListener> {
         self.shared.end.listen(port).await
+    }
+
+    /// Where the sockets of connections are.
+    #[must_use]
+    pub fn sockets(&self) -> Sockets {
+        self.shared.end.sockets()
     }
 
     /// Begins to carry datagrams of the machine with this virtual address over a stream, and calls it if no hands were
