@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tonic::body::Body;
 use tower::service_fn;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Gauges, Metrics, gauges};
 use crate::serve::HttpService;
 
 /// How long the store may take to answer.
@@ -112,13 +112,20 @@ impl Http {
 pub struct MetricsPage {
     metrics: Arc<Metrics>,
     state: State,
+    others: Option<Arc<dyn Gauges>>,
 }
 
 impl MetricsPage {
     /// The page of these counters, and of the sizes of this store.
     #[must_use]
     pub const fn new(metrics: Arc<Metrics>, state: State) -> Self {
-        Self { metrics, state }
+        Self { metrics, state, others: None }
+    }
+
+    /// The same with gauges of another crate.
+    #[must_use]
+    pub fn with_gauges(self, others: Arc<dyn Gauges>) -> Self {
+        Self { others: Some(others), ..self }
     }
 
     /// The page for a listener.
@@ -132,7 +139,10 @@ impl MetricsPage {
     fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
         match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/metrics") => {
-                let content = self.metrics.page(&self.state) + &store_metrics(&self.state);
+                let mut content = self.metrics.page(&self.state) + &store_metrics(&self.state);
+                if let Some(others) = &self.others {
+                    content += &gauges(&others.gauges());
+                }
                 let mut page = text(StatusCode::OK, &content);
                 let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
                 page.headers_mut().insert(header::CONTENT_TYPE, format);

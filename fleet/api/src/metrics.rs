@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! listener, caller layer, Access ─▶ Metrics ─┐
-//! State (resources by type) ────────────────┴─▶ text (exposition format 0.0.4)
+//! State (resources by type) ────────────────┼─▶ text (exposition format 0.0.4)
+//! gauges of other crates ───────────────────┘
 //! ```
 
 use std::fmt::Write as _;
@@ -49,6 +50,35 @@ impl Refusal {
             Self::Access => "access",
         }
     }
+}
+
+/// A value that another crate knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gauge {
+    /// Its name, without the begin of all names.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// The values with their labels, as the page has them: empty, or in braces.
+    pub values: [Option<(&'static str, u64)>; 2],
+}
+
+/// Knows gauges.
+pub trait Gauges: std::fmt::Debug + Send + Sync {
+    /// What they are now. It must not wait.
+    fn gauges(&self) -> Vec<Gauge>;
+}
+
+/// Gauges as the page has them.
+pub(crate) fn gauges(gauges: &[Gauge]) -> String {
+    let mut page = Page::default();
+    for gauge in gauges {
+        page.head(gauge.name, "gauge", gauge.help);
+        for (labels, value) in gauge.values.iter().flatten() {
+            page.line(gauge.name, labels, *value);
+        }
+    }
+    page.0
 }
 
 /// The counters. They begin at zero with the program.
@@ -173,5 +203,21 @@ mod tests {
             assert!(page.lines().any(|found| found == line), "{line}\n{page}");
         }
         assert!(!page.contains("MachineSets"), "nothing is told of empty types");
+    }
+
+    #[test]
+    fn gauges_of_others_are_told_with_their_labels() {
+        let sockets = Gauge {
+            name: "sockets",
+            help: "Sockets.",
+            values: [Some(("{process=\"manager\"}", 7)), Some(("{process=\"keeper\"}", 8))],
+        };
+        let keepers = Gauge { name: "keepers", help: "Keepers.", values: [Some(("", 1)), None] };
+        assert_eq!(
+            gauges(&[sockets, keepers]),
+            "# HELP corten_fleet_sockets Sockets.\n# TYPE corten_fleet_sockets gauge\n\
+             corten_fleet_sockets{process=\"manager\"} 7\ncorten_fleet_sockets{process=\"keeper\"} 8\n\
+             # HELP corten_fleet_keepers Keepers.\n# TYPE corten_fleet_keepers gauge\ncorten_fleet_keepers 1\n"
+        );
     }
 }

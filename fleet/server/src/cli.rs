@@ -1,8 +1,9 @@
-//! The command line: `serve`, and the child that holds the tunnel's namespace.
+//! The command line: `serve`, and the children that hold the tunnel's namespace and sockets that are too many for it.
 //!
 //! ```text
 //! corten-fleet serve [flags]            flags, files ─▶ Settings ─▶ effects ─▶ serve; 0 when told to stop, else 1
 //! corten-fleet tunnel-device ADDRESS    what `serve` starts itself
+//! corten-fleet tunnel-keeper            the same
 //! ```
 
 use std::path::{PathBuf, absolute};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use corten_base::{Clock, Rng, chain};
 use corten_fleet_settings::{File, Loaded, Settings, arguments, load, paths as config_paths};
-use corten_fleet_tunnel::{CHILD, child};
+use corten_fleet_tunnel::{CHILD, KEEPER, child, keeper};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::failure::Failure;
@@ -59,10 +60,14 @@ Files, beside the store that --storage-path names:
 #[must_use]
 pub fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
-    // The child must not have a second thread: this comes first.
-    if words.next().is_some_and(|word| word == CHILD) {
-        let address = words.next().and_then(|word| word.into_string().ok()).unwrap_or_default();
-        return if child(&address).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    // The children must not have a second thread: this comes first.
+    match words.next() {
+        Some(word) if word == CHILD => {
+            let address = words.next().and_then(|word| word.into_string().ok()).unwrap_or_default();
+            return if child(&address).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
+        Some(word) if word == KEEPER => return ended_keeper(keeper()),
+        _ => {}
     }
     let matches = command().get_matches();
     let ended = match matches.subcommand() {
@@ -73,6 +78,17 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("corten-fleet: {}", chain(&failure));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A keeper's end, which its manager may have caused.
+fn ended_keeper(ended: std::io::Result<()>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("corten-fleet: a keeper of connections cannot go on: {}", chain(&error));
             ExitCode::FAILURE
         }
     }
@@ -154,7 +170,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     builder.build().map_err(|source| Failure::Host { what: "start threads", source })
 }
 
-/// Every machine has a connection or two: as many as the host allows.
+/// Every machine has a few connections: as many as the host allows.
 fn raise_descriptors() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum

@@ -13,7 +13,7 @@ use corten_fleet_api::dictionaries::Dictionaries;
 use corten_fleet_api::management::{
     AuditLog, ImageFactory, MachineLogs, Management, ManagementOptions, NoImageFactory,
 };
-use corten_fleet_api::metrics::Metrics;
+use corten_fleet_api::metrics::{Gauge, Gauges, Metrics};
 use corten_fleet_api::serve::{BoxedService, OwnCertificate};
 use corten_fleet_api::{Api, Parts};
 use corten_fleet_media::Factory;
@@ -21,6 +21,7 @@ use corten_fleet_proxy::{ClusterCredentials, JwtKeys};
 use corten_fleet_settings::Settings;
 use corten_fleet_siderolink::Services;
 use corten_fleet_support::{Reach, Support, Usages};
+use corten_fleet_tunnel::Tunnel;
 use corten_resource::State;
 use tonic::service::Routes;
 
@@ -55,6 +56,8 @@ pub struct Outside<'a> {
     pub state: &'a State,
     /// Services for machines.
     pub services: &'a Services,
+    /// The way to machines.
+    pub tunnel: &'a Tunnel,
     /// Told of every change.
     pub audit: Arc<dyn Audit>,
     /// What was written down.
@@ -75,7 +78,7 @@ impl Outside<'_> {
     /// # Errors
     /// When an address is taken, or a certificate cannot be used.
     pub async fn open(self) -> Result<Vec<Waiting>, Failure> {
-        let Self { base, state, services, audit, audit_log, reader, behind, ways, factory } = self;
+        let Self { base, state, services, tunnel, audit, audit_log, reader, behind, ways, factory } = self;
         let settings = &base.settings;
         let own = own_certificate(settings, &base.paths, &base.clock, &base.rng);
         let Behind { machines, kubernetes, mut credentials, keys } = behind;
@@ -120,7 +123,8 @@ impl Outside<'_> {
             others,
         });
         let api = api.with_page(Arc::new(keys));
-        doors.extend(open_api(settings, own.as_ref(), api, factory.as_ref()).await?);
+        let gauges = Arc::new(TunnelGauges(tunnel.clone()));
+        doors.extend(open_api(settings, own.as_ref(), api, factory.as_ref(), gauges).await?);
         if let Some(wanted) = settings.services.local_resource_service {
             doors.push(Place::local(wanted.port).open(unshown(), local::routes(state)).await?);
         }
@@ -172,10 +176,12 @@ async fn open_api(
     own: Option<&OwnCertificate>,
     api: Api,
     factory: Option<&Factory>,
+    gauges: Arc<dyn Gauges>,
 ) -> Result<[Waiting; 2], Failure> {
     let metrics = &settings.services.metrics;
     let metrics = Place::of("metrics", "the metrics", "services.metrics.endpoint", metrics);
-    let metrics = metrics.open(unshown(), api.metrics_page().into_service()).await?;
+    let page = api.metrics_page().with_gauges(gauges);
+    let metrics = metrics.open(unshown(), page.into_service()).await?;
     let listener = &settings.services.api.listener;
     let place = Place::of(API, "the API", "services.api.endpoint", listener).with_own_certificate(own);
     let counters = Arc::clone(api.metrics());
@@ -184,6 +190,30 @@ async fn open_api(
         None => place.open(counters, api.into_service()).await?,
     };
     Ok([opened, metrics])
+}
+
+/// What the tunnel knows for the page with the metrics.
+#[derive(Debug)]
+struct TunnelGauges(Tunnel);
+
+impl Gauges for TunnelGauges {
+    fn gauges(&self) -> Vec<Gauge> {
+        let sockets = self.0.sockets();
+        let count = |value| u64::try_from(value).unwrap_or(u64::MAX);
+        let own = ("{process=\"manager\"}", count(sockets.own));
+        let kept = ("{process=\"keeper\"}", count(sockets.kept));
+        let by_process = Gauge {
+            name: "tunnel_sockets",
+            help: "Sockets of connections with machines, by the process that has them open.",
+            values: [Some(own), Some(kept)],
+        };
+        let keepers = Gauge {
+            name: "tunnel_keepers",
+            help: "Processes that hold sockets for the manager.",
+            values: [Some(("", count(sockets.keepers))), None],
+        };
+        vec![by_process, keepers]
+    }
 }
 
 /// Counters that are on no page: those of the page are of the API alone.

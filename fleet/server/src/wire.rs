@@ -46,7 +46,7 @@ pub struct Base {
     pub paths: Paths,
     /// Versions that are offered.
     pub versions: Versions,
-    /// The manager's own program, which is also that of its child.
+    /// The manager's own program, which is also that of its children.
     pub program: PathBuf,
     /// Wall clock.
     pub clock: Clock,
@@ -125,8 +125,18 @@ pub async fn wire(base: &Base, stored: Stored) -> Result<Manager, Failure> {
     };
     let ways = Arc::new(ways);
     let factory = open_factory(base, &keys.media)?;
-    let outside =
-        Outside { base, state: &state, services: &services, audit, audit_log, reader, behind, ways, factory };
+    let outside = Outside {
+        base,
+        state: &state,
+        services: &services,
+        tunnel: &link.tunnel,
+        audit,
+        audit_log,
+        reader,
+        behind,
+        ways,
+        factory,
+    };
     let doors = outside.open().await?;
     let ready = prepare(base, &state, &link, &doors, is_first).await?;
     Ok(Manager { ready, doors, runtime, services, outlets, background, discovery, closing, state, keeping })

@@ -68,7 +68,8 @@ async fn the_key_of_the_first_start_opens_the_api_and_a_machine_joins_with_what_
     let folder = tempfile::tempdir().expect("a folder");
     let Some((mut manager, ready)) = started(&folder, &[]).await else { return };
     assert!(get(listener(&ready, "api"), "/healthz").starts_with("HTTP/1.1 200"));
-    assert!(get(listener(&ready, "metrics"), "/metrics").contains("connections_total"));
+    let metrics = get(listener(&ready, "metrics"), "/metrics");
+    assert!(metrics.contains("connections_total") && metrics.contains("\ncorten_fleet_tunnel_keepers 0\n"));
     let said = manager.said("stdout");
     for part in ["ready: ", "export OMNI_ENDPOINT=", "corten fleet jointoken kernel-args"] {
         assert!(said.contains(part), "{said}");

@@ -20,7 +20,7 @@ use super::pool::{Pool, Sockets};
 use crate::stream::{TunnelListener, TunnelStream};
 
 /// Much more than anything here takes.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(30);
 /// Everything goes to keepers.
 const KEPT: Limits = Limits { own: 0, own_max: 4096, keeper: 4096, keepers: 2 };
 const CHILD: [&str; 3] = ["keeper::tests::child", "--exact", "--test-threads=1"];
@@ -32,6 +32,11 @@ fn child() {
     if sockopt::socket_type(std::io::stdin()) == Ok(SocketType::SEQPACKET) {
         super::keeper().expect("a keeper");
     }
+}
+
+/// Waits, but not for ever.
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    timeout(DEADLINE, work).await.expect("in time")
 }
 
 struct Host {
@@ -103,8 +108,7 @@ async fn an_echo_passes_while_another_stream_is_never_read() {
     let (stream, machine) = host.connect().await;
     let (address, peer) = (machine.local_addr().expect("an address"), stream.peer_addr());
     assert_eq!(peer.expect("kept"), address);
-    let both = async { tokio::join!(exchange(stream, 1, MEBIBYTE), echo(machine)) };
-    timeout(DEADLINE, both).await.expect("an echo");
+    within(async { tokio::join!(exchange(stream, 1, MEBIBYTE), echo(machine)) }).await;
     assert_eq!(host.pool.sockets().keepers, 1);
 }
 
@@ -122,7 +126,7 @@ async fn many_streams_at_once_keep_their_bytes_apart() {
             done.expect("an echo")
         }
     };
-    timeout(DEADLINE, all).await.expect("all echoes");
+    within(all).await;
     host.wait_for(|sockets| sockets == Sockets { own: 0, kept: 0, keepers: 1 }).await;
 }
 
@@ -132,10 +136,10 @@ async fn each_end_may_finish_first_and_still_read() {
     let mut text = String::new();
     machine.write_all(b"question").await.expect("written");
     machine.shutdown().await.expect("shut down");
-    stream.read_to_string(&mut text).await.expect("an end");
+    within(stream.read_to_string(&mut text)).await.expect("an end");
     stream.write_all(b"answer").await.expect("written");
     stream.shutdown().await.expect("shut down");
-    machine.read_to_string(&mut text).await.expect("an end");
+    within(machine.read_to_string(&mut text)).await.expect("an end");
     assert_eq!(text, "questionanswer");
     let refused = stream.write(b"x").await.expect_err("it said that it was at its end");
     assert_eq!(refused.kind(), ErrorKind::BrokenPipe);
@@ -144,10 +148,10 @@ async fn each_end_may_finish_first_and_still_read() {
     stream.write_all(b"question").await.expect("written");
     stream.shutdown().await.expect("shut down");
     text.clear();
-    machine.read_to_string(&mut text).await.expect("an end");
+    within(machine.read_to_string(&mut text)).await.expect("an end");
     machine.write_all(b"answer").await.expect("written");
     drop(machine);
-    stream.read_to_string(&mut text).await.expect("an end");
+    within(stream.read_to_string(&mut text)).await.expect("an end");
     assert_eq!(text, "questionanswer");
 }
 
@@ -156,7 +160,7 @@ async fn a_reset_is_an_error_and_no_end() {
     let (host, mut stream, machine) = Host::kept(KEPT).await;
     sockopt::set_socket_linger(&machine, Some(Duration::ZERO)).expect("set");
     drop(machine);
-    let error = stream.read(&mut [0; 8]).await.expect_err("reset");
+    let error = within(stream.read(&mut [0; 8])).await.expect_err("reset");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     assert_eq!(stream.write(b"x").await.expect_err("reset").kind(), ErrorKind::ConnectionReset);
     host.wait_for(|sockets| sockets.kept == 0).await;
@@ -171,7 +175,7 @@ async fn what_was_written_before_a_stream_was_dropped_arrives_and_the_socket_is_
         stream.write_all(&sent).await.expect("written");
         drop(stream);
     };
-    let (read, ()) = tokio::join!(machine.read_to_end(&mut received), write);
+    let (read, ()) = within(async { tokio::join!(machine.read_to_end(&mut received), write) }).await;
     read.expect("an end");
     assert!(received == sent);
     host.wait_for(|sockets| sockets == Sockets { own: 0, kept: 0, keepers: 1 }).await;
@@ -193,7 +197,7 @@ async fn options_of_a_socket_can_be_set_while_a_keeper_has_it() {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(DEADLINE, set).await.expect("the keeper sets them");
+    within(set).await;
     assert_eq!(sockopt::tcp_nodelay(&same), Ok(true));
     assert_eq!(sockopt::tcp_keepidle(&same), Ok(Duration::from_secs(11)));
     assert_eq!(sockopt::socket_recv_buffer_size(&same), before);
@@ -205,11 +209,11 @@ async fn streams_of_a_killed_keeper_fail_and_the_next_ones_go_to_a_new_one() {
     let first = host.pool.processes();
     let process = first.first().and_then(|id| Pid::from_raw((*id).try_into().ok()?)).expect("a keeper");
     kill_process(process, Signal::KILL).expect("killed");
-    let error = stream.read(&mut [0; 8]).await.expect_err("no keeper");
+    let error = within(stream.read(&mut [0; 8])).await.expect_err("no keeper");
     assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
     assert!(error.to_string().contains("has ended"), "{error}");
     assert!(stream.write(b"x").await.is_err() && stream.set_nodelay(true).is_err());
-    let end = machine.read(&mut [0; 8]).await;
+    let end = within(machine.read(&mut [0; 8])).await;
     assert!(matches!(end, Ok(0) | Err(_)), "the machine learns of it: {end:?}");
     // Keepers are not started faster than once a second.
     let served = async {
@@ -222,8 +226,8 @@ async fn streams_of_a_killed_keeper_fail_and_the_next_ones_go_to_a_new_one() {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    let (stream, machine) = timeout(DEADLINE, served).await.expect("a new keeper");
-    tokio::join!(exchange(stream, 3, 1000), echo(machine));
+    let (stream, machine) = within(served).await;
+    within(async { tokio::join!(exchange(stream, 3, 1000), echo(machine)) }).await;
     assert_ne!(host.pool.processes(), first);
 }
 
@@ -242,10 +246,13 @@ async fn connections_beyond_all_keepers_are_closed_and_the_listener_goes_on() {
     assert_eq!(kept.peer_addr().expect("kept"), machines[1].local_addr().expect("an address"));
     let mut refused = machines.pop().expect("a third one");
     let mut byte = [0];
-    let end = tokio::select! {
-        accepted = listener.accept() => panic!("there is no room: {accepted:?}"),
-        end = refused.read(&mut byte) => end,
-    };
+    let end = within(async {
+        tokio::select! {
+            accepted = listener.accept() => panic!("there is no room: {accepted:?}"),
+            end = refused.read(&mut byte) => end,
+        }
+    });
+    let end = end.await;
     assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
     assert!(pool.enter().expect_err("no room").to_string().contains("LimitNOFILE"));
     drop(here);
@@ -254,17 +261,24 @@ async fn connections_beyond_all_keepers_are_closed_and_the_listener_goes_on() {
     assert_eq!(pool.sockets().own, 1);
 }
 
-#[test]
+#[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "a keeper whose manager is this test")]
-fn a_keeper_ends_with_its_manager() {
+async fn a_keeper_ends_with_its_manager() {
     let (ours, theirs) = Local::pair().expect("a pair");
     let mut command = Command::new(std::env::current_exe().expect("a program"));
     command.args(CHILD).stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
     let mut child = command.spawn().expect("a keeper");
     drop(command);
     drop(ours);
-    // Without a deadline of its own: the test runner has one.
-    assert!(child.wait().expect("an end").success());
+    let ended = async {
+        loop {
+            if let Some(status) = child.try_wait().expect("a child") {
+                break status;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(within(ended).await.success());
 }
 
 /// What a process has in memory, KiB.
@@ -282,7 +296,7 @@ async fn an_idle_stream_takes_little_memory_in_its_keeper() {
         setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("more open files");
     }
     let (host, stream, machine) = Host::kept(KEPT).await;
-    tokio::join!(exchange(stream, 1, MEBIBYTE), echo(machine));
+    within(async { tokio::join!(exchange(stream, 1, MEBIBYTE), echo(machine)) }).await;
     let keeper = host.pool.processes().first().expect("a keeper").to_string();
     let (before, own) = (resident(&keeper), resident("self"));
     let mut all = Vec::with_capacity(STREAMS);

@@ -272,7 +272,7 @@ mod tests {
     fn entry() -> Entry {
         let limits = Limits { own: 1, own_max: 1, keeper: 1, keepers: 1 };
         let ticket = Pool::with("none".into(), Vec::new(), limits).enter().expect("room");
-        let (_, socket) = std::io::pipe().expect("a descriptor");
+        let (_, socket) = io::pipe().expect("a descriptor");
         let mut entry = Entry::new((socket.into(), ticket));
         assert!(entry.packet(1, &mut Vec::new()).expect("a packet").is_some(), "the socket goes first");
         entry
