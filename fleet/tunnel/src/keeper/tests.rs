@@ -228,6 +228,8 @@ async fn streams_of_a_killed_keeper_fail_and_the_next_ones_go_to_a_new_one() {
     };
     let (stream, machine) = within(served).await;
     within(async { tokio::join!(exchange(stream, 3, 1000), echo(machine)) }).await;
+    let (stream, machine) = host.connect().await;
+    within(async { tokio::join!(exchange(stream, 4, 1000), echo(machine)) }).await;
     assert_ne!(host.pool.processes(), first);
 }
 

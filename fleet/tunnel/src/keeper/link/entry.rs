@@ -310,10 +310,12 @@ mod tests {
         assert!(entry.take(Frame::Data(&[7; WINDOW])).expect("fine")[0].is_some());
         assert!(entry.take(Frame::Data(b"x")).is_none(), "beyond the window");
         assert!(matches!(read(&mut entry, WINDOW), Poll::Ready(Ok(WINDOW))));
-        assert_eq!(entry.incoming.capacity(), 0);
         assert!(entry.packet(1, &mut packet).is_some());
         assert_eq!(&packet[9..], u32::try_from(WINDOW).expect("small").to_le_bytes());
-        assert!(!entry.is_busy());
+        assert!(entry.take(Frame::Data(b"x")).is_some());
+        assert!(matches!(read(&mut entry, 9), Poll::Ready(Ok(1))));
+        assert_eq!(entry.incoming.capacity(), 0, "no buffer stays");
+        assert!(!entry.is_busy(), "nor is anything told");
     }
 
     #[test]
