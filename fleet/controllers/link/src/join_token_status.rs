@@ -6,7 +6,7 @@
 //!
 //! Items are tokens.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use corten_fleet_resources::link::{
     DefaultJoinToken, JoinToken, JoinTokenState, JoinTokenStatus, JoinTokenUsage,
@@ -23,6 +23,8 @@ controller!(JoinTokenStatusController, "JoinTokenStatusController",
 
 impl ItemTransform for JoinTokenStatusController {
     const HAS_SECRET_IDS: bool = true;
+    // Each machine that joins changes the number of all that came with its token.
+    const PACE: Duration = Duration::from_secs(1);
 
     fn concern(resource: &AnyResource) -> Concern {
         let used = resource.spec::<JoinTokenUsage>().map(|usage| &usage.token_id);
