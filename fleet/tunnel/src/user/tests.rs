@@ -103,7 +103,8 @@ async fn exchange(one: &mut UserStream, two: &mut UserStream, data: &[u8]) {
         received.expect("read");
         assert!(read == data, "{} of {} bytes came", read.len(), data.len());
     }
-    tokio::join!(side(one, data), side(two, data));
+    let both = async { tokio::join!(side(one, data), side(two, data)) };
+    timeout(Duration::from_secs(3600), both).await.expect("in time");
 }
 
 #[tokio::test(start_paused = true)]
