@@ -422,3 +422,12 @@ async fn a_stack_that_was_given_up_makes_room_for_another_one() {
     let (mut ours, mut theirs) = ends.connected(&mut listener).await;
     exchange(&mut ours, &mut theirs, b"hello").await;
 }
+
+/// What the documentation of [`Peer`] says.
+#[test]
+fn a_machine_and_a_connection_take_as_much_as_is_said() {
+    let connection = size_of::<smoltcp::socket::tcp::Socket<'static>>() + size_of::<connection::Connection>();
+    assert!(size_of::<Mutex<Peer>>() <= 512, "{}", size_of::<Mutex<Peer>>());
+    assert!(connection <= 614, "{connection}");
+    assert_eq!((RECEIVE_BUFFER, SEND_BUFFER), (16 << 10, 8 << 10));
+}
