@@ -10,7 +10,8 @@
 //!
 //! Costs, on a host with addresses of 64 bits: [`Peer`] with its interface 0.5 KiB, a connection 0.6 KiB and its buffers of
 //! 16 KiB and 8 KiB, so that 2,000 machines with five connections each take 240 MiB when all buffers were used to their
-//! end. The host gives memory page by page as it is used first. A machine without connections has no [`Peer`].
+//! end. Measured in a process: 18 KiB for a connection that has moved a few KiB, 26 KiB after some 40 KiB each way.
+//! A machine without connections has no [`Peer`].
 
 use std::io::{self, ErrorKind};
 use std::net::Ipv6Addr;
