@@ -110,11 +110,11 @@ mod tests {
             runtime.put(resource(machine, JoinTokenUsage { token_id: "t".to_owned() }));
         }
         runtime.put(resource("m3", JoinTokenUsage { token_id: "other".to_owned() }));
-        runtime.quiet().await;
+        runtime.advance(JoinTokenStatusController::PACE).await;
         let status = found(&runtime, "t");
         assert_eq!((status.use_count, status.is_default), (2, true));
         runtime.state().remove::<JoinToken>("", "t").expect("removed");
-        runtime.quiet().await;
+        runtime.advance(JoinTokenStatusController::PACE).await;
         assert!(runtime.state().get::<JoinTokenStatus>("t").is_none());
     }
 }
