@@ -8,8 +8,10 @@
 //! It knows no lock, no task and no clock: whoever holds it gives it the time. A socket that listens is there only while
 //! a machine asks for a connection, since TCP here has no backlog.
 //!
-//! Costs, on a host with addresses of 64 bits: [`Peer`] with its interface about 0.5 KiB, a connection about 0.7 KiB and
-//! its two buffers of 16 KiB and 8 KiB, which the host gives page by page as they are used first.
+//! Costs, on a host with addresses of 64 bits: [`Peer`] with its interface 0.5 KiB, a connection 0.6 KiB and its buffers of
+//! 16 KiB and 8 KiB, so that 2,000 machines with five connections each take 240 MiB when all buffers were used to their
+//! end. Measured in a process: 18 KiB for a connection that has moved a few KiB, 26 KiB after some 40 KiB each way.
+//! A machine without connections has no [`Peer`].
 
 use std::io::{self, ErrorKind};
 use std::net::Ipv6Addr;

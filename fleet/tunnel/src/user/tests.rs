@@ -103,7 +103,8 @@ async fn exchange(one: &mut UserStream, two: &mut UserStream, data: &[u8]) {
         received.expect("read");
         assert!(read == data, "{} of {} bytes came", read.len(), data.len());
     }
-    tokio::join!(side(one, data), side(two, data));
+    let both = async { tokio::join!(side(one, data), side(two, data)) };
+    timeout(Duration::from_secs(3600), both).await.expect("in time");
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,7 +186,8 @@ async fn who_never_reads_is_held_back_and_holds_nobody_else_back() {
     // An hour later it still waits, and goes on when somebody reads.
     sleep(Duration::from_secs(3600)).await;
     let mut bytes = vec![0; HELD];
-    silent.read_exact(&mut bytes).await.expect("read");
+    let read = timeout(Duration::from_secs(5), silent.read_exact(&mut bytes));
+    read.await.expect("the machine is told that there is room").expect("read");
     assert_eq!(bytes, [7; HELD]);
     assert_eq!(fill(&mut sender).await, HELD);
 }
@@ -420,4 +422,13 @@ async fn a_stack_that_was_given_up_makes_room_for_another_one() {
     assert_eq!(ours.read(&mut byte).await.expect_err("given up").kind(), ErrorKind::ConnectionAborted);
     let (mut ours, mut theirs) = ends.connected(&mut listener).await;
     exchange(&mut ours, &mut theirs, b"hello").await;
+}
+
+/// What the documentation of [`Peer`] says.
+#[test]
+fn a_machine_and_a_connection_take_as_much_as_is_said() {
+    let connection = size_of::<smoltcp::socket::tcp::Socket<'static>>() + size_of::<connection::Connection>();
+    assert!(size_of::<Mutex<Peer>>() <= 512, "{}", size_of::<Mutex<Peer>>());
+    assert!(connection <= 614, "{connection}");
+    assert_eq!((RECEIVE_BUFFER, SEND_BUFFER), (16 << 10, 8 << 10));
 }
