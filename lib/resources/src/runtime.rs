@@ -1,8 +1,20 @@
 //! The machine as a running system: stage, services' surroundings, kernel parameters and modules, META.
 
+mod evidence;
+mod system;
+
 use std::collections::BTreeMap;
 
 use corten_resource::{Enumeration, Record, Resource};
+
+pub use evidence::{BootEnd, BootRecord, DebugSession};
+pub use system::{
+    AcquireConfigSpec, AcquireConfigStatus, BootedEntry, Environment, ExtensionCompatibility,
+    ExtensionConstraint, ExtensionMetadata, ExtensionServiceConfig, ExtensionServiceConfigFile,
+    ExtensionServiceConfigStatus, ExtensionStatus, ImageFactorySchematic, LoadedKernelModule,
+    MachineResetSignal, OomAction, RebootRequest, ServicePid, UnattendedInstallPhase,
+    UnattendedInstallStatus,
+};
 
 /// How apid listens and authenticates. Singleton `apid`; read by apid alone.
 #[derive(Clone, Debug, Default, PartialEq, Resource)]

@@ -1,6 +1,7 @@
 //! What is on the disks.
 //!
 //!     Disk, DevicesStatus, partitions, first bytes of each ──▶ DiscoveredVolume, DiscoveredVolumesStatus
+//!     DiscoveryRefreshRequest ──▶ look again ──▶ DiscoveryRefreshStatus
 //!
 //! This is what people and selectors see. Whoever is about to write looks again himself: see `volumes`.
 
@@ -12,7 +13,9 @@ use std::time::Duration;
 
 use corten_base::blocking;
 use corten_resource::{Driver, Never, Plan, Source, View, controller};
-use corten_resources::block::{DiscoveredVolume, DiscoveredVolumesStatus, Disk, VolumeStatus};
+use corten_resources::block::{
+    DiscoveredVolume, DiscoveredVolumesStatus, DiscoveryRefreshRequest, DiscoveryRefreshStatus, Disk,
+};
 use corten_resources::runtime::DevicesStatus;
 
 use crate::device::Geometry;
@@ -31,10 +34,10 @@ pub struct Discovery {
     sysfs: Sysfs,
 }
 
-// VolumeStatus only wakes: a new file system makes no event of its own.
+// A new file system makes no event of its own: who made it asks.
 controller!(Discovery, "block.Discovery",
-    inputs: [weak Disk, weak VolumeStatus, weak DevicesStatus],
-    outputs: [exclusive DiscoveredVolume, exclusive DiscoveredVolumesStatus]);
+    inputs: [weak Disk, weak DiscoveryRefreshRequest, weak DevicesStatus],
+    outputs: [exclusive DiscoveredVolume, exclusive DiscoveredVolumesStatus, exclusive DiscoveryRefreshStatus]);
 
 impl Discovery {
     /// Of the kernel that shows itself there.
@@ -61,6 +64,11 @@ impl Driver for Discovery {
         let mut plan = Plan::new();
         for (name, volume) in observed {
             plan.put(name, volume.clone());
+        }
+        // The request is of the same moment as the look.
+        if let Some(asked) = view.get::<DiscoveryRefreshRequest>(DiscoveryRefreshRequest::ID) {
+            let status = DiscoveryRefreshStatus { request: asked.spec.request };
+            plan.put(DiscoveryRefreshRequest::ID, status);
         }
         // Before the drivers are loaded, a disk that is not there may still come.
         if view.get::<DevicesStatus>(devices::STATUS).is_none_or(|status| !status.spec.ready) {

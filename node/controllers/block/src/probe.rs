@@ -1,10 +1,12 @@
 //! What is in a volume, by the marks that file systems leave at fixed places.
 //!
-//! Pure over the first bytes; a mark is believed only with the numbers around it making sense.
+//! Pure over the first bytes; a mark is believed only with the numbers around it making sense. A member of an array may
+//! begin as the array does, so that what its superblock says comes first.
 
 use std::io;
 
 use crate::device::ReadAt;
+use crate::md::superblock::{self, Superblock};
 
 /// Bytes from the start within which all marks are.
 const HEAD_BYTES: u64 = 68 * 1024;
@@ -30,9 +32,21 @@ pub struct Found {
 
 /// Looks at a device of this size.
 pub fn probe(device: &(impl ReadAt + ?Sized), size_bytes: u64) -> io::Result<Option<Found>> {
+    if let Some(superblock) = superblock::read(device, size_bytes)? {
+        return Ok(Some(member(&superblock)));
+    }
     let mut head = vec![0; usize::try_from(size_bytes.min(HEAD_BYTES)).map_err(io::Error::other)?];
     device.read_at(&mut head, 0)?;
     Ok(recognize(&head))
+}
+
+fn member(superblock: &Superblock) -> Found {
+    Found {
+        name: "linux_raid_member",
+        uuid: superblock.plain_uuid(),
+        label: superblock.name.clone(),
+        ..Found::default()
+    }
 }
 
 /// A format: gives what it recognizes.
@@ -169,7 +183,17 @@ fn lvm(head: &[u8]) -> Option<Found> {
 }
 
 fn swap(head: &[u8]) -> Option<Found> {
-    marked(head, 4086, b"SWAPSPACE2").then(|| Found { name: "swap", ..Found::default() })
+    const PAGE_BYTES: u32 = 4096;
+    marked(head, 4086, b"SWAPSPACE2").then_some(())?;
+    Some(Found {
+        name: "swap",
+        uuid: uuid(head, 1036)?,
+        label: text(head, 1052, 16)?,
+        block_size: PAGE_BYTES,
+        filesystem_block_size: PAGE_BYTES,
+        size: (u64::from(le32(head, 1028)?) + 1).saturating_mul(u64::from(PAGE_BYTES)),
+        is_unfinished: false,
+    })
 }
 
 fn talos_meta(head: &[u8]) -> Option<Found> {

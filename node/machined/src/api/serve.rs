@@ -20,6 +20,7 @@ use corten_api::storage::storage_service_server::StorageServiceServer;
 use corten_api::time::time_service_server::TimeServiceServer;
 use corten_base::paths;
 use corten_cosi::{Policy, Restricted};
+use corten_relay::{CONNECTION_WINDOW, HEADERS_BYTES_MAX, Room, STREAM_WINDOW, STREAMS_MAX};
 use corten_resource::{Registry, State, Store};
 use corten_resources::network::{HostnameStatus, NodeAddress};
 use corten_resources::runtime::ApiServiceConfig;
@@ -32,12 +33,16 @@ use tonic::transport::Server;
 use super::health::Cluster;
 use super::images::Images;
 use super::inspect::Inspect;
+use super::lifecycle::Lifecycle;
 use super::local::{Authorize, Caller};
 use super::machine::Machine;
 use super::storage::Storage;
+use super::storage_pools::Pools;
 use super::time::Clock;
-use super::unimplemented::NotYet;
 use super::{Mode, Parts};
+
+/// What requests that are larger than usual may take together: several of the largest.
+const REQUESTS_BYTES_MAX: usize = 3 * MESSAGE_BYTES_MAX;
 
 /// Serves the machine API on its socket for ever.
 ///
@@ -45,12 +50,30 @@ use super::{Mode, Parts};
 /// When the socket cannot be made.
 pub async fn machine(parts: Parts) -> anyhow::Result<()> {
     let listener = listen(paths::MACHINED_SOCKET, paths::APID_UID)?;
-    Server::builder()
-        .layer(Authorize { mode: Mode::new(parts.state.clone()) })
-        .add_routes(services(&parts))
+    on(listener, &parts, paths::APID_UID).await
+}
+
+/// Serves the machine API on a socket for ever; `apid` is the user who passes on the calls of others.
+///
+/// # Errors
+/// When the socket breaks.
+pub async fn on(listener: UnixListener, parts: &Parts, apid: u32) -> anyhow::Result<()> {
+    let (mode, room) = (Mode::new(parts.state.clone()), Room::new(REQUESTS_BYTES_MAX));
+    server()
+        .layer(Authorize { mode, apid, room })
+        .add_routes(services(parts))
         .serve_with_incoming(UnixListenerStream::new(listener))
         .await
         .context("the machine API ended")
+}
+
+/// A server of the machine's own programs, which are trusted with connections and bounded in calls.
+fn server() -> Server {
+    Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_header_list_size(HEADERS_BYTES_MAX)
 }
 
 /// A service that takes and gives messages as large as apid passes on.
@@ -69,16 +92,16 @@ fn services(parts: &Parts) -> Routes {
         let roles = extensions.get::<Caller>().map_or(Roles::NONE, |caller| caller.0);
         Arc::new(Restricted::new(store.clone(), policy.clone(), roles))
     });
-    let storage = Storage(parts.clone());
+    let (storage, pools) = (Storage(parts.clone()), Pools(parts.clone()));
     let mut routes = Routes::builder();
     routes
         .add_service(cosi)
         .add_service(bounded!(MachineServiceServer::new(Machine(parts.clone()))))
         .add_service(bounded!(ImageServiceServer::new(Images(parts.services.clone()))))
-        .add_service(bounded!(LifecycleServiceServer::new(NotYet)))
-        .add_service(bounded!(DebugServiceServer::new(NotYet)))
-        .add_service(bounded!(LvmServiceServer::new(NotYet)))
-        .add_service(bounded!(MdServiceServer::new(NotYet)))
+        .add_service(bounded!(LifecycleServiceServer::new(Lifecycle(parts.clone()))))
+        .add_service(bounded!(DebugServiceServer::new(parts.debug.clone())))
+        .add_service(bounded!(LvmServiceServer::new(pools.clone())))
+        .add_service(bounded!(MdServiceServer::new(pools)))
         .add_service(bounded!(MachineStorageServer::new(storage.clone())))
         .add_service(bounded!(StorageServiceServer::new(storage)))
         .add_service(bounded!(TimeServiceServer::new(Clock(parts.clone()))))
@@ -120,7 +143,7 @@ async fn resources(state: State, mut visible: Registry, socket: &str, uid: u32) 
         Arc::new(Restricted::new(store.clone(), policy.clone(), Roles::ADMIN))
     });
     let listener = listen(socket, uid)?;
-    Server::builder()
+    server()
         .add_service(service)
         .serve_with_incoming(UnixListenerStream::new(listener))
         .await

@@ -16,8 +16,7 @@ use corten_controllers_block::meta::{self, MetaError};
 use corten_resources::block;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::unimplemented::not_yet;
-use super::{Parts, one, status};
+use super::{Parts, one, status, storage_wipe};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -41,9 +40,9 @@ impl StorageService for Storage {
 
     async fn block_device_wipe(
         &self,
-        _: Request<BlockDeviceWipeRequest>,
+        request: Request<BlockDeviceWipeRequest>,
     ) -> Result<Response<BlockDeviceWipeResponse>, Status> {
-        Err(not_yet("storage.StorageService/BlockDeviceWipe"))
+        storage_wipe::wipe(&self.0, request.get_ref()).await.map(one)
     }
 }
 

@@ -96,6 +96,8 @@ pub enum Task {
     StopAllPods,
     /// The machine is no member of etcd any more.
     LeaveEtcd,
+    /// Whoever speaks of the machine to others learns that it goes.
+    SendResetSignal,
     /// No service may start any more.
     DenyNewServices,
     /// Services that use EPHEMERAL are stopped.
@@ -132,6 +134,7 @@ impl Task {
             Self::StartAllServices => "startAllServices",
             Self::StopAllPods => "stopAllPods",
             Self::LeaveEtcd => "leaveEtcd",
+            Self::SendResetSignal => "sendResetSignal",
             Self::DenyNewServices => "denyNewServices",
             Self::StopServicesForUpgrade => "stopServicesForUpgrade",
             Self::UnmountPodMounts => "unmountPodMounts",
@@ -217,7 +220,8 @@ fn going_down<const N: usize, const M: usize>(without_pods: [Phase; N], last: [P
 }
 
 fn resetting(last: Phase) -> Vec<Phase> {
-    going_down([phase("leave", &[Task::LeaveEtcd])], [phase("resetSpec", &[Task::WipeVolumes]), last])
+    let without_pods = [phase("leave", &[Task::LeaveEtcd]), phase("preReset", &[Task::SendResetSignal])];
+    going_down(without_pods, [phase("resetSpec", &[Task::WipeVolumes]), last])
 }
 
 fn phase(name: &'static str, tasks: &[Task]) -> Phase {
@@ -281,7 +285,7 @@ mod tests {
     fn a_reset_wipes_when_everything_is_stopped_and_unmounted_and_then_goes_down() {
         for (sequence, last) in [(Sequence::Reset, "reboot"), (Sequence::ResetAndShutdown, "shutdown")] {
             let names = names(sequence, Haste::Orderly, Platform::Container);
-            assert_eq!(names[..2], ["cleanup", "leave"]);
+            assert_eq!(names[..3], ["cleanup", "leave", "preReset"]);
             assert_eq!(names[names.len() - 4..], ["unmountSystem", "stopEverything", "resetSpec", last]);
         }
     }

@@ -1,10 +1,12 @@
 //! What is known of a service: state, health and the last changes, and how that is published.
 
 use std::collections::VecDeque;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use corten_api::machine::{ServiceHealth, ServiceStateEvent, service_state_event::Action};
+use corten_resources::runtime::ServicePid;
 use corten_resources::service::Service;
 use parking_lot::Mutex;
 
@@ -178,6 +180,26 @@ pub(super) fn publish_health(
     };
     context.events.publish("", &event);
     publish_resource(context, id, &record);
+}
+
+/// Says which process a service is, or that it is none.
+pub(super) fn publish_pid(context: &Context, id: &str, pid: Option<u32>) {
+    let result = match pid {
+        Some(pid) => {
+            // Another user's namespaces can be read by root alone; a process that has just ended has none.
+            let namespace = std::fs::metadata(format!("/proc/{pid}/ns/mnt")).map_or(0, |link| link.ino());
+            let pid = i32::try_from(pid).unwrap_or_default();
+            context.state.put(OWNER, id, ServicePid { pid, mount_namespace: namespace }).map(|_| ())
+        }
+        None => context.state.remove::<ServicePid>(OWNER, id),
+    };
+    if let Err(error) = result {
+        tracing::debug!(
+            service = id,
+            error = &error as &dyn std::error::Error,
+            "process of a service not told"
+        );
+    }
 }
 
 fn publish_resource(context: &Context, id: &str, record: &Record) {

@@ -71,17 +71,23 @@ fn header(table: &Table, copy: &Copy, entries_crc: u32, geometry: Geometry) -> V
     bytes
 }
 
-/// Lets the protective record cover the whole disk; a record of another kind (a hybrid) is left as it is.
+/// Lets the protective record cover the whole disk, or makes it where there is none; a record of another kind (a
+/// hybrid) is left as it is.
 fn protect(disk: &(impl WriteAt + ?Sized), geometry: Geometry) -> io::Result<()> {
     const PROTECTIVE: u8 = 0xee;
+    const MARK: &[u8; 2] = &[0x55, 0xaa];
     let mut record = vec![0; geometry.sector_bytes as usize];
     disk.read_at(&mut record, 0)?;
-    let is_ours = record.get(450) == Some(&PROTECTIVE) && record.get(510..512) == Some(&[0x55, 0xaa]);
     let sectors = u32::try_from(geometry.sectors - 1).unwrap_or(u32::MAX).to_le_bytes();
-    if is_ours && record.get(458..462) != Some(&sectors) {
-        record.splice(458..462, sectors);
-        disk.write_at(&record, 0)?;
-        disk.sync()?;
+    if record.get(510..512) != Some(MARK) {
+        // From the second sector on, in the geometry of old days and in ours.
+        record.splice(446..458, [0, 0, 2, 0, PROTECTIVE, 0xff, 0xff, 0xff, 1, 0, 0, 0]);
+        record.splice(462..510, [0; 48]);
+        record.splice(510..512, MARK.iter().copied());
+    } else if record.get(450) != Some(&PROTECTIVE) || record.get(458..462) == Some(&sectors) {
+        return Ok(());
     }
-    Ok(())
+    record.splice(458..462, sectors);
+    disk.write_at(&record, 0)?;
+    disk.sync()
 }

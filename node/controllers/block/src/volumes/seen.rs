@@ -1,10 +1,10 @@
-//! The system disk and the mount table as they are at this moment.
+//! Disks, mounts and swap as they are at this moment.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::Context;
-use corten_resources::block::Disk;
+use corten_resources::block::{Disk, VolumeKind};
 use corten_sys::Kernel;
 use corten_sys::mount::Mounts;
 use corten_sys::mountinfo::MountEntry;
@@ -14,30 +14,60 @@ use super::layout::Layout;
 use crate::device::Geometry;
 use crate::gpt::{self, Entry, Health, Reading};
 use crate::probe::{self, Found};
+use crate::swaps;
 use crate::sysfs::KernelPartition;
 
 /// Everything that a plan is made from.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// The system disk, once it is known.
-    pub disk: Option<SeenDisk>,
+    /// The disks that volumes can be on, the system disk first.
+    pub disks: Vec<SeenDisk>,
     /// What is mounted at a volume's mount point.
     pub mounts: Vec<SeenMount>,
+    /// Devices that are swapped to.
+    pub swaps: Vec<String>,
+    /// Folders of volumes that are folders, by their mount points.
+    pub folders: Vec<String>,
 }
 
-/// The system disk.
+impl Seen {
+    /// The disk that the machine lives on.
+    pub fn system(&self) -> Option<&SeenDisk> {
+        self.disks.iter().find(|disk| disk.is_system)
+    }
+}
+
+/// A disk.
 #[derive(Clone, Debug)]
 pub struct SeenDisk {
-    /// `/dev/…`.
-    pub dev_path: String,
+    /// Kernel name.
+    pub name: String,
+    /// What is known of it.
+    pub facts: Disk,
+    /// The machine lives on it.
+    pub is_system: bool,
     /// Its size.
     pub geometry: Geometry,
     /// Its table.
-    pub table: gpt::Table,
+    pub table: Option<gpt::Table>,
     /// How the table's copies are.
     pub health: Health,
     /// Its partitions.
     pub partitions: Vec<SeenPartition>,
+    /// What is in it as a whole, when it has no table.
+    pub content: Content,
+}
+
+impl SeenDisk {
+    /// `/dev/…`.
+    pub fn dev_path(&self) -> &str {
+        &self.facts.dev_path
+    }
+
+    /// The partition with this label.
+    pub fn labelled(&self, label: &str) -> Option<&SeenPartition> {
+        self.partitions.iter().find(|partition| partition.entry.label() == label)
+    }
 }
 
 /// A partition of the table.
@@ -53,17 +83,18 @@ pub struct SeenPartition {
     pub content: Content,
 }
 
-/// What is in a partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is in a disk or partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Content {
     /// It was not looked at: there is no device, or nobody asks.
+    #[default]
     Unknown,
     /// Nothing that anyone could miss.
     Blank,
-    /// A file system that is whole.
-    Xfs(Found),
-    /// Something else.
-    Foreign(String),
+    /// Something that is whole.
+    Whole(Found),
+    /// A partition table of another kind.
+    Record,
     /// The device fails.
     Unreadable(String),
 }
@@ -72,42 +103,73 @@ pub enum Content {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenMount {
     /// Mount point as in the layout.
-    pub target: &'static str,
+    pub target: String,
     /// Its row in the table.
     pub entry: MountEntry,
 }
 
-/// Looks at the disk and at what is mounted.
+/// Looks at the disks and at what is mounted.
 pub fn look(
     places: &Places,
-    disk: Option<(String, Disk)>,
-    layouts: &'static [Layout],
+    disks: Vec<(String, Disk)>,
+    system: Option<&str>,
+    layouts: &[Layout],
 ) -> anyhow::Result<Seen> {
     let table = Kernel.table()?;
+    let below_root = |target: &str| places.root.join(target.trim_start_matches('/'));
     let mounted = |layout: &Layout| {
-        let target = places.root.join(layout.target.trim_start_matches('/'));
+        let target = below_root(layout.target());
         // The latest row is the one on top.
         let entry = table.iter().rev().find(|entry| entry.target == target)?;
-        Some(SeenMount { target: layout.target, entry: entry.clone() })
+        Some(SeenMount { target: layout.target().to_owned(), entry: entry.clone() })
     };
-    let mounts = layouts.iter().filter_map(mounted).collect();
-    let disk = disk.map(|(name, disk)| look_at(places, &name, &disk, layouts)).transpose()?.flatten();
-    Ok(Seen { disk, mounts })
+    let mounts = layouts.iter().filter(|layout| !layout.target().is_empty()).filter_map(mounted).collect();
+    let folders = layouts.iter().filter(|layout| layout.config.kind == VolumeKind::Directory);
+    let folders = folders.map(|layout| layout.target().to_owned());
+    let folders = folders.filter(|target| below_root(target).is_dir()).collect();
+    let swaps = fs::read_to_string(&places.swaps).unwrap_or_default();
+    let swaps = swaps::parse(&swaps).into_iter().map(|swap| swap.device).collect();
+    let mut seen = Vec::new();
+    for (name, disk) in disks {
+        let is_system = system == Some(name.as_str());
+        match look_at(places, &name, disk, is_system, layouts) {
+            Ok(disk) => seen.extend(disk),
+            Err(error) if is_system => return Err(error),
+            // A drive without a medium or a broken disk is no reason to leave the others out.
+            Err(error) => tracing::debug!(disk = name, "cannot look at a disk: {error:#}"),
+        }
+    }
+    seen.sort_by_key(|disk: &SeenDisk| !disk.is_system);
+    Ok(Seen { disks: seen, mounts, swaps, folders })
 }
 
-fn look_at(places: &Places, name: &str, disk: &Disk, layouts: &[Layout]) -> anyhow::Result<Option<SeenDisk>> {
-    let geometry = Geometry::of(disk.size, disk.sector_size);
-    let file = File::open(&disk.dev_path)
-        .with_context(|| format!("cannot open the system disk {}", disk.dev_path))?;
+fn look_at(
+    places: &Places,
+    name: &str,
+    facts: Disk,
+    is_system: bool,
+    layouts: &[Layout],
+) -> anyhow::Result<Option<SeenDisk>> {
+    if facts.cdrom || (facts.readonly && !is_system) {
+        return Ok(None);
+    }
+    let geometry = Geometry::of(facts.size, facts.sector_size);
+    let path = facts.dev_path.clone();
+    let file = File::open(&path).with_context(|| format!("cannot open the disk {path}"))?;
     let reading = gpt::read(&file, geometry);
-    let reading = reading.with_context(|| format!("cannot read the partition table of {}", disk.dev_path))?;
-    let Some(Reading { table, health }) = reading else { return Ok(None) };
+    let reading = reading.with_context(|| format!("cannot read the partition table of {path}"))?;
+    let (table, health) = match reading {
+        Some(Reading { table, health }) => (Some(table), health),
+        None if is_system => return Ok(None),
+        None => (None, Health::Sound),
+    };
     let known = places.sysfs.partitions(name);
-    let partitions = table.entries.iter().map(|entry| {
+    let entries = table.iter().flat_map(|table| &table.entries);
+    let partitions = entries.map(|entry| {
         let kernel =
             known.iter().find(|partition| partition.number == entry.number && partition.has_node).cloned();
         let path = kernel.as_ref().map(|partition| places.sysfs.dev.join(&partition.name));
-        let is_ours = layouts.iter().any(|layout| layout.id == entry.label());
+        let is_ours = layouts.iter().any(|layout| layout.label() == entry.label());
         let content = match (&path, &kernel) {
             (Some(path), Some(kernel)) if is_ours => content_of(path, kernel.size_bytes),
             _ => Content::Unknown,
@@ -116,7 +178,29 @@ fn look_at(places: &Places, name: &str, disk: &Disk, layouts: &[Layout]) -> anyh
         SeenPartition { entry: entry.clone(), kernel, dev_path, content }
     });
     let partitions = partitions.collect();
-    Ok(Some(SeenDisk { dev_path: disk.dev_path.clone(), geometry, table, health, partitions }))
+    let content = if table.is_none() { whole(Path::new(&path), facts.size) } else { Content::Unknown };
+    let name = name.to_owned();
+    Ok(Some(SeenDisk { name, facts, is_system, geometry, table, health, partitions, content }))
+}
+
+/// What is in a disk that has no table of our kind.
+pub fn whole(device: &Path, size_bytes: u64) -> Content {
+    const MARK: [u8; 2] = [0x55, 0xaa];
+    match content_of(device, size_bytes) {
+        Content::Blank => {
+            let mut mark = [0; 2];
+            let read = File::open(device).and_then(|file| {
+                use crate::device::ReadAt;
+                ReadAt::read_at(&file, &mut mark, 510)
+            });
+            match read {
+                Err(error) => Content::Unreadable(error.to_string()),
+                Ok(()) if mark == MARK => Content::Record,
+                Ok(()) => Content::Blank,
+            }
+        }
+        content => content,
+    }
 }
 
 /// What is in a partition.
@@ -125,8 +209,7 @@ pub fn content_of(device: &Path, size_bytes: u64) -> Content {
     match found {
         Err(error) => Content::Unreadable(error.to_string()),
         Ok(None) => Content::Blank,
-        Ok(Some(found)) if found.name == "xfs" && found.is_unfinished => Content::Blank,
-        Ok(Some(found)) if found.name == "xfs" => Content::Xfs(found),
-        Ok(Some(found)) => Content::Foreign(found.name.to_owned()),
+        Ok(Some(found)) if found.is_unfinished => Content::Blank,
+        Ok(Some(found)) => Content::Whole(found),
     }
 }
