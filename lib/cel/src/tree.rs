@@ -1,6 +1,8 @@
 //! Expressions as they are handed on: a tree whose names stand for themselves, and the one text that it has.
 //!
-//!     text ─▶ Tree ─▶ text of everybody who has this tree
+//! ```text
+//! text ─▶ Tree ─▶ text of everybody who has this tree
+//! ```
 //!
 //! The text is that of the language's implementation in Go (cel-go, `Unparse`): double quotes, blanks around operators,
 //! brackets where the order needs them, and a new line after `&&` and `||` in lines that are full.

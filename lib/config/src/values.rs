@@ -111,6 +111,8 @@ pub fn url(text: &str) -> Option<Url> {
             (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
         }
         None => match authority.rsplit_once(':') {
+            // What has more colons is an address whose brackets were forgotten: where its port begins, nobody knows.
+            Some((host, _)) if host.contains(':') => return None,
             Some((host, port)) => (host, Some(port)),
             None => (authority, None),
         },

@@ -154,13 +154,16 @@ pub struct ChannelCounts {
     pub combined: Option<u32>,
 }
 
+/// Reads the attributes of an answer into what is known of a device.
+type Reader = fn(&mut Device, &[Vec<u8>]);
+
 /// Everything that the driver of a device tells.
 ///
 /// # Errors
 /// When there is no such device, or the kernel refuses for another reason than that the driver cannot tell.
 pub fn device(generic: &mut Generic, name: &str) -> io::Result<Device> {
     let mut device = Device::default();
-    let readers: [(u8, fn(&mut Device, &[Vec<u8>])); 7] = [
+    let readers: [(u8, Reader); 7] = [
         (LINKSTATE_GET, read_state),
         (LINKINFO_GET, read_info),
         (LINKMODES_GET, read_modes),

@@ -12,7 +12,7 @@ use std::io;
 
 use flate2::Crc;
 
-pub use place::{PlaceError, Size, Wanted};
+pub use place::{Size, Wanted};
 pub use write::write;
 
 use crate::device::{Geometry, ReadAt};

@@ -36,7 +36,9 @@ use tokio::time::Instant;
 
 use self::layout::Layout;
 use self::plan::{Decision, Step, Wish};
-pub use self::programs::{InitPrograms, Programs, Run};
+#[cfg(test)]
+pub use self::programs::Run;
+pub use self::programs::{InitPrograms, Programs};
 use self::seen::Seen;
 use crate::sysfs::Sysfs;
 use crate::{discovery, swaps, uevent};

@@ -78,7 +78,7 @@ mod tests {
         let probe = |id: &str| resource(id, ProbeSpec::default());
         let answer = |id: &str, success| resource(id, ProbeStatus { success, ..ProbeStatus::default() });
         assert!(!is_connected_with(&[]));
-        assert!(is_connected_with(&[route.clone()]));
+        assert!(is_connected_with(std::slice::from_ref(&route)));
         assert!(!is_connected_with(&[route.clone(), probe("a")]));
         assert!(is_connected_with(&[probe("a"), answer("a", true)]));
         assert!(!is_connected_with(&[route, probe("a"), probe("b"), answer("a", true), answer("b", false)]));

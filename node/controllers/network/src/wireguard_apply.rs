@@ -53,7 +53,7 @@ pub struct Set {
 }
 
 /// The links that have WireGuard, and what is wanted of them.
-fn wanted<'a, C>(view: &'a View<C>) -> impl Iterator<Item = (&'a str, &'a Wireguard)>
+fn wanted<C>(view: &View<C>) -> impl Iterator<Item = (&str, &Wireguard)>
 where
     C: corten_resource::Reads<LinkSpec>,
 {

@@ -231,57 +231,57 @@ fn joining(cx: &mut Cx, scene: &Scene<'_>) -> Result<()> {
     scene.pair.wait_ready(cluster).map(drop)
 }
 
+/// A configuration that breaks something: what it is, the diagnosis and the patch.
+type Patch = (&'static str, &'static str, &'static str);
+
+/// Those of a worker.
+const WORKER_PATCHES: [Patch; 5] = [
+    (
+        "a kubelet whose image nobody has",
+        "image-not-pulled",
+        "machine:\n  kubelet:\n    image: registry.invalid/kubelet:1\n",
+    ),
+    (
+        "a kubelet with an argument that it does not know",
+        "kubelet-unwell",
+        "machine:\n  kubelet:\n    extraArgs:\n      no-such-flag: \"1\"\n",
+    ),
+    (
+        "a kernel parameter that there is not",
+        "kernel-parameter-refused",
+        "machine:\n  sysctls:\n    net.ipv4.no_such_parameter: \"1\"\n",
+    ),
+    ("name servers that are silent", "dns-failing", "machine:\n  network:\n    nameservers: [192.0.2.53]\n"),
+    (
+        "a discovery service that is silent",
+        "discovery-unreachable",
+        "cluster:\n  discovery:\n    enabled: true\n    registries:\n      service:\n        endpoint: https://192.0.2.1/\n",
+    ),
+];
+
+/// Those of a control plane.
+const CONTROL_PLANE_PATCHES: [Patch; 2] = [
+    (
+        "a scheduler with an argument that it does not know",
+        "static-pod-crash-loop",
+        "cluster:\n  scheduler:\n    extraArgs:\n      no-such-flag: \"1\"\n",
+    ),
+    (
+        "a controller manager whose image nobody has",
+        "image-not-pulled",
+        "cluster:\n  controllerManager:\n    image: registry.invalid/kube-controller-manager:1\n",
+    ),
+];
+
 /// Configurations that are wrong in one place.
 fn configuration(cx: &mut Cx, scene: &Scene<'_>) {
     let (worker, control_plane) = (scene.worker(), scene.control_plane());
     let ready = || scene.pair.wait_ready(scene.cluster).map(drop);
     let Files { worker: of_worker, controlplane: of_control_plane, .. } = &scene.pair.files;
-    let (on_worker, on_control_plane) = ((&worker, of_worker), (&control_plane, of_control_plane));
-    let rows = [
-        (
-            "a kubelet whose image nobody has",
-            "image-not-pulled",
-            on_worker,
-            "machine:\n  kubelet:\n    image: registry.invalid/kubelet:1\n",
-        ),
-        (
-            "a kubelet with an argument that it does not know",
-            "kubelet-unwell",
-            on_worker,
-            "machine:\n  kubelet:\n    extraArgs:\n      no-such-flag: \"1\"\n",
-        ),
-        (
-            "a kernel parameter that there is not",
-            "kernel-parameter-refused",
-            on_worker,
-            "machine:\n  sysctls:\n    net.ipv4.no_such_parameter: \"1\"\n",
-        ),
-        (
-            "name servers that are silent",
-            "dns-failing",
-            on_worker,
-            "machine:\n  network:\n    nameservers: [192.0.2.53]\n",
-        ),
-        (
-            "a discovery service that is silent",
-            "discovery-unreachable",
-            on_worker,
-            "cluster:\n  discovery:\n    enabled: true\n    registries:\n      service:\n        endpoint: https://192.0.2.1/\n",
-        ),
-        (
-            "a scheduler with an argument that it does not know",
-            "static-pod-crash-loop",
-            on_control_plane,
-            "cluster:\n  scheduler:\n    extraArgs:\n      no-such-flag: \"1\"\n",
-        ),
-        (
-            "a controller manager whose image nobody has",
-            "image-not-pulled",
-            on_control_plane,
-            "cluster:\n  controllerManager:\n    image: registry.invalid/kube-controller-manager:1\n",
-        ),
-    ];
-    for (what, id, (tool, file), patch) in rows {
+    let on_worker = WORKER_PATCHES.into_iter().map(|patch| (patch, &worker, of_worker));
+    let on_control_plane =
+        CONTROL_PLANE_PATCHES.into_iter().map(|patch| (patch, &control_plane, of_control_plane));
+    for ((what, id, patch), tool, file) in on_worker.chain(on_control_plane) {
         Fault::new(what, id, tool.clone()).case(
             cx,
             scene,
