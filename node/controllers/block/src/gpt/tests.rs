@@ -8,6 +8,7 @@ use std::process::Command;
 
 use proptest::prelude::*;
 
+use super::place::PlaceError;
 use super::*;
 use crate::device::WriteAt;
 
