@@ -105,8 +105,7 @@ impl<'a> Evaluation<'a> {
     fn binary(&mut self, operator: Binary, a: &Value, b: &Value, at: usize) -> Result<Value, Error> {
         match operator {
             Binary::Equal | Binary::Unequal => {
-                self.spend(a.length().min(b.length()), at)?;
-                Ok(Value::Bool(a.is_equal(b) == (operator == Binary::Equal)))
+                Ok(Value::Bool(self.equal(a, b, at)? == (operator == Binary::Equal)))
             }
             Binary::Less | Binary::LessOrEqual | Binary::Greater | Binary::GreaterOrEqual => {
                 if !a.is_comparable(b) {
@@ -124,13 +123,50 @@ impl<'a> Evaluation<'a> {
             Binary::In => {
                 self.spend(b.length().saturating_mul(LENGTH_OF_STEP), at)?;
                 match (a, b) {
-                    (a, Value::List(list)) => Ok(Value::Bool(list.iter().any(|item| item.is_equal(a)))),
+                    (a, Value::List(list)) => {
+                        for item in list.iter() {
+                            if self.equal(item, a, at)? {
+                                return Ok(Value::Bool(true));
+                            }
+                        }
+                        Ok(Value::Bool(false))
+                    }
                     (Value::Text(key), Value::Map(map)) => Ok(Value::Bool(map.contains_key(&**key))),
                     _ => Err(combined("look for", a, b, at)),
                 }
             }
             Binary::Add => self.add(a, b, at),
             _ => arithmetic(operator, a, b, at),
+        }
+    }
+
+    /// Equality of the language: numbers are equal by value, values of different kinds are not. Every element counts, also
+    /// one that is in many lists at once: of those few bytes make more than can be compared.
+    fn equal(&mut self, a: &Value, b: &Value, at: usize) -> Result<bool, Error> {
+        match (a, b) {
+            (Value::List(a), Value::List(b)) if a.len() == b.len() => {
+                for (a, b) in a.iter().zip(b.iter()) {
+                    self.spend(0, at)?;
+                    if !self.equal(a, b, at)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            (Value::Map(a), Value::Map(b)) if a.len() == b.len() => {
+                for ((key, a), (other, b)) in a.iter().zip(b.iter()) {
+                    self.spend(key.len(), at)?;
+                    if key != other || !self.equal(a, b, at)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            (Value::List(_) | Value::Map(_), _) | (_, Value::List(_) | Value::Map(_)) => Ok(false),
+            _ => {
+                self.spend(a.length().min(b.length()), at)?;
+                Ok(a.is_same(b))
+            }
         }
     }
 

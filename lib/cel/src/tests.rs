@@ -149,6 +149,10 @@ fn size_depth_and_work_are_bounded() {
     let growing =
         format!("[{}].all(x, size(x{}) > 0)", vec!["'aaaaaaaaaaaaaaaa'"; 180].join(","), " + x".repeat(50));
     assert_eq!(kind(&growing), ErrorKind::Bound);
+    let shared = format!("[1]{}", ".map(a, [a, a])".repeat(28));
+    for many in [format!("{shared} == {shared}"), format!("{shared} in [{shared}]")] {
+        assert_eq!(kind(&many), ErrorKind::Bound, "few bytes, and more elements than can be compared");
+    }
 }
 
 /// The deepest that is allowed fits into the stack of a small thread, also in a build without optimization.

@@ -47,18 +47,9 @@ impl Value {
         }
     }
 
-    /// Equality of the language: numbers are equal by value, values of different kinds are not.
-    pub(crate) fn is_equal(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::List(a), Self::List(b)) => {
-                a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a.is_equal(b))
-            }
-            (Self::Map(a), Self::Map(b)) => {
-                a.len() == b.len()
-                    && a.iter().zip(b.iter()).all(|((key, a), (other, b))| key == other && a.is_equal(b))
-            }
-            _ => self.compare(other).map_or_else(|| self == other, Ordering::is_eq),
-        }
+    /// Equality of values that hold no others.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.compare(other).map_or_else(|| self == other, Ordering::is_eq)
     }
 
     /// Order of the language; nothing when these have none.
