@@ -185,6 +185,32 @@ const ONLY_IN: &[OnlyIn] = &[
     ("missedMax", "2", PROBING),
 ];
 
+/// The kernel's `INT_MAX`.
+const INT_MAX: i64 = 2_147_483_647;
+
+/// An option of bonds whose numbers the kernel bounds (`bond_opts`): its key, the least and the greatest. One that it refuses
+/// would keep the bond from coming up.
+const BOUNDS: &[(&str, i64, i64)] = &[
+    ("resendIGMP", 0, 255),
+    ("resendIgmp", 0, 255),
+    ("lpInterval", 1, INT_MAX),
+    ("packetsPerSlave", 0, 65_535),
+    ("numPeerNotif", 0, 255),
+    ("tlbLogicalLb", 0, 1),
+    ("tlbDynamicLb", 0, 1),
+    ("allSlavesActive", 0, 1),
+    ("missedMax", 1, 255),
+    ("adActorSysPrio", 1, 65_535),
+    ("adUserPortKey", 0, 1023),
+    ("miimon", 0, INT_MAX),
+    ("updelay", 0, INT_MAX),
+    ("downdelay", 0, INT_MAX),
+    ("arpInterval", 0, INT_MAX),
+    ("minLinks", 0, INT_MAX),
+    ("peerNotifDelay", 0, 300_000),
+    ("peerNotifyDelay", 0, 300_000),
+];
+
 /// A bond whose options the kernel takes together.
 fn bond(rules: &mut Rules<'_>, bond: &Node, path: &Path<'_>, mode: &str, links: &str) {
     let mode = text(bond, mode).map_or("balance-rr", |(mode, _)| mode);
@@ -194,6 +220,14 @@ fn bond(rules: &mut Rules<'_>, bond: &Node, path: &Path<'_>, mode: &str, links: 
             let message =
                 format!("bonds have it in the mode {} only, this one is {mode}", modes.join(" or "));
             rules.refuse_at(&path.key(key), value.at, message);
+        }
+    }
+    for (key, least, greatest) in BOUNDS {
+        let given = bond.get(key).map(|value| (value.at, Reader::new(value).integer::<i64>()));
+        if let Some((at, Some(number))) = given
+            && !(*least..=*greatest).contains(&number)
+        {
+            rules.refuse_at(&path.key(key), at, format!("must be from {least} to {greatest}"));
         }
     }
     monitoring(rules, bond, path, mode);

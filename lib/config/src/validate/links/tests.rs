@@ -117,6 +117,18 @@ fn a_bond_has_what_its_mode_has() {
             "document BondConfig/b: updelay: must be a multiple of miimon, which is 100",
         ],
     );
+    check(
+        &[(
+            "BondConfig",
+            "name: b, links: [a], bondMode: 802.3ad, adActorSysPrio: 0, adUserPortKey: 1024, resendIGMP: 256, \
+             lpInterval: 1, peerNotifDelay: 300000",
+        )],
+        &[
+            "document BondConfig/b: adActorSysPrio: must be from 1 to 65535",
+            "document BondConfig/b: adUserPortKey: must be from 0 to 1023",
+            "document BondConfig/b: resendIGMP: must be from 0 to 255",
+        ],
+    );
 }
 
 #[test]
