@@ -41,7 +41,12 @@ impl<K: Sight + LinkChanges + 'static> Driver for AliasApply<K> {
     type Observed = BTreeMap<String, LinkStatus>;
     type Op = Name;
 
-    async fn observe(&mut self, _: &View<Self>) -> anyhow::Result<Self::Observed> {
+    /// Nothing while nobody wants an alias: most machines never do, and links change with every pod.
+    async fn observe(&mut self, view: &View<Self>) -> anyhow::Result<Self::Observed> {
+        let (wanted, going) = (view.list::<LinkAliasSpec>(), view.tearing_down::<LinkAliasSpec>());
+        if wanted.is_empty() && going.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         self.kernel.links().await
     }
 

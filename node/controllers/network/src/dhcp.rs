@@ -3,8 +3,9 @@
 //! ```text
 //! OperatorSpec@network, LinkStatus, AddressStatus ──▶ client (dhcp4, dhcp6) ──▶ lease ──▶ *Spec@network-config of layer operator
 //! ```
-//! Until a client has its first answer, what an earlier one left in the state stays: a restart of this program must
-//! not take the machine's address away.
+//! Until a client has its first answer, what an earlier one of the same operator left in the state stays: a restart of this
+//! program must not take the machine's address away. What others left is no business of it: a link on which nobody ever
+//! answers must not keep an address whose lease ran out.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -93,7 +94,17 @@ pub struct Dhcp {
 }
 
 controller!(Dhcp, "network.Dhcp",
-inputs: [strong OperatorSpec, weak LinkStatus, weak AddressStatus],
+inputs: [
+    strong OperatorSpec,
+    weak LinkStatus,
+    weak AddressStatus,
+    weak AddressSpec in "network-config",
+    weak RouteSpec in "network-config",
+    weak LinkSpec in "network-config",
+    weak HostnameSpec in "network-config",
+    weak ResolverSpec in "network-config",
+    weak TimeServerSpec in "network-config",
+],
 outputs: [
     shared AddressSpec in "network-config",
     shared RouteSpec in "network-config",
@@ -172,13 +183,19 @@ fn put_outcome(plan: &mut Plan<Dhcp, Op>, operator: &str, outcome: &Outcome) {
     }
 }
 
-fn keep_all(plan: &mut Plan<Dhcp, Op>) {
-    plan.keep::<AddressSpec>();
-    plan.keep::<RouteSpec>();
-    plan.keep::<LinkSpec>();
-    plan.keep::<HostnameSpec>();
-    plan.keep::<ResolverSpec>();
-    plan.keep::<TimeServerSpec>();
+/// Puts again what an earlier client of the operator left.
+fn keep(plan: &mut Plan<Dhcp, Op>, view: &View<Dhcp>, operator: &str) {
+    let prefix = layered_id(Layer::Operator, &format!("{operator}/"));
+    macro_rules! keep {
+        ($($spec:ty),*) => {$(
+            for row in view.list::<$spec>() {
+                if row.metadata.id.starts_with(&prefix) {
+                    plan.put::<$spec>(row.metadata.id.clone(), row.spec.clone());
+                }
+            }
+        )*};
+    }
+    keep!(AddressSpec, RouteSpec, LinkSpec, HostnameSpec, ResolverSpec, TimeServerSpec);
 }
 
 impl Driver for Dhcp {
@@ -212,15 +229,12 @@ impl Driver for Dhcp {
                 plan.op(Op::Start(operator.spec.id(), job));
             }
         }
-        for (operator, (_, progress)) in clients.iter().filter(|(operator, _)| wanted(operator)) {
-            match progress {
-                Progress::Bound(outcome) => put_outcome(&mut plan, operator, outcome),
-                Progress::Lost => {}
-                Progress::Asking => keep_all(&mut plan),
+        for operator in operators.iter().map(|row| row.spec.id()) {
+            match clients.get(&operator).map(|(_, progress)| progress) {
+                Some(Progress::Bound(outcome)) => put_outcome(&mut plan, &operator, outcome),
+                Some(Progress::Lost) => {}
+                Some(Progress::Asking) | None => keep(&mut plan, view, &operator),
             }
-        }
-        if clients.is_empty() && !operators.is_empty() {
-            keep_all(&mut plan);
         }
         plan
     }
@@ -275,8 +289,9 @@ async fn run(job: Job, report: Report, rng: Rng) {
 mod tests {
     use std::time::UNIX_EPOCH;
 
-    use corten_resource::testing::resource;
+    use corten_resource::testing::{resource, resource_in};
     use corten_resource::{AnyResource, HardwareAddr};
+    use corten_resources::network::{CONFIG_NAMESPACE, Scope};
 
     use super::*;
 
@@ -304,6 +319,47 @@ mod tests {
             Op::Stop(_) => None,
         };
         plan.ops().iter().filter_map(started).collect()
+    }
+
+    #[test]
+    fn a_client_without_an_answer_keeps_what_its_operator_left_and_nothing_else() {
+        let four = OperatorSpec::dhcp4(Layer::Default, "eth0", Dhcp4Operator::default());
+        let six = OperatorSpec::dhcp6(Layer::Configuration, "eth0", Dhcp6Operator::default());
+        let address =
+            |net: &str| AddressSpec::new(Layer::Operator, "eth0", net.parse().expect("net"), Scope::GLOBAL);
+        let id = |operator: &OperatorSpec, net: &str| {
+            layered_id(Layer::Operator, &format!("{}/{}", operator.id(), address(net).id()))
+        };
+        let left = |operator: &OperatorSpec, net: &str| {
+            resource_in(CONFIG_NAMESPACE, &id(operator, net), address(net))
+        };
+        let rows = [
+            operator(four.clone()),
+            operator(six.clone()),
+            left(&four, "10.0.0.5/24"),
+            left(&six, "fd00::5/128"),
+        ];
+        let kept = |progress: [Option<Progress>; 2]| {
+            let job = |operator: &OperatorSpec| Job {
+                link: "eth0".into(),
+                index: 2,
+                hardware_addr: vec![2, 0, 0, 0, 0, 1],
+                protocol: Protocol::V4(operator.dhcp4.clone()),
+            };
+            let clients = [&four, &six].into_iter().zip(progress);
+            let clients =
+                clients.filter_map(|(spec, progress)| progress.map(|known| (spec.id(), (job(spec), known))));
+            let view = View::of(rows.clone(), UNIX_EPOCH);
+            let plan = Dhcp::new(Rng::seeded(1)).plan(&view, &clients.collect());
+            let rows = plan.outputs::<AddressSpec>();
+            rows.iter().map(|row| row.metadata.id.clone()).collect::<Vec<_>>()
+        };
+        let (old4, old6) = (id(&four, "10.0.0.5/24"), id(&six, "fd00::5/128"));
+        assert_eq!(kept([None, None]), [old4, old6.clone()], "as after a restart of this program");
+        assert_eq!(kept([Some(Progress::Lost), Some(Progress::Asking)]), [old6.clone()]);
+        let outcome = Outcome { address: Some(address("10.0.0.6/24")), ..Outcome::default() };
+        let bound = Progress::Bound(Box::new(outcome));
+        assert_eq!(kept([Some(bound), Some(Progress::Asking)]), [id(&four, "10.0.0.6/24"), old6]);
     }
 
     #[test]

@@ -119,14 +119,14 @@ impl WireguardLinks for FakeKernel {
     }
 }
 
-/// One device that wakes by nothing, whatever its name.
+/// One device that wakes by nothing, whatever its name, and never by its cable.
 impl EthernetDevices for FakeKernel {
     async fn ethernet(&self, _: &str) -> anyhow::Result<Ethernet> {
         Ok(Ethernet { wake_on_lan: Some(*self.wakes.lock()), ..Ethernet::default() })
     }
     async fn change_ethernet(&self, name: &str, change: EthernetChange) -> anyhow::Result<()> {
         let EthernetChange::WakeOnLan(modes) = change else { bail!("{name} has nothing else") };
-        *self.wakes.lock() = modes;
+        *self.wakes.lock() = modes & !1;
         Ok(())
     }
 }

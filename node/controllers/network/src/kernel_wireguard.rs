@@ -1,5 +1,6 @@
 //! WireGuard: from what the kernel tells of a link to its status, and the change that makes it as wanted.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -54,6 +55,15 @@ fn wish(peer: &WireguardPeer) -> anyhow::Result<PeerWish> {
     })
 }
 
+/// Leaves each network with the last peer that has it, as the kernel does; otherwise two peers would take it from each other
+/// for ever.
+fn share_out(wishes: &mut [PeerWish]) {
+    let mut taken = BTreeSet::new();
+    for wish in wishes.iter_mut().rev() {
+        wish.allowed.retain(|network| taken.insert(*network));
+    }
+}
+
 /// Whether a peer is as wished. Where it is, it may tell by itself: an address is set when there is none yet, or when
 /// another one is wished than was set before.
 fn is_as_wished(peer: &Peer, wish: &PeerWish, set: Option<SocketAddr>) -> bool {
@@ -84,7 +94,8 @@ pub fn change(
     let is_own_key = device.private_key.as_ref() == Some(&clamped(&private_key));
     let port = u16::try_from(wanted.listen_port).context("listenPort")?;
     let mark = u32::try_from(wanted.firewall_mark).context("firewallMark")?;
-    let wishes: Vec<PeerWish> = wanted.peers.iter().map(wish).collect::<Result<_, _>>()?;
+    let mut wishes: Vec<PeerWish> = wanted.peers.iter().map(wish).collect::<Result<_, _>>()?;
+    share_out(&mut wishes);
     let is_wished = |peer: &&Peer| wishes.iter().any(|wish| wish.public_key == peer.public_key);
     let others = device.peers.iter().filter(|peer| !is_wished(peer));
     let mut peers: Vec<_> = others.map(|peer| PeerChange::Remove(peer.public_key)).collect();
@@ -204,6 +215,22 @@ mod tests {
             change,
             DeviceChange { peers: vec![PeerChange::Remove([8; KEY])], ..DeviceChange::default() }
         );
+    }
+
+    #[test]
+    fn a_network_that_two_peers_have_is_the_last_ones() {
+        let peer = |byte: u8, networks: &[&str]| WireguardPeer {
+            public_key: text(byte),
+            allowed_ips: networks.iter().map(|net| net.parse().expect("net")).collect(),
+            ..WireguardPeer::default()
+        };
+        let peers = vec![peer(8, &["10.1.0.0/16", "10.2.0.0/16"]), peer(9, &["10.1.0.0/16", "10.1.0.0/16"])];
+        let wanted = Wireguard { peers, ..wanted() };
+        let first = between(&Device::default(), &wanted, None).expect("all of it");
+        let device = device(&first);
+        let count = |peer: &Peer| peer.allowed.len();
+        assert_eq!(device.peers.iter().map(count).collect::<Vec<_>>(), [1, 1]);
+        assert_eq!(between(&device, &wanted, None), None);
     }
 
     #[test]

@@ -215,7 +215,8 @@ fn next(spec: &LinkSpec, links: &Links, specified: &BTreeSet<&str>) -> Next {
 fn undo(spec: &LinkSpec, links: &Links) -> Option<Op> {
     let link = links.get(&spec.name)?;
     if spec.logical {
-        return Some(Op::Delete(link.index));
+        // What is of another kind was not made here.
+        return (link.kind == spec.kind).then_some(Op::Delete(link.index));
     }
     let master = index(links, master_name(spec))?;
     (link.master_index == master).then(|| Op::Change(link.index, to_master(0)))
@@ -393,12 +394,16 @@ mod tests {
 
     #[test]
     fn only_links_made_in_software_are_removed() {
-        let kernel = FakeKernel::with([link("eth0", 2), link("br0", 3)], []);
+        let (name, status) = link("br0", 3);
+        let of_kind = |kind: &str| (name.clone(), LinkStatus { kind: kind.into(), ..status.clone() });
+        let kernel = FakeKernel::with([link("eth0", 2), of_kind("bridge")], []);
         let going = |spec: LinkSpec| {
             resource(&spec.name.clone(), spec).edit(|metadata| metadata.phase = Phase::TearingDown)
         };
         let bridge = LinkSpec { logical: true, kind: "bridge".into(), ..up("br0") };
-        let plan = plan_of(&kernel, [going(bridge), going(up("eth0"))]);
+        let plan = plan_of(&kernel, [going(bridge.clone()), going(up("eth0"))]);
         assert_eq!(plan.ops(), [Op::Delete(3)]);
+        let others = FakeKernel::with([link("eth0", 2), of_kind("veth")], []);
+        assert_eq!(plan_of(&others, [going(bridge), going(made("eth0", "dummy"))]).ops(), []);
     }
 }

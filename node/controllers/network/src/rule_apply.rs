@@ -52,7 +52,12 @@ impl<K: Sight + RuleChanges + 'static> Driver for RuleApply<K> {
     type Observed = Snapshot;
     type Op = Op;
 
-    async fn observe(&mut self, _: &View<Self>) -> anyhow::Result<Snapshot> {
+    /// Nothing while nobody wants a rule: most machines never do.
+    async fn observe(&mut self, view: &View<Self>) -> anyhow::Result<Snapshot> {
+        let (wanted, going) = (view.list::<RoutingRuleSpec>(), view.tearing_down::<RoutingRuleSpec>());
+        if wanted.is_empty() && going.is_empty() {
+            return Ok(Snapshot::default());
+        }
         self.kernel.snapshot().await
     }
 

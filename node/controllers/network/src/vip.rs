@@ -149,7 +149,12 @@ impl<E: Elections, K: Sight + AddressChanges + 'static> Driver for Vip<E, K> {
     type Observed = Seen;
     type Op = Op;
 
-    async fn observe(&mut self, _: &View<Self>) -> anyhow::Result<Seen> {
+    async fn observe(&mut self, view: &View<Self>) -> anyhow::Result<Seen> {
+        // Most machines share nothing, and links change with every pod.
+        let is_shared = view.list::<OperatorSpec>().iter().any(|row| row.spec.operator == Operator::Vip);
+        if !is_shared && self.candidates.is_empty() {
+            return Ok(Seen { candidates: BTreeMap::new(), addresses: Vec::new() });
+        }
         let known = |(ip, candidate): (&IpAddr, &Candidate)| {
             (*ip, (candidate.identity.clone(), candidate.standing.borrow().clone()))
         };
