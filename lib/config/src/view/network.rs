@@ -60,6 +60,15 @@ pub struct Network {
 }
 
 impl Network {
+    /// Addresses that control planes share. They come and go, and never stand for one machine.
+    pub fn shared_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let of = |interface: &'_ Interface| -> Vec<IpAddr> {
+            let of_vlans = interface.vlans.iter().flat_map(|vlan| &vlan.shared_addresses);
+            interface.shared_addresses.iter().chain(of_vlans).copied().collect()
+        };
+        self.interfaces.iter().flat_map(of)
+    }
+
     pub(super) fn read(machine: Reader<'_>, documents: &Documents<'_>) -> Self {
         let network = machine.get("network");
         let hostname = documents.one("HostnameConfig");
