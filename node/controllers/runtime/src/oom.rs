@@ -4,8 +4,9 @@
 //!     pressure of control groups ┴▶ trigger ─▶ ranking ─▶ every process of one group ends ─▶ OOMAction
 //!
 //! The kernel ends something only when nothing can be had any more, and by then nobody is served. This looks at how long
-//! processes wait for memory instead. Groups are listed only when the trigger holds: on a quiet machine a look costs a
-//! few reads of files in memory.
+//! processes wait for memory instead. Classes are looked at only when something has waited since the last look, or when the
+//! trigger of the configuration asks for more, and groups are listed only when the trigger holds: on a quiet machine a look
+//! reads one file in memory.
 
 mod groups;
 
@@ -13,9 +14,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::Context;
-use corten_config::oom::{Course, Group, Ranking, Sample, Trigger};
+use corten_config::oom::{Course, Group, Pressure, Ranking, Sample, TRIGGER, Trigger};
 use corten_config::view::Oom;
-use corten_resource::{Driver, Plan, View, controller};
+use corten_resource::{Driver, Plan, Resource, View, controller};
 use corten_resources::config::MachineConfig;
 use corten_resources::runtime::OomAction;
 use serde_json::json;
@@ -33,6 +34,8 @@ const ACTIONS_MAX: usize = 50;
 pub struct MemoryPressure {
     groups: Box<dyn Groups>,
     rules: Option<Rules>,
+    /// The version of the configuration that the rules are of.
+    version: Option<u64>,
     before: Option<(Sample, Instant)>,
     /// When something was ended, or when looking began.
     triggered: Option<Instant>,
@@ -62,11 +65,35 @@ impl MemoryPressure {
         Self {
             groups: Box::new(groups),
             rules: None,
+            version: None,
             before: None,
             triggered: None,
             actions: VecDeque::new(),
             count: 0,
         }
+    }
+
+    /// Reads what the configuration wants when there is another one; how often memory is looked at comes out. A large
+    /// configuration costs more than all the looks at memory of a day.
+    fn read(&mut self, config: Option<&Resource<MachineConfig>>) -> anyhow::Result<Duration> {
+        let version = config.map(|config| config.metadata.version);
+        if let Some(rules) = self.rules.as_ref().filter(|_| version == self.version) {
+            return Ok(rules.settings.sample_interval);
+        }
+        let machine = view_of(config).map_err(anyhow::Error::msg)?;
+        let settings = &machine.runtime.oom;
+        self.rules = Some(Rules::read(settings).context("OOMConfig cannot be used")?);
+        self.version = version;
+        Ok(settings.sample_interval)
+    }
+
+    /// Whether nothing has waited since the last look, so that the trigger that everybody has cannot hold. The sample
+    /// before is as good as a new one then.
+    fn is_calm(&mut self, machine: &Pressure, at: Instant) -> bool {
+        let is_usual = self.rules.as_ref().is_some_and(|rules| rules.settings.trigger == TRIGGER);
+        let before = self.before.as_mut().filter(|_| is_usual);
+        let calm = before.filter(|(before, _)| machine.some.total - before.machine.some.total < 1.0);
+        calm.map(|(_, looked)| *looked = at).is_some()
     }
 }
 
@@ -75,6 +102,8 @@ impl MemoryPressure {
 pub enum Seen {
     /// The kernel or the host tells nothing of pressure.
     Nothing,
+    /// Nothing has waited since the last look.
+    Calm,
     /// Two samples.
     Pressure {
         /// The one before.
@@ -103,18 +132,17 @@ impl Driver for MemoryPressure {
     type Op = End;
 
     async fn observe(&mut self, view: &View<Self>) -> anyhow::Result<Seen> {
-        let machine =
-            view_of(view.get::<MachineConfig>(MachineConfig::ACTIVE)).map_err(anyhow::Error::msg)?;
-        let settings = &machine.runtime.oom;
-        if self.rules.as_ref().is_none_or(|rules| rules.settings != *settings) {
-            self.rules = Some(Rules::read(settings).context("OOMConfig cannot be used")?);
-        }
-        let Some(now) = self.groups.sample() else { return Ok(Seen::Nothing) };
+        let interval = self.read(view.get::<MachineConfig>(MachineConfig::ACTIVE))?;
+        let Some(machine) = self.groups.machine() else { return Ok(Seen::Nothing) };
         let at = Instant::now();
+        if self.is_calm(&machine, at) {
+            return Ok(Seen::Calm);
+        }
+        let now = self.groups.sample(machine);
         let (before, since) = self.before.clone().unwrap_or_else(|| (now.clone(), at));
         let between = at - since;
         // A look out of turn changes nothing in what the next one is compared with.
-        if self.before.is_none() || between >= settings.sample_interval / 2 {
+        if self.before.is_none() || between >= interval / 2 {
             self.before = Some((now.clone(), at));
         }
         let since_trigger = at - *self.triggered.get_or_insert(at);
@@ -129,11 +157,12 @@ impl Driver for MemoryPressure {
         for (number, action) in &self.actions {
             plan.put(format!("{number:04}"), action.clone());
         }
+        let Some(rules) = &self.rules else { return plan };
         let Seen::Pressure { before, now, between, since_trigger, groups } = seen else {
             let what = "memory pressure of control groups (PSI), which this kernel or host does not tell";
-            return plan.waiting(what);
+            let is_calm = matches!(seen, Seen::Calm);
+            return if is_calm { plan.again_in(rules.settings.sample_interval) } else { plan.waiting(what) };
         };
-        let Some(rules) = &self.rules else { return plan };
         let course = Course { before, now, between: *between, since_trigger: *since_trigger };
         match rules.is_short(&course) {
             Ok(true) => match rules.first(groups) {

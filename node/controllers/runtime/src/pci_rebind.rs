@@ -2,8 +2,8 @@
 //!
 //!     MachineConfig ─▶ PciDriverRebindConfig ─▶ driver_override, unbind, probe ─▶ PciDriverRebindStatus
 //!
-//! The kernel remembers which devices were given another driver, so that a document that goes, also while machined was
-//! away, gives its device back to the usual one.
+//! A document that goes gives its device back to the usual driver. A device that somebody else gave another one, such as
+//! an operator that hands it to virtual machines, is left alone.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -72,7 +72,7 @@ pub struct PciDriverRebind {
 }
 
 controller!(PciDriverRebind, "hardware.PciDriverRebind",
-    inputs: [weak PciDriverRebindConfig, weak DevicesStatus],
+    inputs: [strong PciDriverRebindConfig, weak DevicesStatus],
     outputs: [exclusive PciDriverRebindStatus]);
 
 impl PciDriverRebind {
@@ -87,10 +87,11 @@ impl Driver for PciDriverRebind {
     type Op = Choose;
 
     async fn observe(&mut self, view: &View<Self>) -> anyhow::Result<BTreeMap<String, Bound>> {
-        let wanted: Vec<String> =
-            view.list::<PciDriverRebindConfig>().iter().map(|config| config.id().to_owned()).collect();
+        let (wanted, going) =
+            (view.list::<PciDriverRebindConfig>(), view.tearing_down::<PciDriverRebindConfig>());
+        let ours: Vec<String> = wanted.iter().chain(&going).map(|config| config.id().to_owned()).collect();
         let bus = self.bus.clone();
-        blocking(DEADLINE, move || look(&bus, &wanted)).await?.context("cannot list PCI devices")
+        blocking(DEADLINE, move || look(&bus, &ours)).await?.context("cannot read PCI devices")
     }
 
     fn plan(&self, view: &View<Self>, observed: &BTreeMap<String, Bound>) -> Plan<Self, Choose> {
@@ -100,6 +101,7 @@ impl Driver for PciDriverRebind {
         }
         for config in view.list::<PciDriverRebindConfig>() {
             let (address, target) = (config.id(), &config.spec.target_driver);
+            plan.hold::<PciDriverRebindConfig>(address);
             match observed.get(address) {
                 None => {
                     plan.missing(format!("the PCI device {address}"));
@@ -118,9 +120,14 @@ impl Driver for PciDriverRebind {
                 }
             }
         }
-        for (address, bound) in observed {
-            if !bound.chosen.is_empty() && view.get::<PciDriverRebindConfig>(address).is_none() {
-                plan.op(Choose { address: address.clone(), target: String::new() });
+        for config in view.tearing_down::<PciDriverRebindConfig>() {
+            let address = config.id();
+            let is_ours =
+                observed.get(address).is_some_and(|bound| bound.chosen == config.spec.target_driver);
+            if is_ours {
+                plan.op(Choose { address: address.to_owned(), target: String::new() });
+            } else {
+                plan.release::<PciDriverRebindConfig>(address);
             }
         }
         plan
@@ -140,21 +147,17 @@ impl Driver for PciDriverRebind {
     }
 }
 
-/// The devices that are wanted and those that were given another driver.
-fn look(bus: &Path, wanted: &[String]) -> io::Result<BTreeMap<String, Bound>> {
-    let entries = match fs::read_dir(bus.join("devices")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        entries => entries?,
-    };
+/// The devices with these addresses, as far as they are there.
+fn look(bus: &Path, addresses: &[String]) -> io::Result<BTreeMap<String, Bound>> {
     let mut found = BTreeMap::new();
-    for entry in entries {
-        let entry = entry?;
-        let (folder, address) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-        let chosen = fs::read_to_string(folder.join("driver_override")).unwrap_or_default();
+    for address in addresses {
+        let folder = bus.join("devices").join(address);
+        let chosen = match fs::read_to_string(folder.join("driver_override")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            chosen => chosen?,
+        };
         let chosen = Some(chosen.trim()).filter(|chosen| *chosen != UNCHOSEN).unwrap_or_default().to_owned();
-        if !chosen.is_empty() || wanted.contains(&address) {
-            found.insert(address, Bound { chosen, driver: driver(&folder) });
-        }
+        found.insert(address.clone(), Bound { chosen, driver: driver(&folder) });
     }
     Ok(found)
 }
@@ -182,6 +185,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use corten_resource::testing::resource;
+    use corten_resource::{AnyResource, Phase};
 
     use super::*;
 
@@ -189,10 +193,16 @@ mod tests {
 
     fn plan(target: Option<&str>, bound: Option<(&str, &str)>) -> Plan<PciDriverRebind, Choose> {
         let mut rows = vec![resource("devices", DevicesStatus { ready: true })];
-        rows.extend(target.map(|target| {
-            let (pci_id, target_driver) = (ADDRESS.to_owned(), target.to_owned());
-            resource(ADDRESS, PciDriverRebindConfig { pci_id, target_driver })
-        }));
+        rows.extend(target.map(config));
+        plan_of(rows, bound)
+    }
+
+    fn config(target: &str) -> AnyResource {
+        let (pci_id, target_driver) = (ADDRESS.to_owned(), target.to_owned());
+        resource(ADDRESS, PciDriverRebindConfig { pci_id, target_driver })
+    }
+
+    fn plan_of(rows: Vec<AnyResource>, bound: Option<(&str, &str)>) -> Plan<PciDriverRebind, Choose> {
         let bound = bound.map(|(chosen, driver)| {
             (ADDRESS.to_owned(), Bound { chosen: chosen.to_owned(), driver: driver.to_owned() })
         });
@@ -207,8 +217,15 @@ mod tests {
         let done = plan(Some("vfio-pci"), Some(("vfio-pci", "vfio-pci")));
         assert!(done.ops().is_empty());
         assert!(done.output::<PciDriverRebindStatus>(ADDRESS).is_some());
-        assert_eq!(plan(None, Some(("vfio-pci", "vfio-pci"))).ops(), choose(""));
-        assert!(plan(None, Some(("", "nvme"))).ops().is_empty());
+        let going = || {
+            let ready = resource("devices", DevicesStatus { ready: true });
+            vec![ready, config("vfio-pci").edit(|metadata| metadata.phase = Phase::TearingDown)]
+        };
+        assert_eq!(plan_of(going(), Some(("vfio-pci", "vfio-pci"))).ops(), choose(""));
+        for gone in [Some(("", "nvme")), Some(("uio_pci_generic", "uio_pci_generic")), None] {
+            assert!(plan_of(going(), gone).ops().is_empty(), "it is released");
+        }
+        assert!(plan(None, Some(("vfio-pci", "vfio-pci"))).ops().is_empty(), "somebody else chose it");
         for absent in [plan(Some("vfio-pci"), Some(("vfio-pci", ""))), plan(Some("vfio-pci"), None)] {
             assert!(absent.ops().is_empty() && absent.outputs::<PciDriverRebindStatus>().is_empty());
         }
@@ -228,9 +245,9 @@ mod tests {
         assert_eq!(text(device.join("driver_override")), "vfio-pci\n");
         assert_eq!(text(device.join("driver/unbind")), ADDRESS);
         assert_eq!(text(folder.path().join("drivers_probe")), ADDRESS);
-        let found = look(folder.path(), &[]).expect("a list");
-        assert_eq!(found[ADDRESS].chosen, "vfio-pci");
+        let found = || look(folder.path(), &[ADDRESS.to_owned(), "0000:05:00.0".to_owned()]).expect("a look");
+        assert_eq!((found().len(), found()[ADDRESS].chosen.as_str()), (1, "vfio-pci"));
         fs::write(device.join("driver_override"), "(null)\n").expect("a file");
-        assert!(look(folder.path(), &[]).expect("a list").is_empty());
+        assert_eq!(found()[ADDRESS].chosen, "");
     }
 }

@@ -2,7 +2,9 @@
 //!
 //!     MachineConfig ─▶ WatchdogTimerConfig ─▶ armed, fed three times in its timeout ─▶ WatchdogTimerStatus
 //!
-//! machined that ends does not disarm it: the next one goes on, and without a next one the machine restarts.
+//! machined that ends does not disarm it: the next one goes on, and without a next one the machine restarts. What is open
+//! is armed, so that it is fed even when the hardware refuses the timeout that is wanted; otherwise such a document would
+//! restart the machine for ever.
 
 use std::fs;
 use std::path::Path;
@@ -150,6 +152,10 @@ impl<T> WatchdogTimer<T> {
     }
 }
 
+fn refused(device: &str, timeout: Duration) -> String {
+    format!("the watchdog {device} does not take a timeout of {timeout:?} and keeps its own")
+}
+
 fn interval(timeout: Duration) -> Duration {
     (timeout / MEALS).max(Duration::from_secs(1))
 }
@@ -160,7 +166,8 @@ impl<T: Timers> Driver for WatchdogTimer<T> {
 
     async fn observe(&mut self, _: &View<Self>) -> anyhow::Result<Option<Armed>> {
         let Some(open) = &self.open else { return Ok(None) };
-        let timeout = open.timer.timeout().with_context(|| format!("cannot ask {}", open.device))?;
+        // Hardware that does not tell is taken to have what was asked for.
+        let timeout = open.timer.timeout().unwrap_or(open.asked);
         Ok(Some(Armed {
             device: open.device.clone(),
             asked: open.asked,
@@ -194,7 +201,8 @@ impl<T: Timers> Driver for WatchdogTimer<T> {
         let (device, timeout) = (armed.device.clone(), armed.timeout);
         plan.put(WatchdogTimerConfig::ID, WatchdogTimerStatus { device, timeout, feed_interval });
         if !is_wanted {
-            plan.problem(format!("{} cannot be disarmed until the machine restarts", armed.device));
+            // Not a problem, after which nobody would look again in time to feed it.
+            plan.missing(format!("a restart of the machine: {} cannot be disarmed before", armed.device));
         }
         plan.again_in(feed_interval)
     }
@@ -202,20 +210,15 @@ impl<T: Timers> Driver for WatchdogTimer<T> {
     async fn apply(&mut self, op: Op) -> anyhow::Result<()> {
         match op {
             Op::Arm { device, timeout } => {
-                let arm = || {
-                    let timer = self.timers.open(&device)?;
-                    timer.set_timeout(timeout)?;
-                    anyhow::Ok(timer)
-                };
-                let timer = arm().with_context(|| format!("cannot arm the watchdog {device}"))?;
-                self.open = Some(Open { device, asked: timeout, timer, fed: None });
+                let timer = self.timers.open(&device);
+                let timer = timer.with_context(|| format!("cannot arm the watchdog {device}"))?;
+                let open = self.open.insert(Open { device, asked: timeout, timer, fed: None });
+                open.timer.set_timeout(timeout).with_context(|| refused(&open.device, timeout))?;
             }
             Op::SetTimeout(timeout) => {
                 if let Some(open) = &mut self.open {
-                    open.timer
-                        .set_timeout(timeout)
-                        .with_context(|| format!("cannot set up {}", open.device))?;
                     open.asked = timeout;
+                    open.timer.set_timeout(timeout).with_context(|| refused(&open.device, timeout))?;
                 }
             }
             Op::Feed => {
@@ -242,6 +245,9 @@ mod tests {
 
     use super::*;
 
+    /// Longest timeout of the hardware.
+    const LONGEST: Duration = Duration::from_secs(120);
+
     /// Watchdogs that write down what is done to them, and round timeouts up to ten seconds.
     #[derive(Clone, Default)]
     struct Fake {
@@ -262,6 +268,7 @@ mod tests {
 
     impl Timer for Fake {
         fn set_timeout(&self, timeout: Duration) -> anyhow::Result<()> {
+            anyhow::ensure!(timeout <= LONGEST, "too long");
             *self.timeout.lock().expect("a timeout") =
                 Duration::from_secs(timeout.as_secs().next_multiple_of(10));
             self.note("set");
@@ -335,10 +342,28 @@ mod tests {
         runtime.quiet().await;
         runtime.state().remove::<WatchdogTimerConfig>("", WatchdogTimerConfig::ID).expect("removed");
         fake.notes();
-        runtime.advance(Duration::from_secs(11)).await;
-        assert!(fake.notes().iter().all(|note| note == "feed"));
+        runtime.advance(Duration::from_secs(205)).await;
+        assert_eq!(fake.notes(), ["feed"; 20], "in every ten seconds");
         let status = runtime.status("runtime.WatchdogTimer").expect("a status");
         assert!(status.reason.contains("cannot be disarmed"), "{}", status.reason);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_refuses_its_timeout_is_fed_at_its_own() {
+        let own = Duration::from_secs(30);
+        let fake = Fake { timeout: Arc::new(Mutex::new(own)), ..Fake::default() };
+        let runtime = runtime(&fake);
+        runtime.put(config("/dev/watchdog0", 600));
+        runtime.advance(Duration::from_secs(25)).await;
+        assert_eq!(fake.notes(), ["open /dev/watchdog0", "feed", "feed", "feed"]);
+        let status = runtime.state().get::<WatchdogTimerStatus>(WatchdogTimerConfig::ID).expect("a status");
+        assert_eq!(status.spec.timeout, own);
+        runtime.put(config("/dev/watchdog0", 60));
+        runtime.quiet().await;
+        assert_eq!(fake.notes(), ["set"]);
+        runtime.put(config("/dev/watchdog0", 900));
+        runtime.advance(Duration::from_secs(41)).await;
+        assert_eq!(fake.notes(), ["feed", "feed"], "the timeout before is kept");
     }
 
     #[tokio::test]

@@ -17,8 +17,10 @@ const COMMANDS_MAX: usize = 32;
 
 /// What may be seen of control groups, and done to them.
 pub trait Groups: Send + Sync + 'static {
-    /// Pressure and use now; nothing where the kernel or the host tells nothing.
-    fn sample(&self) -> Option<Sample>;
+    /// Pressure of the whole machine now; nothing where the kernel or the host tells nothing.
+    fn machine(&self) -> Option<Pressure>;
+    /// Pressure and use of every class, with that of the machine.
+    fn sample(&self, machine: Pressure) -> Sample;
     /// What may be ended.
     fn candidates(&self) -> Vec<Group>;
     /// Command lines of the processes of a group.
@@ -44,14 +46,17 @@ impl Default for MachineGroups {
 }
 
 impl Groups for MachineGroups {
-    fn sample(&self) -> Option<Sample> {
-        let machine = self.pressure("")?;
+    fn machine(&self) -> Option<Pressure> {
+        self.pressure("")
+    }
+
+    fn sample(&self, machine: Pressure) -> Sample {
         let mut classes = BTreeMap::new();
         for class in Class::ALL {
             let all = self.of_class(class).into_iter().map(|path| self.used(&path));
             classes.insert(class, all.fold(ClassUse::default(), together));
         }
-        Some(Sample { machine, classes })
+        Sample { machine, classes }
     }
 
     fn candidates(&self) -> Vec<Group> {
@@ -240,7 +245,7 @@ mod tests {
     #[test]
     fn pods_and_services_are_seen_and_what_everything_needs_is_no_candidate() {
         let machine = Machine(tempfile::tempdir().expect("a folder"));
-        assert_eq!(machine.groups().sample(), None, "a host that tells nothing");
+        assert_eq!(machine.groups().machine(), None, "a host that tells nothing");
         machine.write("cgroup/memory.pressure", PRESSURE);
         machine.group("kubepods/besteffort/poda/c1", 10, 100, 1000);
         machine.write("cgroup/kubepods/besteffort/poda/memory.current", "100\n");
@@ -254,7 +259,7 @@ mod tests {
         assert_eq!(paths, ["kubepods/besteffort/poda", "kubepods/burstable/podb", "system/debug"]);
         assert_eq!((candidates[0].memory_current, candidates[0].memory_max), (Some(100), None));
         assert_eq!(groups.commands("kubepods/besteffort/poda"), ["/bin/thing --flag"]);
-        let sample = groups.sample().expect("pressure");
+        let sample = groups.sample(groups.machine().expect("pressure"));
         assert!((sample.machine.some.avg10 - 1.5).abs() < f64::EPSILON);
         assert!((sample.classes[&Class::Guaranteed].current - 300.0).abs() < f64::EPSILON);
     }

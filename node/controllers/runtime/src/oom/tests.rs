@@ -17,23 +17,27 @@ struct World {
     full: f64,
     total: f64,
     candidates: Vec<Group>,
+    sampled: usize,
     listed: usize,
     ended: Vec<String>,
 }
 
 impl Groups for Fake {
-    fn sample(&self) -> Option<Sample> {
+    fn machine(&self) -> Option<Pressure> {
         let mut world = self.0.lock();
         // What waits, waits on.
         world.total += world.full * 10_000.0;
         let stall = Stall { avg10: world.full, total: world.total, ..Stall::default() };
-        let pressure = Pressure { some: stall, full: stall };
+        (!world.is_silent).then_some(Pressure { some: stall, full: stall })
+    }
+    fn sample(&self, pressure: Pressure) -> Sample {
+        self.0.lock().sampled += 1;
         let of = |class| match class {
             Class::System => ClassUse { pressure, ..ClassUse::default() },
             _ => ClassUse::default(),
         };
         let classes = Class::ALL.into_iter().map(|class| (class, of(class))).collect();
-        (!world.is_silent).then_some(Sample { machine: pressure, classes })
+        Sample { machine: pressure, classes }
     }
     fn candidates(&self) -> Vec<Group> {
         let mut world = self.0.lock();
@@ -72,6 +76,7 @@ async fn a_quiet_machine_lists_nothing_and_a_short_one_ends_one_group_at_a_time(
         vec![group("burstable", Class::Burstable, 300), group("greedy", Class::Besteffort, 200)];
     let runtime = machine(&fake, None);
     runtime.advance(Duration::from_secs(10)).await;
+    assert_eq!(fake.0.lock().sampled, 1, "the first look, with which the others are compared");
     assert_eq!(fake.0.lock().listed, 0);
     fake.0.lock().full = 40.0;
     runtime.advance(Duration::from_secs(3)).await;
@@ -96,6 +101,7 @@ async fn the_configuration_says_when_and_what() {
     fake.0.lock().full = 50.0;
     runtime.advance(Duration::from_secs(20)).await;
     assert!(fake.0.lock().ended.is_empty());
+    assert!(fake.0.lock().sampled > 100, "an expression of the user may ask for anything");
     fake.0.lock().full = 95.0;
     runtime.advance(Duration::from_secs(2)).await;
     assert_eq!(fake.0.lock().ended, ["chosen"], "and nothing that has no score above zero");
