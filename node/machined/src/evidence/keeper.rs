@@ -70,31 +70,14 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Begins a boot, or goes on with it. What is left of the boot before is put in order first.
+    /// Begins a boot, or goes on with it. What is left of the boot before is put in order first. On a full disk the oldest
+    /// boots make room.
     pub fn begin(places: Places, boot: &Boot, kernel: Option<Reader>) -> io::Result<Self> {
         let ring = Ring::below(&places.log);
-        let last = ring.boots().last().copied();
-        // Machines that share a kernel have one identity of it for all their boots, and a new tmpfs in each.
-        let goes_on = places.notes.exists();
-        let is_same =
-            |number: &u64| goes_on && ring.record(*number).is_some_and(|record| record.boot_id == boot.id);
-        let (number, written) = match last.filter(is_same) {
-            Some(number) => (number, notes(&places.notes)),
-            None => {
-                if let Some(last) = last {
-                    conclude(&ring, last, &places)?;
-                }
-                let number = last.unwrap_or_default() + 1;
-                let record = BootRecord {
-                    boot_id: boot.id.clone(),
-                    version: boot.version.clone(),
-                    started: Some(boot.at),
-                    ..BootRecord::default()
-                };
-                ring.keep(number, &record)?;
-                write_atomic(&places.notes, b"", 0o600, Durability::Volatile)?;
-                ring.prune();
-                (number, BTreeMap::new())
+        let (number, written) = loop {
+            match enter(&ring, &places, boot) {
+                Err(error) if error.kind() == ErrorKind::StorageFull && ring.make_room() => {}
+                entered => break entered?,
             }
         };
         let (pending, synced) = (BTreeMap::new(), BTreeMap::new());
@@ -220,13 +203,40 @@ fn notes(path: &Path) -> BTreeMap<String, u64> {
     lines.filter_map(|(name, at)| Some((name.to_owned(), at.parse().ok()?))).collect()
 }
 
+/// The boot to write to, begun when it is another one than the last, and how far each of its logs has been written.
+fn enter(ring: &Ring, places: &Places, boot: &Boot) -> io::Result<(u64, BTreeMap<String, u64>)> {
+    let last = ring.boots().last().copied();
+    // Machines that share a kernel have one identity of it for all their boots, and a new tmpfs in each.
+    let goes_on = places.notes.exists();
+    let is_same =
+        |number: &u64| goes_on && ring.record(*number).is_some_and(|record| record.boot_id == boot.id);
+    if let Some(number) = last.filter(is_same) {
+        return Ok((number, notes(&places.notes)));
+    }
+    if let Some(last) = last {
+        conclude(ring, last, places)?;
+    }
+    let number = last.unwrap_or_default() + 1;
+    let record = BootRecord {
+        boot_id: boot.id.clone(),
+        version: boot.version.clone(),
+        started: Some(boot.at),
+        ..BootRecord::default()
+    };
+    // A folder without a record would be taken for a boot.
+    ring.keep(number, &record).inspect_err(|_| ring.forget(number))?;
+    write_atomic(&places.notes, b"", 0o600, Durability::Volatile)?;
+    ring.prune();
+    Ok((number, BTreeMap::new()))
+}
+
 /// Puts what an earlier boot left in order: why it ended, and the logs that it left in the folder of all.
 fn conclude(ring: &Ring, boot: u64, places: &Places) -> io::Result<()> {
     let mut record = ring.record(boot).unwrap_or_default();
     if record.last_seen.is_none() {
         record.last_seen = ring.last_seen(boot);
     }
-    let words = pstore::harvest(&places.pstore);
+    let words = pstore::read(&places.pstore);
     if let Some(words) = &words {
         ring.append(boot, PANIC, words.text.as_bytes())?;
         (record.end, record.reason) = (BootEnd::Panic, words.reason.clone());
@@ -237,7 +247,10 @@ fn conclude(ring: &Ring, boot: u64, places: &Places) -> io::Result<()> {
             "nothing was said before the end: the power went, or the machine was reset".to_owned();
     }
     ring.take(boot, &places.log)?;
-    ring.keep(boot, &record)
+    ring.keep(boot, &record)?;
+    // Not before they are on the disk: on a full one they would be lost.
+    pstore::forget(&places.pstore);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //!     kernel ─▶ firmware's variables or reserved memory ─▶ next boot: files of /sys/fs/pstore ─▶ text
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is read of one part.
 const PART_BYTES_MAX: usize = 256 * 1024;
@@ -23,23 +23,27 @@ pub struct LastWords {
     pub reason: String,
 }
 
-/// Reads what is kept, and lets the kernel use the place again. Nothing when nothing was kept.
-pub fn harvest(folder: &Path) -> Option<LastWords> {
-    let entries = fs::read_dir(folder).ok()?.flatten().take(PARTS_MAX);
-    let mut parts = Vec::new();
-    for path in entries.map(|entry| entry.path()) {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if !name.starts_with("dmesg") {
-            continue;
-        }
-        if let Ok(bytes) = fs::read(&path) {
-            let bytes = bytes.get(..PART_BYTES_MAX).unwrap_or(&bytes);
-            parts.push(String::from_utf8_lossy(bytes).into_owned());
-        }
-        // A place that cannot be freed is read again at the next start, and told again.
-        let _ = fs::remove_file(&path);
-    }
+/// Reads what is kept. Nothing when nothing was kept.
+pub fn read(folder: &Path) -> Option<LastWords> {
+    let text = |path: PathBuf| {
+        let bytes = fs::read(path).ok()?;
+        Some(String::from_utf8_lossy(bytes.get(..PART_BYTES_MAX).unwrap_or(&bytes)).into_owned())
+    };
+    let parts: Vec<String> = places(folder).into_iter().filter_map(text).collect();
     (!parts.is_empty()).then(|| assemble(parts))
+}
+
+/// Lets the kernel use the places again. One that cannot be freed is read again at the next start, and told again.
+pub fn forget(folder: &Path) {
+    for path in places(folder) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+fn places(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_words = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("dmesg");
+    entries.filter(is_words).map(|entry| entry.path()).take(PARTS_MAX).collect()
 }
 
 /// Parts in the order in which they were said. The kernel writes the end of its log first, as part 1.
@@ -80,12 +84,14 @@ mod tests {
             "Panic#1 Part1\n<0>[    3.0] Kernel panic - not syncing: Fatal exception\n",
         );
         write("console-ramoops-0", "not ours");
-        let words = harvest(folder.path()).expect("last words");
+        let words = read(folder.path()).expect("last words");
         assert!(words.text.find("first") < words.text.find("Fatal exception"), "{}", words.text);
         assert_eq!(words.reason, "Kernel panic - not syncing: Fatal exception");
-        assert_eq!(harvest(folder.path()), None, "told once");
+        assert_eq!(read(folder.path()).as_ref(), Some(&words), "kept until they are let go");
+        forget(folder.path());
+        assert_eq!(read(folder.path()), None, "told once");
         assert!(folder.path().join("console-ramoops-0").exists());
-        assert_eq!(harvest(Path::new("/nonexistent")), None);
+        assert_eq!(read(Path::new("/nonexistent")), None);
     }
 
     #[test]

@@ -159,7 +159,8 @@ impl Ring {
         oldest.inspect(|boot| self.forget(**boot)).is_some()
     }
 
-    fn forget(&self, boot: u64) {
+    /// Forgets a boot.
+    pub fn forget(&self, boot: u64) {
         if let Err(error) = fs::remove_dir_all(self.folder(boot)) {
             tracing::warn!(boot, error = &error as &dyn std::error::Error, "an old boot was not forgotten");
         }

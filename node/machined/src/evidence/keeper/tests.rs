@@ -94,6 +94,24 @@ fn a_boot_that_was_ended_keeps_who_asked_and_a_panic_is_told_with_its_words() {
 }
 
 #[test]
+fn last_words_that_were_not_written_are_not_let_go() {
+    let machine = Machine::new();
+    machine.boot("a");
+    machine.lose_power();
+    let words = machine.places.pstore.join("dmesg-efi_pstore-1");
+    fs::write(&words, "Kernel panic - not syncing: x\n").expect("last words");
+    let place = machine.ring().log(1, "panic");
+    fs::create_dir(&place).expect("something in the way");
+    let boot = Boot { id: "b".to_owned(), version: "v1".to_owned(), at: UNIX_EPOCH };
+    assert!(Keeper::begin(machine.places.clone(), &boot, None).is_err());
+    assert!(words.exists() && machine.ring().boots() == [1]);
+    fs::remove_dir(&place).expect("out of the way");
+    machine.boot("b");
+    assert!(!words.exists());
+    assert_eq!(machine.ring().record(1).expect("a record").end, BootEnd::Panic);
+}
+
+#[test]
 fn a_machined_that_comes_later_in_the_same_boot_repeats_nothing() {
     let machine = Machine::new();
     let mut keeper = machine.boot("a");
