@@ -24,11 +24,15 @@ use corten_api::machine::{
     DebugContainerRunRequest, DebugContainerRunRequestSpec, DebugContainerRunResponse, ServiceStateEvent,
 };
 use corten_base::{Clock, Rng, Task, chain, paths, spawn};
-use corten_containerd::{Client, NewContainer, PullOptions, Rootfs, RuntimeOptions, SYSTEM, reference};
+use corten_containerd::{
+    Client, NewContainer, Pipes, PullOptions, Rootfs, RuntimeOptions, SYSTEM, reference,
+};
 use corten_resource::State;
 use corten_resources::block::{VolumeMountStatus, VolumeStatus};
 use corten_resources::runtime::DebugSession;
+use corten_resources::service::Service;
 use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
@@ -36,7 +40,7 @@ use self::container::{Ends, LABEL, Sees};
 use self::marks::Marks;
 use self::session::Session;
 use super::images::{Place, REGISTRY_HOSTS, Store};
-use super::stream::Reply;
+use super::stream::{Reply, Sender};
 use super::workloads::to_status;
 use crate::events::Events;
 use crate::services::Services;
@@ -49,6 +53,8 @@ const RESPONSES_MAX: usize = 16;
 /// Time to end what an earlier machined has left.
 const SWEEP_GRACE: Duration = Duration::from_secs(5);
 const SIGTERM: u32 = 15;
+/// The service that is the containerd of Kubernetes, whose containers outlive a boot.
+const KUBERNETES: &str = "cri";
 
 /// The debug service.
 #[derive(Clone)]
@@ -64,6 +70,15 @@ struct Inner {
     sessions: Mutex<BTreeMap<String, Task>>,
 }
 
+/// A session whose container is made and marked.
+struct Begun {
+    /// The place, which keeps its containerd for as long as the session lasts.
+    store: Store,
+    mark: DebugSession,
+    pipes: Pipes,
+    session: Session,
+}
+
 impl Debug {
     /// A service without sessions.
     #[must_use]
@@ -73,21 +88,27 @@ impl Debug {
     }
 
     /// Ends what an earlier machined has left running, and shows what was kept of earlier sessions once the volume of logs
-    /// is there.
+    /// is there. What an earlier boot has left in the containerd of Kubernetes is removed when that runs.
     pub async fn resume(self) {
         for socket in [paths::CRI_SOCKET, paths::CONTAINERD_SOCKET] {
-            if !Path::new(socket).exists() {
-                continue;
-            }
-            if let Err(error) = self.sweep(socket).await {
-                tracing::warn!(socket, "debug containers were not ended: {}", chain(&error));
+            if Path::new(socket).exists() {
+                self.sweep(socket).await;
             }
         }
         self.0.state.wait_for::<VolumeMountStatus>(VolumeStatus::EPHEMERAL, |mount| mount.is_some()).await;
         self.0.marks.load(&self.0.clock);
+        let runs = |service: Option<&Service>| service.is_some_and(|service| service.healthy);
+        self.0.state.wait_for::<Service>(KUBERNETES, runs).await;
+        self.sweep(paths::CRI_SOCKET).await;
     }
 
-    async fn sweep(&self, socket: &str) -> Result<(), corten_containerd::Error> {
+    async fn sweep(&self, socket: &str) {
+        if let Err(error) = self.try_sweep(socket).await {
+            tracing::warn!(socket, "debug containers were not ended: {}", chain(&error));
+        }
+    }
+
+    async fn try_sweep(&self, socket: &str) -> Result<(), corten_containerd::Error> {
         let namespace = Client::lazy(socket).namespace(SYSTEM)?;
         for container in namespace.list_containers().await? {
             let is_ours = container.labels.contains_key(LABEL.0);
@@ -98,21 +119,69 @@ impl Debug {
         Ok(())
     }
 
-    /// Everything up to a container that runs.
-    async fn begin(
+    /// A session, if there is a place for one; whether it has begun comes later. It runs for itself from here on: a client
+    /// that goes away while its container is made would leave behind what nobody ends.
+    fn admit(
         &self,
         spec: DebugContainerRunRequestSpec,
         requests: Streaming<DebugContainerRunRequest>,
-        sender: super::stream::Sender<DebugContainerRunResponse>,
-    ) -> Result<(), Status> {
+        sender: Sender<DebugContainerRunResponse>,
+    ) -> Result<oneshot::Receiver<Result<(), Status>>, Status> {
+        let mut sessions = self.0.sessions.lock();
+        sessions.retain(|_, task| !task.is_finished());
+        if sessions.len() >= SESSIONS_MAX {
+            return Err(Status::resource_exhausted(format!("{SESSIONS_MAX} debug containers run already")));
+        }
+        let id = format!("debug-{}", &self.0.rng.uuid()[..8]);
+        let (told, begun) = oneshot::channel();
+        let (this, name) = (self.clone(), id.clone());
+        let task = spawn("debug session", async move {
+            match this.begin(&name, spec, requests, sender).await {
+                Ok(begun) => this.run(&name, begun, told).await,
+                Err(status) => drop(told.send(Err(status))),
+            }
+        });
+        sessions.insert(id, task);
+        Ok(begun)
+    }
+
+    /// Starts the container and stays with it until it is gone. Whether it has started is told; a client that has gone away
+    /// meanwhile is noticed by the session.
+    async fn run(&self, id: &str, begun: Begun, told: oneshot::Sender<Result<(), Status>>) {
+        let Begun { store, mark, pipes, session } = begun;
+        let outcome = match store.namespace.start_task_with(id, &pipes).await {
+            Ok(_) => {
+                let _ = told.send(Ok(()));
+                session.run().await.describe()
+            }
+            Err(error) => {
+                let _ = told.send(Err(to_status(&error)));
+                // It may run nevertheless, if it is the answer that was lost.
+                session::remove(&store.namespace, id).await;
+                format!("did not start: {}", chain(&error))
+            }
+        };
+        self.end(id, mark, outcome);
+    }
+
+    /// Everything up to a container that can be started.
+    async fn begin(
+        &self,
+        id: &str,
+        spec: DebugContainerRunRequestSpec,
+        requests: Streaming<DebugContainerRunRequest>,
+        sender: Sender<DebugContainerRunResponse>,
+    ) -> Result<Begun, Status> {
         let sees = Sees::of(spec.profile())?;
         let time = container::time(&spec.env)?;
         let store = Store::open(&self.0.services, Place::of(spec.containerd.as_ref())?).await?;
         let (image, signed_by) = find_signed(&store, &spec.image_name).await?;
-        let id = format!("debug-{}", &self.0.rng.uuid()[..8]);
+        if sender.is_closed() {
+            return Err(Status::cancelled("the client went away"));
+        }
         let broken = |error: std::io::Error| Status::internal(format!("no pipes for the container: {error}"));
-        let (ends, pipes) = Ends::make(&id, spec.tty).map_err(broken)?;
-        self.create(&store, &id, &image, sees, &spec).await?;
+        let (ends, pipes) = Ends::make(id, spec.tty).map_err(broken)?;
+        self.create(&store, id, &image, sees, &spec).await?;
         let started = self.0.clock.now();
         let mark = DebugSession {
             image: image.clone(),
@@ -123,16 +192,11 @@ impl Debug {
             ..DebugSession::default()
         };
         // The mark is there before anything runs.
-        self.0.marks.keep(&id, &mark);
+        self.0.marks.keep(id, &mark);
         let text = format!("Debug container of {image} started, profile {}, for {time:?}", sees.name());
-        self.tell(&id, Action::Running, text);
-        if let Err(error) = store.namespace.start_task_with(&id, &pipes).await {
-            let _ = store.namespace.remove_container(&id).await;
-            self.end(&id, mark, format!("did not start: {}", chain(&error)));
-            return Err(to_status(&error));
-        }
+        self.tell(id, Action::Running, text);
         let session = Session {
-            id: id.clone(),
+            id: id.to_owned(),
             heading: format!("# {image} {:?}\n", spec.args),
             namespace: store.namespace.clone(),
             ends,
@@ -141,16 +205,7 @@ impl Debug {
             requests,
             sender,
         };
-        let this = self.clone();
-        let name = id.clone();
-        let task = spawn("debug session", async move {
-            // The place keeps its containerd for as long as the session lasts.
-            let _store = store;
-            let outcome = session.run().await;
-            this.end(&name, mark, outcome.describe());
-        });
-        self.0.sessions.lock().insert(id, task);
-        Ok(())
+        Ok(Begun { store, mark, pipes, session })
     }
 
     async fn create(
@@ -166,7 +221,7 @@ impl Debug {
         let container = NewContainer {
             id: id.to_owned(),
             rootfs: Rootfs::Image(image.to_owned()),
-            spec: container::spec(&config, sees, &spec.args, &spec.env, spec.tty, &missing),
+            spec: container::spec(id, &config, sees, &spec.args, &spec.env, spec.tty, &missing),
             labels: [(LABEL.0.to_owned(), LABEL.1.to_owned())].into(),
             runtime: RuntimeOptions { binary: "/usr/bin/runc".to_owned(), ..RuntimeOptions::default() },
         };
@@ -238,17 +293,74 @@ impl DebugService for Debug {
                 "the first message must be the specification of the container",
             ));
         };
-        {
-            let mut sessions = self.0.sessions.lock();
-            sessions.retain(|_, task| !task.is_finished());
-            if sessions.len() >= SESSIONS_MAX {
-                return Err(Status::resource_exhausted(format!(
-                    "{SESSIONS_MAX} debug containers run already"
-                )));
-            }
-        }
-        let (sender, receiver) = tokio::sync::mpsc::channel(RESPONSES_MAX);
-        self.begin(spec, requests, sender).await?;
+        let (sender, receiver) = mpsc::channel(RESPONSES_MAX);
+        let begun = self.admit(spec, requests, sender)?.await;
+        begun.map_err(|_| Status::internal("the debug container failed before it began"))??;
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use corten_api::common::{ContainerDriver, ContainerdInstance, ContainerdNamespace};
+    use corten_api::machine::debug_container_run_request_spec::Profile;
+    use corten_api::machine::debug_service_server::DebugServiceServer;
+    use corten_relay::frame;
+    use corten_resources::service::ServiceSpec;
+    use futures::FutureExt as _;
+    use http_body_util::Full;
+    use prost::Message as _;
+    use tonic::body::Body;
+    use tonic::codegen::http;
+    use tower_service::Service as _;
+
+    use super::super::Parts;
+    use super::*;
+
+    /// The message that asks for a container in the system's own containerd.
+    fn wish() -> Bytes {
+        let containerd = ContainerdInstance {
+            driver: ContainerDriver::Containerd.into(),
+            namespace: ContainerdNamespace::NsSystem.into(),
+        };
+        let spec = DebugContainerRunRequestSpec {
+            containerd: Some(containerd),
+            image_name: "debug".to_owned(),
+            profile: Profile::Privileged.into(),
+            ..DebugContainerRunRequestSpec::default()
+        };
+        frame::encode(&DebugContainerRunRequest { request: Some(Input::Spec(spec)) }.encode_to_vec())
+    }
+
+    async fn ask(debug: &Debug) -> Option<Status> {
+        let request = http::Request::post("/machine.DebugService/ContainerRun")
+            .header("content-type", "application/grpc")
+            .body(Body::new(Full::new(wish())))
+            .expect("a request");
+        let mut service = DebugServiceServer::new(debug.clone());
+        let mut answer = std::pin::pin!(service.call(request));
+        for _ in 0..100 {
+            if let Some(answer) = answer.as_mut().now_or_never() {
+                return Status::from_header_map(answer.expect("an answer").headers());
+            }
+            tokio::task::yield_now().await;
+        }
+        // The client goes away.
+        None
+    }
+
+    #[tokio::test]
+    async fn a_session_has_its_place_from_the_beginning_and_keeps_it_when_its_client_goes_away() {
+        let parts = Parts::for_tests();
+        // It does not come up, so that every session waits for it.
+        parts.state.put("", "containerd", ServiceSpec::default()).expect("a service");
+        for _ in 0..SESSIONS_MAX {
+            assert!(ask(&parts.debug).await.is_none(), "it waits for containerd");
+        }
+        let running = parts.debug.0.sessions.lock().values().filter(|task| !task.is_finished()).count();
+        assert_eq!(running, SESSIONS_MAX);
+        let refused = ask(&parts.debug).await.expect("an answer");
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
     }
 }

@@ -67,8 +67,10 @@ pub fn time(environment: &HashMap<String, String>) -> Result<Duration, Status> {
     })
 }
 
-/// What runc is told.
+/// What runc is told. Each container has a group of its own: what is left of one is killed by its group, and must not
+/// take another with it.
 pub fn spec(
+    id: &str,
     image: &ImageConfig,
     sees: Sees,
     args: &[String],
@@ -88,7 +90,7 @@ pub fn spec(
         .without_capabilities(missing)
         .writable_root()
         .terminal(terminal)
-        .cgroup("/system/debug")
+        .cgroup(&format!("/system/debug/{id}"))
         .memory_limit(MEMORY_BYTES_MAX)
         .pids_limit(PROCESSES_MAX)
         .propagation("rslave")
@@ -189,7 +191,7 @@ mod tests {
         assert_eq!(Sees::of(Profile::Unspecified).expect_err("none").code(), tonic::Code::InvalidArgument);
         let image =
             ImageConfig { entrypoint: vec!["/sh".into()], cmd: vec!["-i".into()], ..ImageConfig::default() };
-        let spec = |sees| spec(&image, sees, &[], &HashMap::new(), true, &["CAP_SYS_BOOT"]);
+        let spec = |sees| spec("debug-1", &image, sees, &[], &HashMap::new(), true, &["CAP_SYS_BOOT"]);
         let machine = spec(Sees::Machine);
         assert!(kinds(&machine).contains(&"pid") && !kinds(&machine).contains(&"network"));
         assert!(!kinds(&spec(Sees::Processes)).contains(&"pid"));
@@ -197,7 +199,7 @@ mod tests {
         assert!(machine.process.terminal);
         assert!(!machine.process.capabilities.effective.contains(&"CAP_SYS_BOOT".to_owned()));
         assert!(machine.mounts.iter().any(|mount| mount.destination == "/host" && mount.source == "/"));
-        assert_eq!(machine.linux.cgroups_path, "/system/debug");
+        assert_eq!(machine.linux.cgroups_path, "/system/debug/debug-1");
     }
 
     #[test]
@@ -205,7 +207,8 @@ mod tests {
         let image =
             ImageConfig { entrypoint: vec!["/sh".into()], cmd: vec!["-i".into()], ..ImageConfig::default() };
         let environment = HashMap::from([("A".to_owned(), "b".to_owned())]);
-        let spec = spec(&image, Sees::Machine, &["-c".into(), "ls".into()], &environment, false, &[]);
+        let spec =
+            spec("debug-2", &image, Sees::Machine, &["-c".into(), "ls".into()], &environment, false, &[]);
         assert_eq!(spec.process.args, ["/sh", "-c", "ls"]);
         assert!(spec.process.env.contains(&"A=b".to_owned()));
     }

@@ -18,7 +18,7 @@ use corten_containerd::{Exit, Namespace};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe::{Receiver, Sender as Pipe};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tonic::{Status, Streaming};
 
 use super::container::Ends;
@@ -96,15 +96,30 @@ impl Session {
             tokio::pin!(exit);
             talk.until_end(&mut requests, exit, |input| control(&namespace, &id, input), time).await
         };
-        match namespace.destroy_container(&id, SIGTERM, GRACE).await {
-            Err(error) if !error.is_not_found() => {
-                tracing::warn!(id, "a debug container was not removed: {}", chain(&error));
-            }
-            _ => {}
-        }
+        let is_gone = try_remove(&namespace, &id).await;
         talk.last_words().await;
         talk.output.finish(outcome).await;
+        if !is_gone {
+            remove(&namespace, &id).await;
+        }
         outcome
+    }
+}
+
+/// Ends and removes a container, however often that has to be tried: a time that is over is over.
+pub async fn remove(namespace: &Namespace, id: &str) {
+    while !try_remove(namespace, id).await {
+        sleep(GRACE).await;
+    }
+}
+
+async fn try_remove(namespace: &Namespace, id: &str) -> bool {
+    match namespace.destroy_container(id, SIGTERM, GRACE).await {
+        Err(error) if !error.is_not_found() => {
+            tracing::warn!(id, "a debug container was not removed: {}", chain(&error));
+            false
+        }
+        _ => true,
     }
 }
 
