@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, Engine as _};
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use corten_api::MESSAGE_BYTES_MAX;
 use corten_api::rules::Kind;
 use corten_base::{Task, chain, spawn};
@@ -26,6 +26,7 @@ use http_body::{Body as HttpBody, Frame};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
@@ -45,6 +46,8 @@ const PIECE_BYTES: usize = 16 * 1024;
 const JOINED_BYTES: usize = 64 * 1024;
 /// How long an answer waits for room before it fails.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request may take to come: what is there of it holds room that others need.
+const REQUEST_MAX: Duration = Duration::from_secs(60);
 /// Headers that would have answers compressed, which are then not readable here.
 const COMPRESSION: [&str; 2] = ["grpc-accept-encoding", "grpc-encoding"];
 /// Trailer with the details of a status, base64.
@@ -87,8 +90,18 @@ impl Fan {
     /// The one message of a request.
     ///
     /// # Errors
-    /// For a body that is not exactly one message of at most [`MESSAGE_BYTES_MAX`], and when there is no room for it.
-    pub async fn single<B>(&self, mut body: B) -> Result<Message, Status>
+    /// For a body that is not exactly one message of at most [`MESSAGE_BYTES_MAX`], when there is no room for it, and when
+    /// it does not come.
+    pub async fn single<B>(&self, body: B) -> Result<Message, Status>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+        B::Error: std::error::Error,
+    {
+        let late = |_| Status::deadline_exceeded("the request message did not come in time");
+        timeout(REQUEST_MAX, self.read(body)).await.map_err(late)?
+    }
+
+    async fn read<B>(&self, mut body: B) -> Result<Message, Status>
     where
         B: HttpBody<Data = Bytes> + Unpin,
         B::Error: std::error::Error,
@@ -291,10 +304,16 @@ impl Part {
         Self::of(envelope::failure(name, status, kind))
     }
 
-    /// The next piece; `None` when all are handed on.
+    /// The next piece; `None` when all are handed on. It is a copy: whoever does not read the last piece of something large
+    /// would keep all of it in memory, and no room for it.
     fn piece(&mut self) -> Option<Bytes> {
+        if self.bytes.is_empty() {
+            return None;
+        }
         let length = self.bytes.len().min(PIECE_BYTES);
-        (length > 0).then(|| self.bytes.split_to(length))
+        let piece = self.bytes.get(..length).map(Bytes::copy_from_slice);
+        self.bytes.advance(length);
+        piece
     }
 }
 

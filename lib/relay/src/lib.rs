@@ -27,7 +27,7 @@ mod upstream;
 
 pub use body::{broken, grpc, plain, trailers};
 pub use guests::{Arrival, Call, Calls, Counts, Guest, Guests, Welcome};
-pub use room::{Held, Room};
+pub use room::{Held, Room, Rooms};
 pub use shares::{Bounds, Origin, Place, Shares};
 pub use upstream::{
     Broken, CONNECTION_WINDOW, Dial, HEADERS_BYTES_MAX, Lease, Link, Pings, Reached, STREAM_WINDOW,

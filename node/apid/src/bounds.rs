@@ -28,6 +28,8 @@ pub const GUESTS: Welcome = Welcome {
 pub const CALLS: Bounds = Bounds { all: 384, each: 192, kept: 64, few: 16 };
 /// Calls on one connection at a time; a client with more opens another.
 pub const STREAMS_MAX: u32 = 128;
+/// Calls of one connection that end before they are looked at: those of all whose calls another machine passes on may.
+pub const RESETS_MAX: usize = 128;
 /// Bytes of metadata of one request.
 pub const HEADERS_BYTES_MAX: u32 = 16 * 1024;
 /// Bytes of a request that may be unread.
@@ -42,6 +44,8 @@ pub const REMOTE_WINDOW: u32 = 32 * 1024;
 pub const TLS_BYTES_MAX: usize = 16 * 1024;
 /// Bytes that calls to several machines hold together.
 pub const FAN_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// Bytes of these that calls from one address hold.
+pub const FAN_BYTES_EACH: usize = 4 * 1024 * 1024;
 
 /// How long a handshake may take.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -23,7 +23,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::bounds::{
     ANSWER_BYTES_MAX, EVICTION_TIMEOUT, GOODBYE_TIMEOUT, GUESTS, HANDSHAKE_TIMEOUT, HEADERS_BYTES_MAX,
-    PING_INTERVAL, PING_TIMEOUT, REQUEST_WINDOW, STREAMS_MAX, TLS_BYTES_MAX,
+    PING_INTERVAL, PING_TIMEOUT, REQUEST_WINDOW, RESETS_MAX, STREAMS_MAX, TLS_BYTES_MAX,
 };
 use crate::caller::Peer;
 use crate::identity::{Feed, Identity, KeyPair};
@@ -284,6 +284,7 @@ fn builder() -> Builder<TokioExecutor> {
         .initial_stream_window_size(REQUEST_WINDOW)
         .initial_connection_window_size(REQUEST_WINDOW * STREAMS_MAX)
         .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESETS_MAX)
         .max_send_buf_size(ANSWER_BYTES_MAX)
         .max_header_list_size(HEADERS_BYTES_MAX)
         .keep_alive_interval(PING_INTERVAL)

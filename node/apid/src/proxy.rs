@@ -7,7 +7,7 @@ use std::sync::Arc;
 use corten_api::roles::METADATA_KEY;
 use corten_api::rules::{self, Kind};
 use corten_relay::fan::{Fan, LEGS_AT_ONCE, Leg};
-use corten_relay::{Call, Origin, Place, Reached, Room, Shares, grpc};
+use corten_relay::{Call, Origin, Place, Reached, Rooms, Shares, grpc};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -15,7 +15,7 @@ use http_body::Body as HttpBody;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::bounds::{CALLS, FAN_BYTES_MAX};
+use crate::bounds::{CALLS, FAN_BYTES_EACH, FAN_BYTES_MAX};
 use crate::caller::{self, Peer};
 use crate::dial::{Destination, Upstream};
 use crate::identity::Feed;
@@ -29,7 +29,7 @@ pub struct Proxy {
     /// Other machines.
     pub remotes: Remotes,
     calls: Shares<Option<Origin>>,
-    fan: Fan,
+    rooms: Rooms<Option<Origin>>,
 }
 
 impl Proxy {
@@ -41,7 +41,7 @@ impl Proxy {
             local: Arc::new(Upstream::new(Destination::Local(machined))),
             remotes: Remotes::new(port),
             calls: Shares::new(CALLS),
-            fan: Fan::new(Room::new(FAN_BYTES_MAX)),
+            rooms: Rooms::new(FAN_BYTES_MAX, FAN_BYTES_EACH),
         }
     }
 
@@ -83,9 +83,10 @@ impl Proxy {
             Route::Local => self.here(outgoing)?,
             Route::Remote(target) => self.elsewhere(outgoing, &target)?,
             Route::Many(targets) => {
-                let message = self.fan.single(body).await?;
+                let fan = Fan::new(self.rooms.of(peer.address.map(Origin::from)));
+                let message = fan.single(body).await?;
                 let legs = self.legs(outgoing, targets)?;
-                return Ok(grpc(self.fan.call(kind, legs, message).await?, (call, place)));
+                return Ok(grpc(fan.call(kind, legs, message).await?, (call, place)));
             }
         };
         let (answer, lease) = reached.send(Body::new(body)).await?;

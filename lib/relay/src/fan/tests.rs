@@ -10,6 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_stream::StreamExt as _;
 
 use super::*;
 use crate::upstream::{Link, Pings, Upstream};
@@ -172,6 +173,25 @@ async fn what_machines_answer_together_has_room_or_fails_machine_by_machine() {
         assert_eq!(failed.count() == 0, has_room, "{machines} machines");
     }
     assert!(room.take(LARGE * 5 / 2).is_some(), "everything is let go of");
+}
+
+#[test]
+fn a_piece_keeps_nothing_else_in_memory() {
+    let mut part = Part::of(vec![7_u8; 2 * PIECE_BYTES + 1]);
+    let pieces: Vec<Bytes> = std::iter::from_fn(|| part.piece()).collect();
+    assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [PIECE_BYTES, PIECE_BYTES, 1]);
+    assert!(pieces.iter().all(Bytes::is_unique));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_does_not_come_lets_go_of_its_room() {
+    let room = Room::new(MESSAGE_BYTES_MAX);
+    // The begin of a message whose rest never comes.
+    let begin = frame::encode(&[0; 100]).slice(..50);
+    let frames = tokio_stream::iter([Ok::<_, Status>(Frame::data(begin))]).chain(tokio_stream::pending());
+    let refused = Fan::new(room.clone()).single(http_body_util::StreamBody::new(frames)).await;
+    assert_eq!(refused.expect_err("late").code(), Code::DeadlineExceeded);
+    assert!(room.take(MESSAGE_BYTES_MAX).is_some(), "everything is let go of");
 }
 
 #[tokio::test]

@@ -210,6 +210,41 @@ async fn messages_for_several_machines_are_no_larger_than_apid_bears() {
     serves(&node).await;
 }
 
+/// A frame of HTTP/2.
+fn http2(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+#[tokio::test]
+async fn calls_that_another_machine_gives_up_do_not_end_those_of_others() {
+    let node = Node::single().await;
+    let own = with_roles(&node.authority, &["os:impersonator"]);
+    let stream = dial(RUDE, node.address).await.expect("accepted");
+    let mut tls = secured(stream, node.address, &node.authority, Some(&own)).await.expect("TLS");
+    let (headers, reset, settings, ping, goodbye) = (1, 3, 4, 6, 7);
+    let mut bytes = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &http2(settings, 0, 0, &[])].concat();
+    for call in 0..100 {
+        // POST, https, `/`, from the table that HPACK begins with; then it is cancelled.
+        bytes.extend(http2(headers, 4, 2 * call + 1, &[0x83, 0x87, 0x84]));
+        bytes.extend(http2(reset, 0, 2 * call + 1, &[0, 0, 0, 8]));
+    }
+    bytes.extend(http2(ping, 0, 0, &[7; 8]));
+    tls.write_all(&bytes).await.expect("written");
+    tls.flush().await.expect("sent");
+    loop {
+        let mut head = [0; 9];
+        let read = timeout(PATIENCE, tls.read_exact(&mut head)).await.expect("in time");
+        read.expect("the connection goes on");
+        let mut payload = vec![0; (usize::from(head[1]) << 8) | usize::from(head[2])];
+        tls.read_exact(&mut payload).await.expect("a frame");
+        assert_ne!(head[3], goodbye, "{}", String::from_utf8_lossy(&payload));
+        if head[3] == ping {
+            break;
+        }
+    }
+}
+
 #[tokio::test]
 async fn bytes_that_are_no_text_and_no_protocol_are_refused() {
     let node = Node::single().await;
