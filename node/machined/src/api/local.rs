@@ -16,7 +16,7 @@ use tonic::codegen::http::{Request, Response};
 use tonic::transport::server::UdsConnectInfo;
 
 use super::Mode;
-use super::meter::metered;
+use super::meter::{metered, metered_answer};
 
 /// Roles of the call at hand, for handlers that decide by them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,9 @@ pub struct Authorize {
     /// The user who passes on the calls of others.
     pub apid: u32,
     /// For requests that are larger than usual.
-    pub room: Room,
+    pub requests: Room,
+    /// For answers that are larger than usual.
+    pub answers: Room,
 }
 
 impl<S> tower_layer::Layer<S> for Authorize {
@@ -85,7 +87,9 @@ where
         match verdict(request.uri().path(), roles, maintenance) {
             Ok(()) => {
                 request.extensions_mut().insert(Caller(roles));
-                Box::pin(self.inner.call(metered(request, &self.rules.room)))
+                let answers = self.rules.answers.clone();
+                let answer = self.inner.call(metered(request, &self.rules.requests));
+                Box::pin(async move { answer.await.map(|answer| metered_answer(answer, &answers)) })
             }
             Err(status) => Box::pin(std::future::ready(Ok(status.into_http()))),
         }
