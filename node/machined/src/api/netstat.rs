@@ -26,6 +26,8 @@ use super::{Parts, status, system};
 const TABLES: &str = "/proc/thread-self/net";
 /// Names of network namespaces.
 const NAMESPACES: &str = "/run/netns";
+/// Namespaces that a request names; whoever wants more asks for all of them.
+const NAMES_MAX: usize = 1024;
 /// Records of one answer; more than this would not fit into a message.
 const RECORDS_MAX: usize = 100_000;
 
@@ -39,9 +41,12 @@ pub async fn netstat(parts: &Parts, request: NetstatRequest) -> Result<Netstat, 
 }
 
 fn records(request: &NetstatRequest) -> Result<Vec<ConnectRecord>, Status> {
+    let namespaces = request.netns.clone().unwrap_or_default();
+    if namespaces.netns.len() > NAMES_MAX {
+        return Err(Status::invalid_argument(format!("more than {NAMES_MAX} network namespaces")));
+    }
     let with_processes = request.feature.is_some_and(|feature| feature.pid);
     let holders = if with_processes { Some(holders()) } else { None };
-    let namespaces = request.netns.clone().unwrap_or_default();
     let look = Look {
         filter: request.filter(),
         tables: tables(request.l4proto.unwrap_or_default()),
@@ -200,8 +205,12 @@ mod tests {
         NetNs { hostnetwork: true, ..NetNs::default() }
     }
 
-    fn with_port(records: &[ConnectRecord], port: u16) -> Vec<&ConnectRecord> {
-        records.iter().filter(|record| record.localport == u32::from(port)).collect()
+    /// Sockets of loopback with this port; others of this host may have it as well, of another protocol or address.
+    fn with_port<'a>(records: &'a [ConnectRecord], protocol: &str, port: u16) -> Vec<&'a ConnectRecord> {
+        let is_it = |record: &&ConnectRecord| {
+            record.l4proto == protocol && record.localip == "127.0.0.1" && record.localport == u32::from(port)
+        };
+        records.iter().filter(is_it).collect()
     }
 
     #[test]
@@ -212,19 +221,19 @@ mod tests {
         let (local, remote) = (client.local_addr().expect("address").port(), u32::from(port));
 
         let listening = records(&request(Filter::Listening, host())).expect("records");
-        let [record] = with_port(&listening, port)[..] else { panic!("the listener alone") };
+        let [record] = with_port(&listening, "tcp", port)[..] else { panic!("the listener alone") };
         assert_eq!((record.l4proto.as_str(), record.localip.as_str()), ("tcp", "127.0.0.1"));
         assert_eq!((record.state(), record.remoteport, record.netns.as_str()), (State::Listen, 0, ""));
         let holder = record.process.as_ref().expect("a process");
         assert_eq!(holder.pid, std::process::id());
         assert!(!holder.name.is_empty());
-        assert!(with_port(&listening, local).is_empty());
+        assert!(with_port(&listening, "tcp", local).is_empty());
 
         let connected = records(&request(Filter::Connected, host())).expect("records");
-        let [record] = with_port(&connected, local)[..] else { panic!("the client's end alone") };
+        let [record] = with_port(&connected, "tcp", local)[..] else { panic!("the client's end alone") };
         assert_eq!((record.state(), record.remoteport), (State::Established, remote));
         let all = records(&request(Filter::All, host())).expect("records");
-        assert_eq!(with_port(&all, port).len(), 2);
+        assert_eq!(with_port(&all, "tcp", port).len(), 2);
     }
 
     #[test]
@@ -233,7 +242,7 @@ mod tests {
         let port = socket.local_addr().expect("address").port();
         let anonymous = NetstatRequest { feature: None, ..request(Filter::All, host()) };
         let found = records(&anonymous).expect("records");
-        let [record] = with_port(&found, port)[..] else { panic!("the socket alone") };
+        let [record] = with_port(&found, "udp", port)[..] else { panic!("the socket alone") };
         assert_eq!((record.l4proto.as_str(), record.state(), &record.process), ("udp", State::Close, &None));
         let nothing = NetstatRequest { l4proto: None, ..anonymous };
         assert!(records(&nothing).expect("records").is_empty());
@@ -265,6 +274,13 @@ mod tests {
         let gone = NetNs { netns: vec![name], ..NetNs::default() };
         let error = records(&request(Filter::All, gone)).expect_err("gone");
         assert_eq!(error.code(), tonic::Code::NotFound);
+    }
+
+    #[test]
+    fn names_of_namespaces_are_not_endless() {
+        let many = NetNs { netns: vec!["x".to_owned(); NAMES_MAX + 1], ..NetNs::default() };
+        let error = records(&request(Filter::All, many)).expect_err("too many");
+        assert_eq!(error.code(), tonic::Code::InvalidArgument);
     }
 
     #[test]

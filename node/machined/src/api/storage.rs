@@ -87,9 +87,9 @@ impl MachineStorage for Storage {
             .map_err(|error| Status::not_found(format!("{named}: {error}")))?;
         let used = statfs.f_blocks.saturating_sub(statfs.f_bfree);
         Ok(Response::new(StorageServiceStatfsResponse {
-            size: statfs.f_blocks * statfs.f_frsize,
-            used: used * statfs.f_frsize,
-            available: statfs.f_bavail * statfs.f_frsize,
+            size: statfs.f_blocks.saturating_mul(statfs.f_frsize),
+            used: used.saturating_mul(statfs.f_frsize),
+            available: statfs.f_bavail.saturating_mul(statfs.f_frsize),
             inodes: statfs.f_files,
             inodes_used: statfs.f_files.saturating_sub(statfs.f_ffree),
             inodes_free: statfs.f_ffree,
