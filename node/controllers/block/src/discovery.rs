@@ -92,7 +92,13 @@ fn volumes_of(sysfs: &Sysfs, name: &str, disk: &Disk) -> Vec<(String, Discovered
     let geometry = Geometry::of(disk.size, disk.sector_size);
     let table = or_nothing(name, table_of(Path::new(&disk.dev_path), geometry));
     let mut whole = bare(name, disk);
-    match (&table, or_nothing(name, contents(Path::new(&disk.dev_path), disk.size))) {
+    let found = or_nothing(name, contents(Path::new(&disk.dev_path), disk.size));
+    if found.as_ref().is_some_and(|found| found.name == probe::MEMBER) {
+        // Partitions that it shows are those of its array.
+        describe(&mut whole, found);
+        return vec![(name.to_owned(), whole)];
+    }
+    match (&table, found) {
         (Some(table), _) => {
             "gpt".clone_into(&mut whole.name);
             whole.uuid = table.disk.to_string();

@@ -13,7 +13,7 @@ use std::io;
 use flate2::Crc;
 
 pub use place::{Size, Wanted};
-pub use write::write;
+pub use write::{has_room, is_begun, write};
 
 use crate::device::{Geometry, ReadAt};
 

@@ -3,7 +3,8 @@
 //! ```text
 //! DiscoveredVolume, Disk, SystemDisk ─▶ candidates ─selector▶ members
 //! ```
-//! A disk with partitions is none, its partitions are. What is on the system disk never is.
+//! A disk with partitions is none, its partitions are. What is on the system disk never is, so that there are none before
+//! that is known.
 
 use corten_config::selector::{self, VolumeSelector};
 use corten_resources::block::{DiscoveredVolume, Disk};
@@ -35,11 +36,12 @@ pub fn candidates<'a>(
     let disk_of = |name: &str| disks.iter().find(|(disk, _)| *disk == name).map(|(_, disk)| *disk);
     let has_parts = |name: &str| volumes.iter().any(|(_, volume)| volume.parent == name);
     let mut found = Vec::new();
+    let Some(system_disk) = system_disk else { return found };
     for (name, volume) in volumes {
         let parent = if volume.parent.is_empty() { *name } else { volume.parent.as_str() };
         let is_writable = disk_of(parent).is_some_and(|disk| !disk.readonly && !disk.cdrom);
         let is_split = has_parts(name) || volume.name == "gpt";
-        if is_writable && !is_split && system_disk != Some(parent) && !volume.dev_path.is_empty() {
+        if is_writable && !is_split && system_disk != parent && !volume.dev_path.is_empty() {
             found.push(Candidate { volume, disk: disk_of(name) });
         }
     }
@@ -98,5 +100,6 @@ mod tests {
         );
         assert_eq!(chosen("true").map(|members| members.len()), Ok(2));
         assert!(chosen("disk.sise > 1").is_err());
+        assert!(candidates(&disks, &volumes, None).is_empty());
     }
 }

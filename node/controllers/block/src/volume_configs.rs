@@ -14,6 +14,7 @@ use corten_resources::block::{
     UserDiskConfigStatus, VolumeConfig, VolumeKind, VolumeMountRequest, VolumeMountStatus, VolumeStatus,
 };
 use corten_resources::config::MachineConfig;
+use sha2::{Digest, Sha256};
 
 use crate::gpt::LINUX_DATA;
 
@@ -30,6 +31,8 @@ const STATE_SIZE: u64 = 100 << 20;
 const XFS_LABEL_BYTES_MAX: usize = 12;
 /// Folder in which volumes for workloads appear.
 const MOUNTS: &str = "/var/mnt";
+/// Selects the system disk.
+pub const SYSTEM_DISK: &str = "system_disk";
 /// Requester of mounts that nobody asks for.
 const REQUESTER: &str = "volumes";
 
@@ -129,7 +132,7 @@ fn state(wish: &Volume) -> VolumeConfig {
     let mut config = VolumeConfig {
         provisioning: ProvisioningSpec {
             wave: WAVE_SYSTEM,
-            disk_selector: on("system_disk"),
+            disk_selector: on(SYSTEM_DISK),
             partition,
             filesystem: FilesystemSpec { kind: Filesystem::Xfs, label, ..FilesystemSpec::default() },
         },
@@ -144,7 +147,7 @@ fn state(wish: &Volume) -> VolumeConfig {
 /// Programs of containers and plug-ins run from it, so it is not noexec.
 fn ephemeral(wish: &Volume) -> VolumeConfig {
     let label = VolumeStatus::EPHEMERAL;
-    let selector = if wish.disk_selector.is_empty() { "system_disk" } else { &wish.disk_selector };
+    let selector = if wish.disk_selector.is_empty() { SYSTEM_DISK } else { &wish.disk_selector };
     let mut partition = partition(wish, label);
     partition.size_min = wish.size_min.unwrap_or(EPHEMERAL_MIN);
     partition.grow = wish.grow.unwrap_or(true);
@@ -252,12 +255,22 @@ fn filesystem(wish: &Volume, id: &str) -> FilesystemSpec {
         _ => Filesystem::Xfs,
     };
     let label: &str = if kind == Filesystem::None || kind == Filesystem::Virtiofs { "" } else { id };
-    let label = label.get(..label.len().min(XFS_LABEL_BYTES_MAX)).unwrap_or_default();
     FilesystemSpec {
         kind,
-        label: label.to_owned(),
+        label: short_label(label),
         allocation_group_min: wish.allocation_group_min.unwrap_or(0),
     }
+}
+
+/// A label that fits. Whole disks are known by it, so that no two volumes have the same one.
+fn short_label(label: &str) -> String {
+    const DIGEST_CHARACTERS: usize = 6;
+    if label.len() <= XFS_LABEL_BYTES_MAX {
+        return label.to_owned();
+    }
+    let digest: String = Sha256::digest(label).iter().map(|byte| format!("{byte:02x}")).collect();
+    let start: String = label.chars().take(XFS_LABEL_BYTES_MAX - DIGEST_CHARACTERS).collect();
+    start + digest.get(..DIGEST_CHARACTERS).unwrap_or_default()
 }
 
 /// Partitions of a disk of `machine.disks`, in order.
@@ -386,6 +399,14 @@ mod tests {
         assert_eq!(asked.len(), 4, "{asked:?}");
         let old = plan.output::<VolumeMountRequest>("volumes-e-old").expect("a request");
         assert!(old.read_only && !old.secure);
+    }
+
+    #[test]
+    fn labels_fit_and_are_of_one_volume_each() {
+        assert_eq!(short_label("u-data"), "u-data");
+        let (one, two) = (short_label("u-longhorn-one"), short_label("u-longhorn-two"));
+        assert!(one.starts_with("u-long") && one.len() == XFS_LABEL_BYTES_MAX, "{one}");
+        assert_ne!(one, two);
     }
 
     #[test]

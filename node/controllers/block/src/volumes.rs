@@ -7,15 +7,16 @@
 //! - A step is decided from the disk as it is, never from what was done before: a loss of power, or a machined that
 //!   was killed, changes nothing about what comes next.
 //! - A partition is formatted only when there is nothing in it or a file system whose making was not finished, and
-//!   that is looked at again right before.
-//! - Nothing is made on a machine without a complete configuration: documents about a manager alone take no disk.
+//!   that is looked at again right before. A whole disk must be empty at both ends: what is not recognized counts.
+//! - Nothing is made on a machine without a complete configuration: documents about a manager alone take no disk. Nor
+//!   before the volumes are those of the configuration, and, but on the system disk, before every disk was looked at.
 //! - What is mounted stays mounted until the last request for it is torn down, or the volume itself; what is in it
 //!   always stays.
 
 pub mod layout;
 mod plan;
 mod programs;
-mod seen;
+pub(crate) mod seen;
 mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,7 +42,7 @@ pub use self::programs::Run;
 pub use self::programs::{InitPrograms, Programs};
 use self::seen::Seen;
 use crate::sysfs::Sysfs;
-use crate::{discovery, swaps, uevent};
+use crate::{discovery, swaps, uevent, volume_configs};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 /// A volume that failed waits so long, that others need not wait for it.
@@ -109,9 +110,7 @@ impl Volumes {
         let withdrawn = view.tearing_down::<VolumeMountRequest>();
         Wish {
             layouts,
-            is_configured: view
-                .get::<MachineConfig>(MachineConfig::ACTIVE)
-                .is_some_and(|config| corten_config::is_complete(&config.spec.yaml)),
+            is_configured: is_configured(view),
             is_probed: view
                 .get::<DiscoveredVolumesStatus>(discovery::STATUS)
                 .is_some_and(|status| status.spec.ready),
@@ -122,6 +121,19 @@ impl Volumes {
             grown: &self.grown,
         }
     }
+}
+
+/// Whether there is a complete configuration, and the volumes are already those that it wants: until then EPHEMERAL
+/// would be made where, and as large as, it is without one.
+fn is_configured(view: &View<Volumes>) -> bool {
+    let config = view.get::<MachineConfig>(MachineConfig::ACTIVE);
+    let config = config.and_then(|config| corten_config::load_cached(&config.spec.yaml).ok());
+    config.filter(|config| config.is_complete()).is_some_and(|config| {
+        let wanted = volume_configs::volumes(&config.view().storage);
+        wanted
+            .iter()
+            .all(|(id, wanted, _)| view.get::<VolumeConfig>(id).is_some_and(|volume| volume.spec == *wanted))
+    })
 }
 
 /// The volumes in the order in which they are made: the system's first, then what takes all that is left last.

@@ -18,6 +18,7 @@ use corten_base::Lane;
 use corten_base::blocking::BlockingError;
 use corten_resource::State;
 use corten_resources::block::{Disk, VolumeStatus};
+use corten_resources::storage::LvmPhysicalVolumeStatus;
 
 use self::look::Seen;
 use crate::sysfs::Sysfs;
@@ -128,6 +129,7 @@ fn check(wish: &Wish, seen: &Seen, state: &State) -> Result<(), WipeError> {
         return unwritable("read-only");
     }
     let user = if wish.ignore_holders { seen.fixed_user() } else { seen.user() };
+    let user = user.or_else(|| group(seen, state).filter(|_| !wish.ignore_holders));
     if let Some(user) = user {
         return Err(WipeError::InUse { device: device.clone(), user });
     }
@@ -140,6 +142,16 @@ fn check(wish: &Wish, seen: &Seen, state: &State) -> Result<(), WipeError> {
         Some((part, volume)) => Err(WipeError::InUse { device: part, user: format!("volume {volume:?}") }),
         None => Ok(()),
     }
+}
+
+/// The group that has a part of the device as a physical volume: one that is not active holds nothing.
+fn group(seen: &Seen, state: &State) -> Option<String> {
+    let is_part =
+        |device: &str| seen.parts.iter().any(|part| device.strip_prefix("/dev/") == Some(part.name.as_str()));
+    let volumes = state.list::<LvmPhysicalVolumeStatus>();
+    let mut groups =
+        volumes.iter().filter(|volume| is_part(&volume.spec.device)).map(|volume| &volume.spec.vg_name);
+    groups.find(|group| !group.is_empty()).map(|group| format!("volume group {group:?}"))
 }
 
 /// The part of the device, or the disk that it is a part of, that a volume is on.

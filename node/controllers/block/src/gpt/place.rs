@@ -7,7 +7,7 @@ use crate::device::Geometry;
 const ALIGNMENT_BYTES: u64 = 1 << 20;
 
 /// Entries of a new table, as many as others write.
-const ENTRIES_NEW: u32 = 128;
+pub const ENTRIES_NEW: u32 = 128;
 
 /// How large a new partition is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

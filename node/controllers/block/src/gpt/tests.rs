@@ -76,6 +76,39 @@ fn what_is_written_is_read_and_a_lost_copy_is_made_good_by_the_other() {
 }
 
 #[test]
+fn a_first_table_is_finished_or_begun_again_whenever_power_goes() {
+    let mut table = Table::empty(Guid([3; 16]), GEOMETRY);
+    table.add(&wanted("u-data", Size::Bytes(1 << 20)), GEOMETRY).expect("room");
+    let disk = Recorder { bytes: RefCell::new(vec![0; 4 << 20]), ..Recorder::default() };
+    write(&disk, &table, GEOMETRY).expect("write");
+    let mut bytes = vec![0; 4 << 20];
+    for (at, sector) in disk.writes.borrow().iter() {
+        let is_ours =
+            crate::volumes::seen::table_of(bytes.as_slice(), GEOMETRY, false).expect("read").is_some();
+        let is_blank = crate::probe::is_blank(bytes.as_slice(), 4 << 20).expect("read");
+        assert!(is_ours || is_blank, "before the sector at {at}");
+        bytes[*at as usize..][..sector.len()].copy_from_slice(sector);
+    }
+}
+
+#[test]
+fn a_backup_is_not_written_over_what_is_behind_a_table() {
+    let large = Geometry { sectors: 16384, ..GEOMETRY };
+    let end = large.sectors * 512;
+    let has_room = |at: Option<u64>| {
+        let disk = disk_with(&table(), GEOMETRY, 8 << 20);
+        at.into_iter().for_each(|at| disk.bytes.borrow_mut()[at as usize] = 1);
+        has_room(&disk, &table(), large).expect("read")
+    };
+    assert!(has_room(None));
+    assert!(!has_room(Some(end - 512)) && !has_room(Some(end - 1024)) && !has_room(Some(end - 33 * 512)));
+    let torn = disk_with(&table(), GEOMETRY, 8 << 20);
+    write(&torn, &table(), large).expect("write");
+    torn.bytes.borrow_mut()[end as usize - 512..].fill(0);
+    assert!(super::has_room(&torn, &table(), large).expect("read"), "it was begun before");
+}
+
+#[test]
 fn a_disk_larger_than_its_image_gets_its_backup_at_the_real_end() {
     let large = Geometry { sectors: 16384, ..GEOMETRY };
     let disk = disk_with(&table(), GEOMETRY, 8 << 20);

@@ -12,6 +12,7 @@ use corten_resources::storage::LvmLogicalVolumeType;
 use corten_sys::block;
 use rustix::fs::{MemfdFlags, memfd_create};
 
+use super::CONTENT;
 use super::plan::{Extent, Op};
 use super::report::{self, Report};
 use crate::probe;
@@ -125,16 +126,17 @@ const fn kind(kind: LvmLogicalVolumeType) -> &'static str {
     }
 }
 
-/// Blank, or a physical volume, which lvm does not take from another group.
+/// Blank, whatever lvm itself would recognize, or a physical volume, which lvm does not take from another group.
 async fn must_be_free(device: &str) -> anyhow::Result<()> {
     let path = device.to_owned();
     let look = move || {
         let file = File::open(&path)?;
         let size = block::size_bytes(&file)?;
-        anyhow::Ok(probe::probe(&file, size)?.map(|found| found.name))
+        let is_volume = probe::probe(&file, size)?.is_some_and(|found| found.name == CONTENT);
+        anyhow::Ok(is_volume || probe::is_blank(&file, size)?)
     };
-    let found = blocking(DEADLINE, look).await?.with_context(|| format!("cannot look at {device}"))?;
-    ensure!(found.is_none_or(|name| name == "lvm2-pv"), "{device} is not empty any more and is left alone");
+    let is_free = blocking(DEADLINE, look).await?.with_context(|| format!("cannot look at {device}"))?;
+    ensure!(is_free, "{device} is not empty and is left alone; wipe it");
     Ok(())
 }
 

@@ -1,11 +1,14 @@
 //! Takes volumes of LVM away, which only clients ask for.
 
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
 use corten_base::blocking;
 use corten_resources::storage::LvmLogicalVolumeStatus;
 use corten_supervisor::Client;
+use corten_sys::block;
+use rustix::fs::{Mode, OFlags};
 
 use super::programs::{LVM, Lvm};
 use super::report::Report;
@@ -99,7 +102,23 @@ pub async fn physical_volume(init: &Client, device: &str) -> Result<(), LvmError
         let user = format!("volume group {:?}; remove that first", volume.vg_name);
         return Err(LvmError::InUse { kind, name: device.to_owned(), user });
     }
-    run(init, &["pvremove", "--yes", &volume.device], device).await
+    run(init, &["pvremove", "--yes", &volume.device], device).await?;
+    let path = volume.device.clone();
+    let cleared = blocking(DEADLINE, move || clear(Path::new(&path))).await;
+    let cleared = cleared.map_err(anyhow::Error::from).flatten();
+    cleared.map_err(|source| LvmError::Failed { name: device.to_owned(), source })
+}
+
+/// Takes what groups left at the ends of a device, which lvm leaves behind the label, so that it counts as blank.
+fn clear(device: &Path) -> anyhow::Result<()> {
+    const END_BYTES: u64 = 1 << 20;
+    let flags = OFlags::RDWR | OFlags::EXCL | OFlags::CLOEXEC;
+    let device = File::from(rustix::fs::open(device, flags, Mode::empty())?);
+    let size = block::size_bytes(&device)?;
+    let length = size.min(END_BYTES);
+    block::zero_out(&device, 0, length)?;
+    block::zero_out(&device, size - length, length)?;
+    Ok(device.sync_all()?)
 }
 
 /// A name that LVM could have given, and that is no option of a program.

@@ -192,6 +192,8 @@ provisioning: {volumeGroup: all, maxSize: 1GiB}
     fn plan(more: Vec<corten_resource::AnyResource>) -> Plan<LvmSpecs> {
         let mut rows =
             vec![resource(MachineConfig::ACTIVE, MachineConfig { yaml: CONFIG.as_bytes().to_vec() })];
+        let system = SystemDisk { disk_id: "vda".to_owned(), dev_path: "/dev/vda".to_owned() };
+        rows.push(resource(SystemDisk::ID, system));
         for (name, transport) in [("vdb", "virtio"), ("nvme0n1", "nvme")] {
             let dev_path = format!("/dev/{name}");
             let disk =

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use corten_resource::testing::{TestRuntime, resource};
-use corten_resources::block::Disk;
+use corten_resources::block::{Disk, SystemDisk};
 use corten_resources::config::MachineConfig;
 use corten_sys::loopdev::{LoopDevice, LoopOptions};
 
@@ -101,6 +101,8 @@ async fn documents_become_a_group_and_a_volume() {
     let volume =
         DiscoveredVolume { dev_path: dev_path.clone(), size: 16 << 20, ..DiscoveredVolume::default() };
     runtime.put(resource(&name, volume));
+    let system = SystemDisk { disk_id: "vda".to_owned(), dev_path: "/dev/vda".to_owned() };
+    runtime.put(resource(SystemDisk::ID, system));
     let config = MachineConfig { yaml: CONFIG.as_bytes().to_vec() };
     runtime.put(resource(MachineConfig::ACTIVE, config));
     runtime.quiet().await;

@@ -13,8 +13,6 @@ use crate::probe;
 use crate::volumes::Programs;
 
 const MDADM: &str = "/usr/sbin/mdadm";
-/// What is recognized on a member.
-const MEMBER: &str = "linux_raid_member";
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Does one operation. The error names the array, what failed, and why.
@@ -65,25 +63,36 @@ fn arguments(op: &Op) -> (&'static str, Vec<String>) {
 }
 
 async fn must_be_blank(device: &str) -> anyhow::Result<()> {
-    let content = content(device).await?;
-    ensure!(content.is_none(), "{device} is not empty any more and is left alone");
+    ensure!(look(device).await? == Holding::Nothing, "{device} is not empty and is left alone; wipe it");
     Ok(())
 }
 
 async fn must_be_blank_or_member(device: &str) -> anyhow::Result<()> {
-    let content = content(device).await?;
-    let is_usable = content.is_none_or(|name| name == MEMBER);
-    ensure!(is_usable, "{device} is not empty any more and is left alone");
+    ensure!(look(device).await? != Holding::Something, "{device} is not empty and is left alone; wipe it");
     Ok(())
 }
 
 /// What is on a device.
-async fn content(device: &str) -> anyhow::Result<Option<&'static str>> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holding {
+    Nothing,
+    Member,
+    Something,
+}
+
+async fn look(device: &str) -> anyhow::Result<Holding> {
     let path = device.to_owned();
     let look = move || {
         let file = File::open(Path::new(&path))?;
         let size = block::size_bytes(&file)?;
-        anyhow::Ok(probe::probe(&file, size)?.map(|found| found.name))
+        let is_member = probe::probe(&file, size)?.is_some_and(|found| found.name == probe::MEMBER);
+        anyhow::Ok(if is_member {
+            Holding::Member
+        } else if probe::is_blank(&file, size)? {
+            Holding::Nothing
+        } else {
+            Holding::Something
+        })
     };
     blocking(DEADLINE, look).await?.with_context(|| format!("cannot look at {device}"))
 }

@@ -118,7 +118,7 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "judged by mdadm")]
-mod tests {
+pub mod tests {
     use std::process::Command;
 
     use super::*;
@@ -127,7 +127,7 @@ mod tests {
     const SIZE: usize = 8 << 20;
 
     /// A member of an array of two, with its superblock in this sector.
-    fn member(sector: u64) -> Vec<u8> {
+    pub fn member(sector: u64) -> Vec<u8> {
         let mut disk = vec![0; SIZE];
         let block = &mut disk[(sector * SECTOR_BYTES) as usize..][..BLOCK_BYTES];
         let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);

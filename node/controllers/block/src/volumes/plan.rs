@@ -310,7 +310,7 @@ fn is_whole(
             return true;
         }
         Content::Whole(found) => fail(status, foreign(layout, &device, found.name)),
-        Content::Record => fail(status, foreign(layout, &device, "a partition table")),
+        Content::Foreign => fail(status, foreign(layout, &device, place::STRANGE)),
         Content::Unreadable(error) => {
             fail(status, format!("cannot read {} ({device}): {error}; check or replace the disk", layout.id));
         }
@@ -412,7 +412,7 @@ fn external(layout: &Arc<Layout>, seen: &Seen, wish: &Wish<'_>, decision: &mut D
 
 /// A disk without a table: the one that has the volume's label, or else the first that is blank.
 fn whole_disk(layout: &Arc<Layout>, seen: &Seen, wish: &Wish<'_>, decision: &mut Decision) -> VolumeStatus {
-    let disk = match place::disk(layout, seen, &decision.steps) {
+    let disk = match place::disk(layout, seen, wish, &decision.steps) {
         Ok(disk) => disk,
         Err(Refusal::NotYet(message)) => {
             return VolumeStatus {

@@ -15,10 +15,10 @@ use corten_sys::{Kernel, block, swap};
 use super::layout::Layout;
 use super::plan::{Addition, Step, holds};
 use super::programs::Programs;
-use super::seen::{Content, content_of, whole};
+use super::seen::{Content, content_of, table_of, whole};
 use super::{DEADLINE, Places};
 use crate::device::Geometry;
-use crate::gpt::{self, Guid, LINUX_DATA, Table, Wanted};
+use crate::gpt::{self, Guid, Health, LINUX_DATA, Reading, Table, Wanted};
 use crate::swaps;
 
 /// How long the node of a new partition may take to appear.
@@ -145,8 +145,13 @@ fn write_table(
     rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
     let size_bytes = block::size_bytes(&file)?;
     let geometry = Geometry::of(size_bytes, u64::from(block::sector_bytes(&file)?));
-    let mut table = match gpt::read(&file, geometry)? {
-        Some(reading) => reading.table,
+    let mut table = match table_of(&file, geometry, is_system)? {
+        Some(Reading { table, health }) => {
+            let is_ours = is_system || health != Health::BackupAstray;
+            let has_room = is_ours || gpt::has_room(&file, &table, geometry)?;
+            ensure!(has_room, "something is behind its table, and it is left alone");
+            table
+        }
         None if is_system => bail!("it has no whole partition table any more"),
         None => {
             let content = whole(Path::new(disk), size_bytes);
@@ -162,6 +167,7 @@ fn write_table(
         let id = Guid::random(rng.bytes());
         if table.labelled(label).is_none() {
             table.add(&Wanted { label, kind: LINUX_DATA, id, size: *size }, geometry)?;
+            clear(&file, &table, label, geometry)?;
         }
     }
     if let Some((label, bytes_max)) = grow
@@ -171,6 +177,19 @@ fn write_table(
     }
     gpt::write(&file, &table, geometry)?;
     Ok(())
+}
+
+/// Takes what an earlier partition left there out of a new one of workloads, that it is not taken for theirs.
+fn clear(disk: &File, table: &Table, label: &str, geometry: Geometry) -> anyhow::Result<()> {
+    const END_BYTES: u64 = 1 << 20;
+    if [VolumeStatus::STATE, VolumeStatus::EPHEMERAL].contains(&label) {
+        return Ok(());
+    }
+    let Some(entry) = table.labelled(label) else { return Ok(()) };
+    let (start, size) = (entry.start_bytes(geometry), entry.size_bytes(geometry));
+    let length = size.min(END_BYTES);
+    block::zero_out(disk, start, length)?;
+    Ok(block::zero_out(disk, start + size - length, length)?)
 }
 
 async fn wait_for_node(places: &Places, disk: &str, number: u32) -> anyhow::Result<()> {

@@ -12,6 +12,7 @@ use corten_base::Rng;
 use corten_resource::Runtime;
 use corten_resource::testing::{TestRuntime, resource};
 use corten_resources::block::{DiscoveredVolume, Filesystem};
+use corten_resources::runtime::DevicesStatus;
 use corten_sys::Kernel;
 use corten_sys::loopdev::{LoopDevice, LoopOptions};
 use corten_sys::mount::{Depth, Mounts, Propagation};
@@ -19,6 +20,7 @@ use corten_sys::namespace;
 
 use super::programs::Run;
 use super::*;
+use crate::devices;
 use crate::discovery::Discovery;
 use crate::disks::Disks;
 use crate::system_disk::FindSystemDisk;
@@ -76,13 +78,15 @@ impl Bench {
     fn runtime(&self) -> TestRuntime {
         let only = only(&self.root, &self.name());
         let places = Places { sysfs: only, root: self.root.clone(), ..Places::default() };
-        TestRuntime::new(corten_resources::registry(), move |runtime: &mut Runtime| {
+        let runtime = TestRuntime::new(corten_resources::registry(), move |runtime: &mut Runtime| {
             runtime.register(Disks::new(places.sysfs.clone()));
             runtime.register(Discovery::new(places.sysfs.clone()));
             runtime.register_transform(FindSystemDisk);
             runtime.register_transform(VolumeConfigs);
             runtime.register(Volumes::new(places, Arc::new(Workshop), Rng::seeded(1)));
-        })
+        });
+        runtime.put(resource(devices::STATUS, DevicesStatus { ready: true }));
+        runtime
     }
 }
 
@@ -155,6 +159,23 @@ fn on_a_bench<F: Future<Output = ()>>(story: impl FnOnce(Bench) -> F + Send + 's
         tokio.block_on(story(bench));
     });
     work.expect("a thread").join().expect("the story went well");
+}
+
+#[test]
+fn a_machine_is_configured_when_its_volumes_are_those_of_the_configuration() {
+    let yaml = DOCUMENTS.as_bytes().to_vec();
+    let config = corten_config::load_cached(&yaml).expect("a configuration");
+    let volumes = |storage: &corten_config::view::Storage| -> Vec<corten_resource::AnyResource> {
+        let volumes = volume_configs::volumes(storage).into_iter();
+        volumes.map(|(id, config, _)| resource(&id, config)).collect()
+    };
+    let is_configured = |mut rows: Vec<corten_resource::AnyResource>| {
+        rows.push(resource(MachineConfig::ACTIVE, MachineConfig { yaml: yaml.clone() }));
+        is_configured(&View::of(rows, std::time::UNIX_EPOCH))
+    };
+    let without = volumes(&corten_config::view::Storage::default());
+    assert!(!is_configured(without), "EPHEMERAL would take the whole disk");
+    assert!(is_configured(volumes(&config.view().storage)));
 }
 
 #[test]

@@ -138,6 +138,32 @@ async fn a_partition_is_wiped_and_dropped_and_its_neighbour_stays() {
     assert_eq!(table.entries.iter().map(gpt::Entry::label).collect::<Vec<_>>(), ["two"]);
 }
 
+#[test]
+fn a_physical_volume_belongs_to_its_group_also_while_that_is_not_active() {
+    let state = testing::state(corten_resources::registry());
+    state.put("", "vdb", Disk::default()).expect("a disk");
+    let part = look::Part { name: "vdb".to_owned(), numbers: "254:16".to_owned(), number: 0 };
+    let seen = Seen { parts: vec![part], ..Seen::default() };
+    let wish = Wish {
+        device: "vdb".to_owned(),
+        method: Method::Ends,
+        drop_partition: false,
+        ignore_volumes: false,
+        ignore_holders: false,
+    };
+    let put = |vg_name: &str| {
+        let (device, vg_name) = ("/dev/vdb".to_owned(), vg_name.to_owned());
+        let volume = LvmPhysicalVolumeStatus { device, vg_name, ..LvmPhysicalVolumeStatus::default() };
+        state.put("", "vdb", volume).expect("a volume");
+    };
+    put("");
+    check(&wish, &seen, &state).expect("it is in no group");
+    put("vg0");
+    let refused = check(&wish, &seen, &state).expect_err("it is in a group");
+    assert_eq!(refused.to_string(), "blockdevice \"vdb\" is in use by volume group \"vg0\"");
+    check(&Wish { ignore_holders: true, ..wish }, &seen, &state).expect("the caller knows");
+}
+
 #[tokio::test]
 async fn what_is_no_disk_of_the_machine_is_out_of_reach() {
     let Some(bench) = Bench::new() else { return };

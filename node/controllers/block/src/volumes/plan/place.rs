@@ -7,11 +7,14 @@ use corten_resources::block::{DiscoveredVolume, VolumeKind};
 
 use super::{Addition, Step, Wish};
 use crate::gpt::{Guid, Health, LINUX_DATA, Table, Wanted};
+use crate::volume_configs::SYSTEM_DISK;
 use crate::volumes::layout::{self, Layout};
 use crate::volumes::seen::{Content, Seen, SeenDisk, SeenPartition};
 
 /// Less free room than this behind the last partition is not worth growing into.
 const GROWTH_BYTES_MIN: u64 = 64 << 20;
+/// What a disk holds that is not recognized.
+pub const STRANGE: &str = "something that is not recognized";
 
 /// Why a volume has no place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +58,12 @@ pub fn existing<'a>(
 }
 
 /// The disk of a volume that is a whole one; not one that something else is about to be made on.
-pub fn disk<'a>(layout: &Layout, seen: &'a Seen, steps: &[Step]) -> Result<&'a SeenDisk, Refusal> {
+pub fn disk<'a>(
+    layout: &Layout,
+    seen: &'a Seen,
+    wish: &Wish<'_>,
+    steps: &[Step],
+) -> Result<&'a SeenDisk, Refusal> {
     let is_taken = |disk: &SeenDisk| {
         steps.iter().any(|step| match step {
             Step::WriteTable { disk: path, .. } | Step::Format { device: path, .. } => {
@@ -65,7 +73,7 @@ pub fn disk<'a>(layout: &Layout, seen: &'a Seen, steps: &[Step]) -> Result<&'a S
         })
     };
     let mut reasons = Vec::new();
-    let mut blank = None;
+    let (mut blank, mut unread) = (None, None);
     for disk in seen.disks.iter().filter(|disk| !disk.is_system) {
         if !may_be_on(layout, disk)? {
             continue;
@@ -73,6 +81,7 @@ pub fn disk<'a>(layout: &Layout, seen: &'a Seen, steps: &[Step]) -> Result<&'a S
         let label = &layout.config.provisioning.filesystem.label;
         match &disk.content {
             Content::Whole(found) if found.label == *label => return Ok(disk),
+            Content::Unreadable(error) => unread = Some((disk, error)),
             Content::Blank if is_taken(disk) => {
                 reasons.push(format!("{}: another volume is made there", disk.dev_path()));
             }
@@ -82,7 +91,31 @@ pub fn disk<'a>(layout: &Layout, seen: &'a Seen, steps: &[Step]) -> Result<&'a S
             content => reasons.push(format!("{} holds {}", disk.dev_path(), what(content))),
         }
     }
+    if let Some((disk, error)) = unread {
+        return Err(may_be_there(layout, disk, error));
+    }
+    if !wish.is_probed && blank.is_some() {
+        return Err(not_looked());
+    }
     blank.ok_or_else(|| refusal(layout, &reasons))
+}
+
+/// A disk that comes later may have the volume already. Those of the system that are on the system disk are nowhere else.
+fn is_settled(layout: &Layout, wish: &Wish<'_>) -> bool {
+    let is_at_home =
+        layout.is_of_system() && layout.config.provisioning.disk_selector.expression == SYSTEM_DISK;
+    wish.is_probed || is_at_home
+}
+
+fn not_looked() -> Refusal {
+    Refusal::NotYet("disks are being looked at".to_owned())
+}
+
+fn may_be_there(layout: &Layout, disk: &SeenDisk, error: &str) -> Refusal {
+    let (id, path) = (&layout.id, disk.dev_path());
+    Refusal::Never(format!(
+        "{id} may be on {path}, which cannot be read ({error}); check or replace the disk, or leave it out of the selector"
+    ))
 }
 
 fn may_be_on(layout: &Layout, disk: &SeenDisk) -> Result<bool, Refusal> {
@@ -97,7 +130,7 @@ fn what(content: &Content) -> &str {
         Content::Unknown => "partitions",
         Content::Blank => "nothing",
         Content::Whole(found) => found.name,
-        Content::Record => "a partition table of another kind",
+        Content::Foreign => STRANGE,
         Content::Unreadable(error) => error,
     }
 }
@@ -108,7 +141,10 @@ fn refusal(layout: &Layout, reasons: &[String]) -> Refusal {
         let selector = &layout.config.provisioning.disk_selector.expression;
         return Refusal::NotYet(format!("no disk matches {selector}; plug one in, or change the selector"));
     }
-    Refusal::Never(format!("cannot make {id} on {}; use a larger or an empty disk", reasons.join(", on ")))
+    Refusal::Never(format!(
+        "cannot make {id} on {}; use a larger or an empty disk, or wipe one",
+        reasons.join(", on ")
+    ))
 }
 
 /// A table as it will be.
@@ -146,6 +182,8 @@ pub fn tables(seen: &Seen, wish: &Wish<'_>, steps: &mut Vec<Step>) -> BTreeMap<S
             if let Some(draft) = draft.filter(|_| spec.grow && room >= GROWTH_BYTES_MIN) {
                 draft.grow = Some((layout.label().to_owned(), bytes_max));
             }
+        } else if !is_settled(layout, wish) {
+            refusals.insert(layout.id.clone(), not_looked());
         } else if let Err(refused) = add(layout, &mut drafts) {
             refusals.insert(layout.id.clone(), refused);
         }
@@ -169,11 +207,18 @@ pub fn tables(seen: &Seen, wish: &Wish<'_>, steps: &mut Vec<Step>) -> BTreeMap<S
 /// Adds a partition to the first disk that may have it and has room.
 fn add(layout: &Layout, drafts: &mut [Draft<'_>]) -> Result<(), Refusal> {
     let mut reasons = Vec::new();
+    let mut possible = Vec::new();
     for draft in drafts {
-        let disk = draft.disk;
-        if !may_be_on(layout, disk)? {
+        if !may_be_on(layout, draft.disk)? {
             continue;
         }
+        if let Content::Unreadable(error) = &draft.disk.content {
+            return Err(may_be_there(layout, draft.disk, error));
+        }
+        possible.push(draft);
+    }
+    for draft in possible {
+        let disk = draft.disk;
         if draft.is_closed {
             reasons.push(format!("{}: what comes before it is not there", disk.dev_path()));
             continue;

@@ -396,6 +396,8 @@ fn trouble_is_told_while_something_is_left_to_do() {
 
 const DATA: &str = "apiVersion: v1alpha1\nkind: UserVolumeConfig\nname: data\nprovisioning: {diskSelector: {match: '!system_disk'}, minSize: 1GiB, maxSize: 2GiB}\nfilesystem: {type: ext4}\n";
 
+const WHOLE: &str = "apiVersion: v1alpha1\nkind: UserVolumeConfig\nname: data\nvolumeType: disk\nprovisioning: {diskSelector: {match: '!system_disk'}}\n";
+
 #[test]
 fn a_user_volume_is_made_on_a_blank_disk_and_mounted_in_ephemeral() {
     let (mut model, layouts) = (Model::new(10 * GIB).with_disk(5 * GIB), layouts(DATA));
@@ -420,7 +422,7 @@ fn a_user_volume_waits_for_a_disk_and_touches_none_that_holds_something() {
     let status = &none.statuses["u-data"];
     assert_eq!(status.phase, VolumePhase::Waiting);
     assert!(status.error_message.contains("!system_disk"), "{}", status.error_message);
-    for content in [Content::Record, Content::Whole(Found { name: "lvm2-pv", ..Found::default() })] {
+    for content in [Content::Foreign, Content::Whole(Found { name: "lvm2-pv", ..Found::default() })] {
         let mut model = Model::new(10 * GIB).with_disk(5 * GIB);
         model.disks[1].content = content;
         let decision = settle(&mut model, &wish(&layouts, true, &[]));
@@ -428,6 +430,47 @@ fn a_user_volume_waits_for_a_disk_and_touches_none_that_holds_something() {
         assert_eq!(status.phase, VolumePhase::Failed);
         assert!(status.error_message.contains("/dev/vdb: it holds"), "{}", status.error_message);
         assert!(model.disks[1].table.is_none());
+    }
+}
+
+#[test]
+fn nothing_is_made_on_other_disks_before_all_were_looked_at() {
+    for document in [DATA, WHOLE] {
+        let (mut model, layouts) = (Model::new(10 * GIB).with_disk(5 * GIB), layouts(document));
+        let unprobed = Wish { is_probed: false, ..wish(&layouts, true, &[]) };
+        let decision = settle(&mut model, &unprobed);
+        assert_eq!(phases(&decision), [VolumePhase::Ready; 3], "those of the system disk need not wait");
+        assert_eq!(decision.statuses["u-data"].phase, VolumePhase::Waiting, "{document}");
+        assert!(model.disks[1].table.is_none() && model.disks[1].content == Content::Blank);
+        settle(&mut model, &wish(&layouts, true, &[]));
+        let decision = settle(&mut model, &unprobed);
+        assert_eq!(decision.statuses["u-data"].phase, VolumePhase::Ready, "what is there is used at once");
+    }
+}
+
+#[test]
+fn ephemeral_that_belongs_on_another_disk_waits_for_it() {
+    let document = "apiVersion: v1alpha1\nkind: VolumeConfig\nname: EPHEMERAL\nprovisioning: {diskSelector: {match: '!system_disk'}}\n";
+    let (mut model, layouts) = (Model::new(10 * GIB).with_disk(5 * GIB), layouts(document));
+    let unprobed = Wish { is_probed: false, ..wish(&layouts, true, &[]) };
+    assert_eq!(settle(&mut model, &unprobed).statuses["EPHEMERAL"].phase, VolumePhase::Waiting);
+    assert!(model.disks[1].table.is_none());
+    let decision = settle(&mut model, &wish(&layouts, true, &[]));
+    assert_eq!(decision.statuses["EPHEMERAL"].location, "/dev/vdb1");
+}
+
+#[test]
+fn a_volume_is_not_made_elsewhere_while_a_disk_that_may_have_it_cannot_be_read() {
+    for document in [DATA, WHOLE] {
+        let (mut model, layouts) = (Model::new(10 * GIB).with_disk(5 * GIB), layouts(document));
+        let mut broken = model.disks[1].clone();
+        (broken.name, broken.content) = ("vdc", Content::Unreadable("it fails".to_owned()));
+        model.disks.push(broken);
+        let decision = settle(&mut model, &wish(&layouts, true, &[]));
+        let status = &decision.statuses["u-data"];
+        assert_eq!(status.phase, VolumePhase::Failed);
+        assert!(status.error_message.contains("may be on /dev/vdc"), "{}", status.error_message);
+        assert!(model.disks[1].table.is_none() && model.disks[1].content == Content::Blank);
     }
 }
 
