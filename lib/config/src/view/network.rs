@@ -162,6 +162,8 @@ pub struct Interface {
     pub bridge_port: String,
     /// VLANs on the link.
     pub vlans: Vec<Vlan>,
+    /// Whether the link itself is described, and not only what runs on it.
+    pub is_described: bool,
 }
 
 impl Interface {
@@ -202,6 +204,7 @@ impl Interface {
 
     /// Takes what documents about links have in common.
     fn take(&mut self, link: Reader<'_>) {
+        self.is_described = true;
         self.up = link.get("up").bool().or(self.up);
         self.mtu = link.get("mtu").positive().or(self.mtu);
         self.multicast = link.get("multicast").bool().or(self.multicast);
@@ -235,6 +238,7 @@ impl Interface {
             kind: LinkKind::read_legacy(reader),
             bridge_port: reader.path(&["bridgePort", "master"]).string(),
             vlans: reader.get("vlans").items().map(Vlan::read).collect(),
+            is_described: true,
         }
     }
 }

@@ -243,21 +243,29 @@ fn put_vlan(plan: &mut Plan<ConfigLayer>, specs: &mut Specs, parent: &str, vlan:
     put_addressing(plan, &name, (&vlan.addresses, &vlan.routes), vlan.dhcp.as_ref(), None);
 }
 
-/// Puts everything that the configuration says about links.
+/// What is said of a link itself.
+fn describe(specs: &mut Specs, name: &str, interface: &Interface, links: &Links<'_>) {
+    let link = spec(specs, name);
+    link.up = interface.up.unwrap_or(true);
+    link.mtu = interface.mtu.unwrap_or(0);
+    link.multicast = interface.multicast;
+    link.hardware_addr = interface.hardware_addr.parse().unwrap_or_default();
+    if !interface.bridge_port.is_empty() {
+        link.bridge_slave = BridgeSlave { master_name: interface.bridge_port.clone() };
+    }
+    put_kind(specs, name, &interface.kind, links);
+}
+
+/// Puts everything that the configuration says about links. A link of which only is said what runs on it is not specified:
+/// it is as it would be without that, and asks for its address.
 pub fn put(plan: &mut Plan<ConfigLayer>, interfaces: &[Interface], links: &Links<'_>) {
     let mut specs = Specs::new();
     let domains = domains(interfaces, links);
     for interface in interfaces.iter().filter(|interface| !interface.ignore) {
         for name in link_names(interface, links) {
-            let link = spec(&mut specs, &name);
-            link.up = interface.up.unwrap_or(true);
-            link.mtu = interface.mtu.unwrap_or(0);
-            link.multicast = interface.multicast;
-            link.hardware_addr = interface.hardware_addr.parse().unwrap_or_default();
-            if !interface.bridge_port.is_empty() {
-                link.bridge_slave = BridgeSlave { master_name: interface.bridge_port.clone() };
+            if interface.is_described {
+                describe(&mut specs, &name, interface, links);
             }
-            put_kind(&mut specs, &name, &interface.kind, links);
             let own = (interface.addresses.as_slice(), interface.routes.as_slice());
             put_addressing(plan, &name, own, interface.dhcp.as_ref(), domains.get(&name).copied());
             for vlan in &interface.vlans {
@@ -320,6 +328,19 @@ mod tests {
         assert_eq!((member.mtu, member.logical), (9000, false), "its own document counts too");
         assert_eq!(link(&plan, "eth1").bond_slave.slave_index, 1);
         assert!(plan.output::<AddressSpec>("configuration/bond0/10.0.0.2/24").is_some());
+    }
+
+    #[test]
+    fn what_runs_on_a_link_does_not_specify_it() {
+        let plan = plan(&[
+            "kind: Layer2VIPConfig, name: 10.0.0.99, link: eth0",
+            "kind: DHCPv6Config, name: eth0",
+            "kind: LinkConfig, name: lan, mtu: 9000",
+            "kind: DHCPv4Config, name: eth1",
+        ]);
+        assert_eq!(link(&plan, "eth0").mtu, 9000, "the document about the link counts, by any of its names");
+        assert!(plan.output::<LinkSpec>("configuration/eth1").is_none());
+        assert!(plan.output::<OperatorSpec>("configuration/dhcp4/eth1").is_some());
     }
 
     #[test]
