@@ -11,6 +11,7 @@ pub mod plan;
 mod position;
 mod reset;
 pub mod tasks;
+mod user_disks;
 
 use std::sync::Arc;
 use std::time::Duration;

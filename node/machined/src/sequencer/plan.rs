@@ -88,6 +88,8 @@ pub enum Task {
     DiskSizeCheck,
     /// EPHEMERAL is mounted.
     MountEphemeralPartition,
+    /// Volumes of workloads are mounted, or cannot be had.
+    MountUserDisks,
     /// Files of the configuration are written.
     WriteUserFiles,
     /// Every service of the configuration is up.
@@ -130,6 +132,7 @@ impl Task {
             Self::MemorySizeCheck => "memorySizeCheck",
             Self::DiskSizeCheck => "diskSizeCheck",
             Self::MountEphemeralPartition => "mountEphemeralPartition",
+            Self::MountUserDisks => "mountUserDisks",
             Self::WriteUserFiles => "writeUserFiles",
             Self::StartAllServices => "startAllServices",
             Self::StopAllPods => "stopAllPods",
@@ -201,6 +204,9 @@ fn boot(machine: Capabilities) -> Vec<Phase> {
         phases.push(phase("diskSizeCheck", &[Task::DiskSizeCheck]));
     }
     phases.push(phase("ephemeral", &[Task::MountEphemeralPartition]));
+    if machine.disks {
+        phases.push(phase("userDisks", &[Task::MountUserDisks]));
+    }
     phases.push(phase("userSetup", &[Task::WriteUserFiles]));
     phases.push(phase("startEverything", &[Task::StartAllServices]));
     phases
@@ -248,6 +254,13 @@ mod tests {
             names(Sequence::Initialize, Haste::Orderly, Platform::Metal),
             ["systemRequirements", "earlyServices", "meta", "config"]
         );
+    }
+
+    #[test]
+    fn volumes_of_workloads_are_mounted_before_anything_uses_them() {
+        let boot = names(Sequence::Boot, Haste::Orderly, Platform::Metal);
+        assert!(boot.ends_with(&["ephemeral", "userDisks", "userSetup", "startEverything"]), "{boot:?}");
+        assert!(!names(Sequence::Boot, Haste::Orderly, Platform::Container).contains(&"userDisks"));
     }
 
     #[test]

@@ -92,6 +92,10 @@ impl Execute for Machine {
                 self.evidence.open().await;
                 Ok(())
             }
+            Task::MountUserDisks => {
+                self.mount_user_disks().await;
+                Ok(())
+            }
             Task::WriteUserFiles => self.write_user_files(),
             Task::StartAllServices => self.start_all_services().await,
             Task::StopAllPods => self.stop_all_pods().await,
