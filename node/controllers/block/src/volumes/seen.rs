@@ -322,7 +322,7 @@ mod tests {
         let path = tempfile::NamedTempFile::new().expect("a file");
         let mut bytes = vec![0; SIZE as usize];
         ReadAt::read_at(&disk, &mut bytes, 0).expect("read");
-        std::fs::write(path.path(), bytes).expect("written");
+        fs::write(path.path(), bytes).expect("written");
         assert!(matches!(whole(path.path(), SIZE), Content::Whole(found) if found.name == probe::MEMBER));
     }
 
