@@ -32,10 +32,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use corten_e2e::fleet::etcd::Etcd;
 use corten_e2e::fleet::{Manager, Security, kind};
 use corten_e2e::tool::Tool;
 use corten_fleet_resources::machine::{Machine, MachineStatus};
@@ -91,8 +92,8 @@ pub struct Options {
     pub rest: Duration,
     /// Which manager this is.
     pub variant: Variant,
-    /// Settings of it, by their path in the configuration file.
-    pub settings: BTreeMap<String, Value>,
+    /// The program `etcd`, for the variant with the store there.
+    pub etcd: Option<PathBuf>,
     /// First port of the manager.
     pub first_port: u16,
 }
@@ -120,6 +121,8 @@ struct Bench<'a> {
     options: &'a Options,
     folder: PathBuf,
     manager: Manager,
+    /// Ends after the manager.
+    etcd: Option<Etcd>,
     probe: Probe,
     emulators: Vec<Emulator>,
     found: Found,
@@ -144,14 +147,16 @@ impl<'a> Bench<'a> {
         let ports = FleetPorts(options.first_port);
         let mut spec = FleetSpec::new("fleet", &options.fleet, folder.join("fleet"), ports);
         spec.processor = Some(MANAGER);
-        spec.settings.clone_from(&options.settings);
+        let etcd =
+            options.etcd.as_deref().map(|program| start_etcd(options, program, &folder)).transpose()?;
+        spec.settings = settings(options.variant, etcd.as_ref());
         let client = Tool::new(&options.corten, "corten").with(["fleet"]);
         let manager = Manager::start(spec, &client, Security::Plain)?;
         meter::all_on(&manager.fleet.processes()?, MANAGER)?;
         let probe = Probe::new(&manager.fleet.spec().api_url(), &manager.fleet.administrator()?)?;
         let empty = Memory::of(&manager.fleet.processes()?)?;
         let found = Found { variant: options.variant, empty, ..Found::default() };
-        Ok(Self { options, folder, manager, probe, emulators: Vec::new(), found })
+        Ok(Self { options, folder, manager, etcd, probe, emulators: Vec::new(), found })
     }
 
     fn measure(&mut self) -> Result<()> {
@@ -163,6 +168,7 @@ impl<'a> Bench<'a> {
             self.found.members = Some(self.cluster()?);
         }
         self.found.rest = Some(self.rest()?);
+        self.found.etcd_bytes = self.etcd_bytes()?;
         Ok(())
     }
 
@@ -174,7 +180,6 @@ impl<'a> Bench<'a> {
         self.wait_joined(machines, began)?;
         let seconds = began.elapsed().as_secs_f64();
         let spent = self.spent()?.since(before);
-        self.verify(machines)?;
         self.probe.label()?;
         let processes = self.manager.fleet.processes()?;
         Ok(Step {
@@ -223,6 +228,7 @@ impl<'a> Bench<'a> {
                 joined += emulator.joined()?;
             }
             let mut known = (0, 0, 0);
+            let mut whole = 0;
             if joined >= wanted {
                 let page = self.page()?;
                 let count = |kind: &str| resources(&page, kind);
@@ -232,13 +238,16 @@ impl<'a> Bench<'a> {
                     count("PendingMachines.omni.sidero.dev"),
                 );
                 if known.0 >= wanted && known.1 >= wanted && known.2 == 0 {
+                    whole = self.whole()?;
+                }
+                if whole >= wanted {
                     return Ok(());
                 }
             }
             ensure!(
                 began.elapsed() < JOIN_MAX,
                 "after {} s {joined} of {wanted} machines have joined; {} are known, {} have told their \
-                 stage and {} wait:\n{}",
+                 stage, {} wait, and {whole} are connected and have told their hardware:\n{}",
                 JOIN_MAX.as_secs(),
                 known.0,
                 known.1,
@@ -253,17 +262,16 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Fails unless every machine is connected and has told what it is made of; asked once, and not measured.
-    fn verify(&self, machines: u32) -> Result<()> {
+    /// How many machines are connected and have told what they are made of. Asked when the counters say that all have
+    /// come, since it costs the manager something, which is measured with the rest.
+    fn whole(&self) -> Result<u64> {
         let all = self.probe.list::<MachineStatus>(&Query::default())?;
         let is_whole = |status: &MachineStatus| {
             let processors = status.hardware.as_ref().map_or(0, |hardware| hardware.processors.len());
             status.connected && processors > 0
         };
         let statuses = all.iter().filter_map(|status| status.resource::<MachineStatus>());
-        let whole = statuses.filter(|status| is_whole(&status.spec)).count();
-        ensure!(whole == machines as usize, "{whole} of {machines} machines are connected and known");
-        Ok(())
+        Ok(statuses.filter(|status| is_whole(&status.spec)).count() as u64)
     }
 
     /// All machines are left alone.
@@ -304,6 +312,11 @@ impl<'a> Bench<'a> {
         Ok(sum)
     }
 
+    fn etcd_bytes(&self) -> Result<Option<u64>> {
+        let memory = self.etcd.as_ref().map(|etcd| Memory::of(&etcd.processes())).transpose()?;
+        Ok(memory.map(|memory| memory.process + memory.children))
+    }
+
     /// The manager's own counters.
     fn page(&self) -> Result<String> {
         let port = self.manager.fleet.spec().ports.metrics();
@@ -318,6 +331,24 @@ impl<'a> Bench<'a> {
         ensure!(status.starts_with("HTTP/1.1 200"), "the page of counters is `{status}`");
         Ok(page)
     }
+}
+
+/// One member of etcd on the manager's processor, after the manager's ports.
+fn start_etcd(options: &Options, program: &Path, folder: &Path) -> Result<Etcd> {
+    // What a thread starts has its processor; that of a process which runs already would miss some of its threads.
+    meter::stay_on(MANAGER)?;
+    let etcd = Etcd::start(program, &folder.join("etcd"), options.first_port + FleetPorts::COUNT, 1);
+    meter::stay_on(EMULATORS)?;
+    etcd
+}
+
+/// Settings of the manager that is measured.
+fn settings(variant: Variant, etcd: Option<&Etcd>) -> BTreeMap<String, Value> {
+    let mut settings = etcd.map(Etcd::settings).unwrap_or_default();
+    if variant == Variant::UserStack {
+        settings.insert("services.siderolink.tunnelStack".to_owned(), "userspace".into());
+    }
+    settings
 }
 
 /// How many machines there are after each step.

@@ -85,13 +85,17 @@ struct FleetJoin {
     /// Afterwards all become members of clusters, so that they speak mTLS.
     #[arg(long)]
     members: bool,
+    /// Which manager: `kernel` has the kernel's TCP and its store in a file, `user-stack` a TCP of its own for each
+    /// machine, `etcd` its store in an etcd.
+    #[arg(long, default_value = "kernel")]
+    variant: fleet_join::Variant,
     /// How many machines are switched on in a second.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     per_second: u32,
     /// Seconds for which they are left alone afterwards.
     #[arg(long, default_value_t = 600)]
     rest: u64,
-    /// First of thirty ports of the loopback.
+    /// First of the ports of the loopback, some thirty.
     #[arg(long, default_value_t = 53_600)]
     port: u16,
     /// The last line of standard output is one JSON object.
@@ -190,12 +194,18 @@ fn peer(component: &str, program: &str, steps: &mut Steps) -> Result<PathBuf> {
 }
 
 fn fleet_join(wanted: &FleetJoin) -> Result<()> {
-    let missing = preflight::ports(&FleetPorts(wanted.port).tcp());
+    let etcd = FleetPorts::COUNT..FleetPorts::COUNT + 2;
+    let ports = etcd.map(|number| wanted.port + number).chain(FleetPorts(wanted.port).tcp());
+    let missing = preflight::ports(&ports.collect::<Vec<_>>());
     if !missing.is_empty() {
         bail!("this host cannot run the benchmark:\n  {}", missing.join("\n  "));
     }
     Cleanup::handle_interrupts()?;
     let mut steps = Steps::default();
+    let etcd = match wanted.variant {
+        fleet_join::Variant::Etcd => Some(component("etcd")?.join("bin/etcd")),
+        fleet_join::Variant::Kernel | fleet_join::Variant::UserStack => None,
+    };
     let report = fleet_join::run(&fleet_join::Options {
         repository: kit::repository(),
         fleet: build::fleet(Profile::Release, &mut steps)?,
@@ -204,13 +214,19 @@ fn fleet_join(wanted: &FleetJoin) -> Result<()> {
         machines: wanted.machines,
         per_process: wanted.per_process,
         members: wanted.members,
-        variant: fleet_join::Variant::Kernel,
-        settings: Default::default(),
+        variant: wanted.variant,
+        etcd,
         per_second: wanted.per_second,
         rest: Duration::from_secs(wanted.rest),
         first_port: wanted.port,
     })?;
     publish(&report, wanted.json)
+}
+
+/// The folder of a component of the kit.
+fn component(name: &str) -> Result<PathBuf> {
+    let mut made = kit::open()?.make(&[name])?;
+    Ok(made.remove(name).with_context(|| format!("the kit did not make `{name}`"))?.folder)
 }
 
 /// Prints what came out.

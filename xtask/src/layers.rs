@@ -6,11 +6,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use clap::builder::PossibleValue;
+use serde_json::{Map, Value, json};
 
 use crate::build::cargo;
 use crate::e2e::{self, E2e};
 use crate::progress::Steps;
-use crate::{fuzz, host, kit, skips, tidy};
+use crate::{figures, fuzz, host, kit, skips, tidy};
 
 /// One layer of tests.
 pub struct Layer {
@@ -18,7 +19,8 @@ pub struct Layer {
     pub name: &'static str,
     /// What it runs.
     pub about: &'static str,
-    run: fn() -> Result<()>,
+    /// Gives its figures by their names, if it has some of its own.
+    run: fn() -> Result<Map<String, Value>>,
 }
 
 /// Weakest that can fail first.
@@ -29,11 +31,7 @@ pub const LAYERS: &[Layer] = &[
         about: "unit, property, conformance and namespace tests, and those against programs of the kit",
         run: unit,
     },
-    Layer {
-        name: "fuzz",
-        about: "every parser of bytes that nobody vouches for, 60 s in all",
-        run: fuzz::run,
-    },
+    Layer { name: "fuzz", about: "every parser of bytes that nobody vouches for, 60 s in all", run: fuzz },
     Layer { name: "container", about: "a container machine to Ready, by stock clients", run: container },
     Layer { name: "qemu", about: "the disk image in QEMU to Ready, by stock clients", run: qemu },
 ];
@@ -76,6 +74,9 @@ pub struct Test {
     /// Layers to run instead of all.
     #[arg(value_parser = names())]
     layers: Vec<String>,
+    /// The last line of standard output is one JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 fn names() -> Vec<PossibleValue> {
@@ -90,34 +91,50 @@ fn names() -> Vec<PossibleValue> {
 pub fn run(test: &Test) -> Result<()> {
     let began = Instant::now();
     host::ensure_packages(&[host::BUILD, host::TEST].concat())?;
-    let (mut passed, mut failed) = (0, Vec::new());
+    let (mut passed, mut failed, mut told) = (0, Vec::new(), Map::new());
     let named = &test.layers;
     let is_named = |layer: &&Layer| named.iter().any(|name| name == layer.name);
     let layers = LAYERS.iter().filter(|layer| named.is_empty() || is_named(layer));
     for layer in layers.chain(PARTS.iter().filter(is_named)) {
         eprintln!("== {}: {}", layer.name, layer.about);
         let began = Instant::now();
-        match (layer.run)() {
-            Ok(()) => passed += 1,
+        let result = (layer.run)();
+        let seconds = began.elapsed().as_secs();
+        let mut row = json!({ "ok": result.is_ok(), "seconds": seconds });
+        match result {
+            Ok(figures) => {
+                passed += 1;
+                row["figures"] = Value::Object(figures);
+            }
             Err(error) => {
                 crate::report(&error);
                 failed.push(layer.name);
             }
         }
-        eprintln!("== {}: {:.0} s", layer.name, began.elapsed().as_secs_f64());
+        told.insert(layer.name.to_owned(), row);
+        eprintln!("== {}: {seconds} s", layer.name);
     }
     let seconds = began.elapsed().as_secs();
     println!("layers: {passed} passed, {} failed, in {seconds} s", failed.len());
+    if test.json {
+        println!("{}", json!({ "ok": failed.is_empty(), "layers": told, "seconds": seconds }));
+    }
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
 }
 
-fn house() -> Result<()> {
+fn house() -> Result<Map<String, Value>> {
     cargo(&["fmt", "--all", "--check"])?;
-    tidy::run(&tidy::Tidy::default())
+    tidy::run(&tidy::Tidy::default())?;
+    Ok(Map::new())
 }
 
-fn unit() -> Result<()> {
+fn fuzz() -> Result<Map<String, Value>> {
+    fuzz::run()?;
+    Ok(Map::new())
+}
+
+fn unit() -> Result<Map<String, Value>> {
     let programs = programs()?;
     let openssl = PathBuf::from("/usr/bin/openssl");
     let variables = [
@@ -153,22 +170,28 @@ fn programs() -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn roles() -> Result<()> {
-    cargo(&["test", "--package", "corten-machined", "api::roles::", "--", "--nocapture"])
+fn roles() -> Result<Map<String, Value>> {
+    figures::cargo(&["test", "--package", "corten-machined", "api::roles::", "--", "--nocapture"])
 }
 
-fn fleet_roles() -> Result<()> {
-    cargo(&["test", "--package", "corten-fleet", "--test", "roles", "--", "--nocapture"])
+fn fleet_roles() -> Result<Map<String, Value>> {
+    figures::cargo(&["test", "--package", "corten-fleet", "--test", "roles", "--", "--nocapture"])
 }
 
-fn resources() -> Result<()> {
-    e2e::run(&E2e::parse_from(["e2e", "resources", "--qemu", "--json"]))
+fn resources() -> Result<Map<String, Value>> {
+    scenario(&["e2e", "resources", "--qemu", "--json"])
 }
 
-fn container() -> Result<()> {
-    e2e::run(&E2e::parse_from(["e2e", "node", "--container", "--json"]))
+fn container() -> Result<Map<String, Value>> {
+    scenario(&["e2e", "node", "--container", "--json"])
 }
 
-fn qemu() -> Result<()> {
-    e2e::run(&E2e::parse_from(["e2e", "ready", "--qemu", "--json"]))
+fn qemu() -> Result<Map<String, Value>> {
+    scenario(&["e2e", "ready", "--qemu", "--json"])
+}
+
+/// A scenario prints its figures itself.
+fn scenario(arguments: &[&str]) -> Result<Map<String, Value>> {
+    e2e::run(&E2e::parse_from(arguments))?;
+    Ok(Map::new())
 }

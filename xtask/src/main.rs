@@ -9,6 +9,7 @@ mod bench;
 mod build;
 mod check;
 mod e2e;
+mod figures;
 mod fuzz;
 mod generate;
 mod host;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::{Map, Value};
 
 use crate::build::cargo_command;
 use crate::kit;
@@ -28,11 +29,11 @@ struct Outcome {
     skips: BTreeMap<String, u64>,
 }
 
-/// Runs the tests with these variables.
+/// Runs the tests with these variables, and gives how many there were.
 ///
 /// # Errors
 /// When a test fails, or one is left out that may not be.
-pub fn run_tests(variables: &[(&str, PathBuf)]) -> Result<()> {
+pub fn run_tests(variables: &[(&str, PathBuf)]) -> Result<Map<String, Value>> {
     let mut child = cargo_command(&["test", "--workspace", "--no-fail-fast", "--", "--show-output"])
         .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::piped())
@@ -58,7 +59,8 @@ pub fn run_tests(variables: &[(&str, PathBuf)]) -> Result<()> {
     ensure!(status.success(), "tests failed: cargo test ended with {status}");
     let unlisted = unlisted(&outcome.skips, &allowed);
     ensure!(unlisted.is_empty(), "left out, and not in {ALLOWED}:\n  {}", unlisted.join("\n  "));
-    Ok(())
+    let counts = [("passed", passed), ("failed", failed), ("ignored", ignored), ("skipped", skipped)];
+    Ok(counts.into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect())
 }
 
 /// Skips that the list does not have.

@@ -1,7 +1,9 @@
 //! What is measured against the budgets of `SPECIFICATION.md`: one row for each, whether this run measures it or not.
 
+use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::meter::Memory;
@@ -30,6 +32,15 @@ pub enum Variant {
 impl Variant {
     const ALL: [Self; 3] = [Self::Kernel, Self::UserStack, Self::Etcd];
 
+    /// As the command line names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::UserStack => "user-stack",
+            Self::Etcd => "etcd",
+        }
+    }
+
     const fn what(self) -> &'static str {
         match self {
             Self::Kernel => "kernel's TCP",
@@ -44,6 +55,16 @@ impl Variant {
             Self::Kernel => (10_000, 1 << 30, Some(0.3)),
             Self::UserStack | Self::Etcd => (2_000, 512 << 20, None),
         }
+    }
+}
+
+impl FromStr for Variant {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let known = || Self::ALL.map(Self::name).join(", ");
+        let found = Self::ALL.into_iter().find(|variant| variant.name() == name);
+        found.with_context(|| format!("no such manager is measured; there are {}", known()))
     }
 }
 
@@ -156,6 +177,8 @@ pub struct Found {
     pub variant: Variant,
     /// The manager's memory without machines.
     pub empty: Memory,
+    /// Memory of etcd in the end, bytes (PSS), if the store is there: it is no part of the manager.
+    pub etcd_bytes: Option<u64>,
     /// Growing.
     pub steps: Vec<Step>,
     /// With clusters, if that was asked for.
@@ -259,6 +282,9 @@ impl Found {
                 row.word()
             );
         }
+        if let Some(bytes) = self.etcd_bytes {
+            text += &format!("etcd itself, beside the manager: {} MiB\n", bytes >> 20);
+        }
         if self.is_void() {
             text += "VOID: emulators took over 0.9 of a processor; switch fewer machines on in a second\n";
         }
@@ -300,6 +326,8 @@ impl Found {
             "bench": "fleet-join",
             "void": self.is_void(),
             "failure": self.failure,
+            "variant": self.variant.name(),
+            "etcd_bytes": self.etcd_bytes,
             "machines": self.machines(),
             "budgets": self.rows().iter().map(row).collect::<Vec<_>>(),
             "steps": self.steps.iter().map(|step| step.json(self.empty)).collect::<Vec<_>>(),
@@ -357,6 +385,15 @@ mod tests {
         assert!(found(100, 1.0, 91.0).is_void() && !found(100, 1.0, 91.0).is_ok());
         let failed = Found { failure: Some("why".to_owned()), ..found(100, 1.0, 1.0) };
         assert!(!failed.is_ok() && failed.json()["failure"] == "why");
+    }
+
+    #[test]
+    fn a_manager_is_chosen_by_its_name() {
+        for variant in Variant::ALL {
+            assert_eq!(variant.name().parse::<Variant>().expect("a name"), variant);
+        }
+        let refusal = "memory".parse::<Variant>().expect_err("no name").to_string();
+        assert!(refusal.contains("kernel, user-stack, etcd"), "{refusal}");
     }
 
     #[test]

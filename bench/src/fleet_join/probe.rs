@@ -22,7 +22,8 @@ use corten_resource::{
 };
 use futures::future::{try_join, try_join_all};
 use serde_json::json;
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::service::Interceptor;
@@ -78,7 +79,9 @@ impl Signer {
 
 /// A client of the manager.
 pub struct Probe {
-    runtime: Runtime,
+    runtime: Handle,
+    /// The runtime's thread ends with this.
+    _end: oneshot::Sender<()>,
     client: Client<InterceptedService<Channel, Signer>>,
     labeled: Vec<String>,
 }
@@ -89,8 +92,7 @@ impl Probe {
         let key = ServiceAccountKey::decode(&Secret::new(key.to_owned())).context("the key is none")?;
         let fingerprint = key.public().context("the key has no public half")?.id().to_owned();
         let signer = Signer { key: Arc::new(key), fingerprint };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.context("cannot start a runtime")?;
+        let (runtime, end) = awake()?;
         let endpoint = Endpoint::from_shared(url.to_owned()).context("the manager's URL is none")?;
         let channel = {
             let _inside = runtime.enter();
@@ -98,7 +100,7 @@ impl Probe {
         };
         let channel = InterceptedService::new(channel, signer);
         let client = Client::new(channel, corten_fleet_resources::registry());
-        Ok(Self { runtime, client, labeled: Vec::new() })
+        Ok(Self { runtime, _end: end, client, labeled: Vec::new() })
     }
 
     /// All resources of a type.
@@ -178,6 +180,17 @@ impl Probe {
         }
         Ok(Latency::of(times))
     }
+}
+
+/// A runtime that is awake between two questions: the server asks whether its clients are still there. It ends with what
+/// is given back beside it.
+fn awake() -> Result<(Handle, oneshot::Sender<()>)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start a runtime")?;
+    let (handle, (end, ended)) = (runtime.handle().clone(), oneshot::channel());
+    let thread = std::thread::Builder::new().name("probe".to_owned());
+    thread.spawn(move || runtime.block_on(ended)).context("cannot start a thread")?;
+    Ok((handle, end))
 }
 
 /// Waits until a watcher has the value; how long after `began`.

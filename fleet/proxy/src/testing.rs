@@ -21,6 +21,7 @@ use corten_fleet_resources::cluster::{ClusterMachine, ClusterMachineIdentity, Cl
 use corten_fleet_resources::labels;
 use corten_fleet_resources::link::Link;
 use corten_fleet_resources::machine::{Machine, MachineStatus, Network};
+use corten_fleet_tunnel::TunnelStream;
 use corten_pki::{Authority, LeafRequest, PrivateKey};
 use corten_resource::{AnyResource, Spec, State, testing};
 use parking_lot::Mutex;
@@ -171,7 +172,7 @@ pub(crate) fn claims() -> Claims {
 pub(crate) struct Nowhere;
 
 impl Streams for Nowhere {
-    async fn connect(&self, _: SocketAddrV6) -> io::Result<TcpStream> {
+    async fn connect(&self, _: SocketAddrV6) -> io::Result<TunnelStream> {
         Err(io::ErrorKind::ConnectionRefused.into())
     }
 }
@@ -181,8 +182,8 @@ impl Streams for Nowhere {
 pub(crate) struct Here(pub(crate) SocketAddr);
 
 impl Streams for Here {
-    async fn connect(&self, _: SocketAddrV6) -> io::Result<TcpStream> {
-        TcpStream::connect(self.0).await
+    async fn connect(&self, _: SocketAddrV6) -> io::Result<TunnelStream> {
+        TcpStream::connect(self.0).await.map(TunnelStream::from)
     }
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use corten_base::chain;
 use corten_fleet_controllers_machine::connect::Streams;
+use corten_fleet_tunnel::TunnelStream;
 use corten_relay::{Dial, Link, Pings};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -48,7 +48,7 @@ impl<S> Way<S> {
 
 impl<S: Streams> Way<S> {
     /// A connection.
-    pub(crate) async fn open(&self) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn open(&self) -> io::Result<TlsStream<TunnelStream>> {
         let connect = async {
             let tcp = self.streams.connect(self.to).await?;
             tcp.set_nodelay(true)?;

@@ -103,6 +103,9 @@ fn command() -> Command {
 }
 
 fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    // Each thread that writes to the disk would keep what others have given back. Where the allocator refuses there is
+    // nothing lost but memory.
+    let _ = corten_sys::memory::share_one_arena();
     let files = config_paths(matches).iter().map(|path| File::read(path)).collect::<Result<Vec<_>, _>>()?;
     let Loaded { settings, warnings, changed } = load(&files, matches)?;
     let unheeded = effects::judge(&changed).map_err(Failure::Effects)?;

@@ -69,6 +69,7 @@ pub const EFFECTS: &[(&str, Effect)] = &[
     ("services.siderolink.useGRPCTunnel", Place(SIDEROLINK)),
     ("services.siderolink.eventSinkPort", Place(SIDEROLINK)),
     ("services.siderolink.logServerPort", Place(SIDEROLINK)),
+    ("services.siderolink.tunnelStack", Place(WIRE)),
     ("services.machineAPI.endpoint", Place(OUTSIDE)),
     ("services.machineAPI.advertisedURL", Place(SIDEROLINK)),
     ("services.machineAPI.certFile", Place(OUTSIDE)),

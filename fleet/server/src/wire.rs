@@ -17,9 +17,9 @@ use corten_fleet_link::AddressPlan;
 use corten_fleet_media::{Factory, Options as FactoryOptions};
 use corten_fleet_proxy::{ClusterCredentials, CredentialOptions, JwtKeys, KubernetesParts, TalosParts};
 use corten_fleet_resources::system::DbVersion;
-use corten_fleet_settings::Settings;
+use corten_fleet_settings::{Settings, TunnelStack};
 use corten_fleet_siderolink::{Outlets, Services};
-use corten_fleet_tunnel::{Tunnel, TunnelOptions};
+use corten_fleet_tunnel::{StackChoice, Tunnel, TunnelOptions};
 use corten_resource::{Runtime, State, StateError};
 
 use crate::discovery::Kept;
@@ -141,7 +141,13 @@ async fn open_link(base: &Base, state: &State) -> Result<Link, Failure> {
         key: identity.key.clone(),
         address: AddressPlan::default().server(),
         listen: address,
+        stack: match settings.tunnel_stack {
+            TunnelStack::Auto => StackChoice::Auto,
+            TunnelStack::Kernel => StackChoice::Kernel,
+            TunnelStack::Userspace => StackChoice::UserSpace,
+        },
         program: base.program.clone(),
+        rng: base.rng.clone(),
     };
     let failed = |source| Failure::Tunnel { address, source };
     let tunnel = Tunnel::open(&options).await.map_err(failed)?;

@@ -29,6 +29,6 @@ pub use settings::{
     Account, Api, Audit, Auth, EmbeddedDiscoveryService, EtcdBackup, EtcdStore, Factory, Features,
     InitialServiceAccount, JoinTokensMode, KubernetesProxy, Level, Listener, LoadBalancer,
     LocalResourceService, Logs, MachineApi, MachineLogs, Mirror, Registries, Services, Settings, Siderolink,
-    Storage, StorageKind, TlsFiles,
+    Storage, StorageKind, TlsFiles, TunnelStack,
 };
 pub use table::{Setting, Support, all_settings};

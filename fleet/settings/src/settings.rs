@@ -15,7 +15,7 @@ pub use services::{
     Services, Siderolink, TlsFiles,
 };
 pub use storage::{EtcdBackup, EtcdStore, Storage};
-pub use words::{JoinTokensMode, Level, StorageKind};
+pub use words::{JoinTokensMode, Level, StorageKind, TunnelStack};
 
 use crate::values::Values;
 

@@ -11,13 +11,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use corten_base::chain;
+use corten_fleet_tunnel::{TunnelListener, TunnelStream};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tonic::body::Body;
@@ -38,9 +38,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const FAILURES_MAX: u32 = 10;
 
 /// Accepts until the listener is broken, and tells why; what was accepted ends with it.
-pub(crate) async fn accept<H, F>(listener: TcpListener, places: Places, handle: H) -> io::Error
+pub(crate) async fn accept<H, F>(mut listener: TunnelListener, places: Places, handle: H) -> io::Error
 where
-    H: Fn(TcpStream, SocketAddr, Place) -> F,
+    H: Fn(TunnelStream, SocketAddr, Place) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
     let mut connections = JoinSet::new();

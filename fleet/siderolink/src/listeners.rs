@@ -16,8 +16,7 @@ use std::time::Duration;
 
 use corten_base::{Backoff, Rate, Rng, Task, chain, spawn};
 use corten_fleet_discovery::Discovery;
-use corten_fleet_tunnel::Tunnel;
-use tokio::net::{TcpListener, TcpStream};
+use corten_fleet_tunnel::{Tunnel, TunnelListener, TunnelStream};
 use tokio::time::{Instant, sleep};
 
 use crate::connections::{accept, canonical, http2};
@@ -153,14 +152,14 @@ impl Port {
     /// Listens and serves for ever.
     fn serve<H, F>(self, handle: H) -> Task<Infallible>
     where
-        H: Fn(TcpStream, SocketAddr, Place) -> F + Clone + Send + 'static,
+        H: Fn(TunnelStream, SocketAddr, Place) -> F + Clone + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
         let Self { name, port, tunnel, places, rng } = self;
         let attempt = move || {
             let (tunnel, places, handle) = (tunnel.clone(), places.clone(), handle.clone());
             async move {
-                let listener: TcpListener = match tunnel.listen(port).await {
+                let listener: TunnelListener = match tunnel.listen(port).await {
                     Ok(listener) => listener,
                     Err(error) => return error,
                 };

@@ -21,7 +21,7 @@ use crate::senders::Senders;
 use lines::Lines;
 
 /// Bytes that are read at once.
-const BUFFER_BYTES: usize = 8 * 1024;
+const BUFFER_BYTES: usize = 2 * 1024;
 
 /// Takes lines of machines.
 pub trait LogSink: Send + Sync + 'static {

@@ -30,11 +30,11 @@ use corten_config::{SecretsBundle, SecretsError};
 use corten_fleet_resources::cluster::ClusterMachine;
 use corten_fleet_resources::labels::CLUSTER;
 use corten_fleet_resources::secrets::{CertificateAuthorities, ClusterMachineSecrets, ClusterSecrets};
+use corten_fleet_tunnel::TunnelStream;
 use corten_pki::{Authority, Certificate, CertificateRequest, PkiError};
 use corten_resource::State;
 use ipnet::Ipv6Net;
 use sha2::{Digest as _, Sha256};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tonic::{Request, Response, Status};
@@ -123,7 +123,7 @@ impl Trustd {
     }
 
     /// Serves one connection.
-    pub async fn connection(self, stream: TcpStream, peer: SocketAddr, place: Place) {
+    pub async fn connection(self, stream: TunnelStream, peer: SocketAddr, place: Place) {
         if let Err(error) = self.serve(stream, peer, place).await {
             let text = chain(&error);
             match error {
@@ -135,7 +135,12 @@ impl Trustd {
         }
     }
 
-    async fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) -> Result<(), ConnectionError> {
+    async fn serve(
+        &self,
+        stream: TunnelStream,
+        peer: SocketAddr,
+        place: Place,
+    ) -> Result<(), ConnectionError> {
         let member = self.0.member(canonical(peer))?;
         let config = self.0.configs.of(&member.cluster, &member.authority, &self.0.clock, &self.0.rng)?;
         let stream = timeout(HANDSHAKE_MAX, TlsAcceptor::from(config).accept(stream)).await??;

@@ -53,7 +53,7 @@ pub enum DeviceError {
     Start(#[source] io::Error),
     /// The child cannot do what it is for.
     #[error(
-        "the tunnel's namespace cannot be made: {0}; the host may forbid user namespaces (kernel.unprivileged_userns_clone, user.max_user_namespaces) or lack /dev/net/tun"
+        "the tunnel's namespace cannot be made: {0}; the host may forbid user namespaces (kernel.unprivileged_userns_clone, user.max_user_namespaces) or lack /dev/net/tun; allow them, or let a stack in user space do it (services.siderolink.tunnelStack: userspace)"
     )]
     Refused(String),
     /// The child is gone or does not answer.
@@ -97,9 +97,13 @@ impl Device {
             Connection::pair().map_err(|error| DeviceError::Start(io::Error::other(error)))?;
         let mut command = Command::new(program);
         command.arg(CHILD).arg(address.to_string()).stdin(Stdio::from(OwnedFd::from(theirs)));
-        let child = command.spawn().map_err(DeviceError::Start)?;
+        let mut child = command.spawn().map_err(DeviceError::Start)?;
         let connection = Arc::new(Mutex::new(ours));
-        let packets = socket(&connection, None).await?;
+        let packets = socket(&connection, None).await.inspect_err(|_| {
+            // The manager may go on without it.
+            let _ = child.kill();
+            let _ = child.wait();
+        })?;
         Ok(Self { connection, child, packets: File::from(packets) })
     }
 

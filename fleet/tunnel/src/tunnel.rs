@@ -4,26 +4,23 @@
 //! something: that may be minutes. So the manager calls first, at the place where a machine was heard last, or through
 //! its stream as soon as there is one.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use corten_base::{Task, spawn};
+use bytes::BytesMut;
+use corten_base::{Rng, Task, spawn};
 use corten_wireguard::{Engine, Output, PeerStatus, PrivateKey, PublicKey};
-use parking_lot::Mutex;
-use tokio::io::unix::AsyncFd;
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::UdpSocket;
 
-use crate::carrier::{Carrier, CarrierError, Carriers};
-use crate::device::Device;
-use crate::waiting::Waiting;
+use crate::carrier::{Carrier, CarrierError};
+use crate::end::{End, StackChoice};
+use crate::line::Line;
+use crate::stream::{TunnelListener, TunnelStream};
 
-/// Largest datagram or packet, bytes.
+/// Largest datagram, bytes.
 const BUFFER: usize = 2048;
 /// Between two looks at timers of peers.
 const TICK: Duration = Duration::from_millis(250);
@@ -45,8 +42,12 @@ pub struct TunnelOptions {
     pub address: Ipv6Addr,
     /// Where WireGuard listens.
     pub listen: SocketAddr,
+    /// Who is to do TCP.
+    pub stack: StackChoice,
     /// The manager's own program, which is also that of the child with the namespace.
     pub program: PathBuf,
+    /// Source of numbers that machines should not guess.
+    pub rng: Rng,
 }
 
 /// A machine at the other end.
@@ -61,14 +62,8 @@ pub struct Peer {
 }
 
 struct Shared {
-    engine: Mutex<Engine>,
-    udp: UdpSocket,
-    device: Device,
-    packets: AsyncFd<File>,
-    carriers: Mutex<Carriers>,
-    /// Machines by virtual address.
-    virtual_peers: Mutex<HashMap<Ipv6Addr, PublicKey>>,
-    waiting: Waiting,
+    line: Arc<Line>,
+    end: End,
 }
 
 /// An open tunnel. Clones are the same; it closes with the last of them.
@@ -88,27 +83,23 @@ impl Tunnel {
     /// Opens a tunnel without peers.
     ///
     /// # Errors
-    /// When the port is taken or the host does not allow the namespace.
+    /// When the port is taken, or the host does not allow the namespace and nothing else will do.
     pub async fn open(options: &TunnelOptions) -> io::Result<Self> {
         let udp = UdpSocket::bind(options.listen).await?;
-        let device = Device::start(&options.program, options.address).await?;
-        #[expect(deprecated, reason = "the replacement is unsafe; a File owns one descriptor for life")]
-        let packets = AsyncFd::new(device.packets().try_clone()?)?;
-        let shared = Arc::new(Shared {
-            engine: Mutex::new(Engine::new(&options.key, options.address)),
-            udp,
-            device,
-            packets,
-            carriers: Mutex::default(),
-            virtual_peers: Mutex::default(),
-            waiting: Waiting::default(),
-        });
+        let line = Arc::new(Line::new(Engine::new(&options.key, options.address), udp));
+        let end = End::open(options, &line).await?;
+        let shared = Arc::new(Shared { line, end });
         let tasks = vec![
             spawn("tunnel datagrams", datagrams(Arc::clone(&shared))),
-            spawn("tunnel packets", packets_out(Arc::clone(&shared))),
             spawn("tunnel timers", timers(Arc::clone(&shared))),
         ];
         Ok(Self { shared, _tasks: Arc::new(tasks) })
+    }
+
+    /// Whether the kernel does TCP, and not a stack in user space.
+    #[must_use]
+    pub fn has_kernel_stack(&self) -> bool {
+        matches!(self.shared.end, End::Kernel(_))
     }
 
     /// Where WireGuard listens.
@@ -116,77 +107,78 @@ impl Tunnel {
     /// # Errors
     /// When the socket is broken.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.shared.udp.local_addr()
+        self.shared.line.udp.local_addr()
     }
 
     /// Takes packets of a machine from now on. A machine that had the address with another key is forgotten.
     pub fn set_peer(&self, peer: &Peer) {
         let endpoint = peer.virtual_peer.map(SocketAddr::V6);
         if let Some(address) = peer.virtual_peer {
-            self.shared.virtual_peers.lock().insert(*address.ip(), peer.key);
+            self.shared.line.virtual_peers.lock().insert(*address.ip(), peer.key);
         }
-        self.shared.engine.lock().set_peer(peer.key, peer.address, endpoint, None);
+        self.shared.line.engine.lock().set_peer(peer.key, peer.address, endpoint, None);
     }
 
     /// Calls a machine at the place where it was heard last, unless it was heard since this manager started.
     pub fn find(&self, key: &PublicKey, at: SocketAddr) {
-        let output = self.shared.engine.lock().find(key, Some(at));
+        let output = self.shared.line.engine.lock().find(key, Some(at));
         self.shared.carry_out(output);
     }
 
     /// Takes handshakes of a machine that has proved who it is and whose session is over, also older ones than before:
     /// its clock may have been set back.
     pub fn renew(&self, key: &PublicKey) {
-        self.shared.engine.lock().renew(key, SESSION_MAX);
+        self.shared.line.engine.lock().renew(key, SESSION_MAX);
     }
 
     /// Waits until hands are shaken anew with the machine that has this address.
     pub async fn shaken(&self, address: Ipv6Addr) {
-        self.shared.waiting.enter(address).wait().await;
+        self.shared.line.waiting.enter(address).wait().await;
     }
 
     /// Waits until there is a session with the machine that has this address, and calls it if there is none.
     pub async fn reach(&self, address: Ipv6Addr) {
         // Before it is looked, so that no handshake comes between.
-        let waiter = self.shared.waiting.enter(address);
-        let output = self.shared.engine.lock().reach(address);
+        let waiter = self.shared.line.waiting.enter(address);
+        let output = self.shared.line.engine.lock().reach(address);
         if let Some(output) = output {
             self.shared.carry_out(output);
             waiter.wait().await;
         }
     }
 
-    /// Forgets a machine.
+    /// Forgets a machine. In user space its connections end at once; those of the kernel by their signs of life.
     pub fn remove_peer(&self, peer: &Peer) {
+        self.shared.end.remove_peer(peer);
         if let Some(address) = peer.virtual_peer {
-            let mut all = self.shared.virtual_peers.lock();
+            let mut all = self.shared.line.virtual_peers.lock();
             if all.get(address.ip()) == Some(&peer.key) {
                 all.remove(address.ip());
             }
         }
-        self.shared.engine.lock().remove_peer(&peer.key);
+        self.shared.line.engine.lock().remove_peer(&peer.key);
     }
 
     /// How a machine is.
     #[must_use]
     pub fn status(&self, key: &PublicKey) -> Option<PeerStatus> {
-        self.shared.engine.lock().status(key)
+        self.shared.line.engine.lock().status(key)
     }
 
     /// Connects to a machine.
     ///
     /// # Errors
-    /// When it does not answer.
-    pub async fn connect(&self, to: SocketAddrV6) -> io::Result<TcpStream> {
-        self.shared.device.connect(to).await
+    /// When it does not answer or refuses.
+    pub async fn connect(&self, to: SocketAddrV6) -> io::Result<TunnelStream> {
+        self.shared.end.connect(to).await
     }
 
     /// Listens on this end's address.
     ///
     /// # Errors
     /// When the port is taken.
-    pub async fn listen(&self, port: u16) -> io::Result<TcpListener> {
-        self.shared.device.listen(port).await
+    pub async fn listen(&self, port: u16) -> io::Result<TunnelListener> {
+        self.shared.end.listen(port).await
     }
 
     /// Begins to carry datagrams of the machine with this virtual address over a stream, and calls it if no hands were
@@ -195,9 +187,10 @@ impl Tunnel {
     /// # Errors
     /// When no machine has it.
     pub fn attach(&self, address: Ipv6Addr) -> Result<Carrier, CarrierError> {
-        let key = self.shared.virtual_peers.lock().get(&address).copied().ok_or(CarrierError::Unknown)?;
-        let carrier = self.shared.carriers.lock().attach(address);
-        let output = self.shared.engine.lock().find(&key, None);
+        let key =
+            self.shared.line.virtual_peers.lock().get(&address).copied().ok_or(CarrierError::Unknown)?;
+        let carrier = self.shared.line.carriers.lock().attach(address);
+        let output = self.shared.line.engine.lock().find(&key, None);
         self.shared.carry_out(output);
         Ok(carrier)
     }
@@ -205,34 +198,21 @@ impl Tunnel {
     /// Takes a datagram that a carrier has brought.
     pub fn receive(&self, carrier: &Carrier, from: SocketAddrV6, datagram: &[u8]) {
         let from = SocketAddr::V6(SocketAddrV6::new(carrier.address, from.port(), 0, 0));
-        let output = self.shared.engine.lock().receive(from, BytesMut::from(datagram));
+        let output = self.shared.line.engine.lock().receive(from, BytesMut::from(datagram));
         self.shared.carry_out(output);
     }
 
     /// Ends a carrier.
     pub fn detach(&self, carrier: &Carrier) {
-        self.shared.carriers.lock().detach(carrier.address, carrier.number);
+        self.shared.line.carriers.lock().detach(carrier.address, carrier.number);
     }
 }
 
 impl Shared {
-    /// Sends what the engine wants sent. What cannot be sent now is lost, as on any line.
+    /// Sends what the engine wants sent, and takes what has come.
     fn carry_out(&self, output: Output) {
-        for (to, datagram) in output.datagrams {
-            match to {
-                SocketAddr::V6(to) if self.virtual_peers.lock().contains_key(to.ip()) => {
-                    self.carriers.lock().send(*to.ip(), Bytes::from(datagram));
-                }
-                to => drop(self.udp.try_send_to(&datagram, to)),
-            }
-        }
-        for packet in output.packets {
-            let mut link = self.packets.get_ref();
-            let _ = link.write(&packet);
-        }
-        if let Some(address) = output.shaken {
-            self.waiting.wake(address);
-        }
+        let packets = self.line.carry_out(output);
+        self.end.deliver(packets);
     }
 }
 
@@ -240,10 +220,10 @@ impl Shared {
 async fn datagrams(shared: Arc<Shared>) {
     let mut buffer = vec![0; BUFFER];
     loop {
-        match shared.udp.recv_from(&mut buffer).await {
+        match shared.line.udp.recv_from(&mut buffer).await {
             Ok((length, from)) => {
                 let datagram = BytesMut::from(buffer.get(..length).unwrap_or_default());
-                let output = shared.engine.lock().receive(from, datagram);
+                let output = shared.line.engine.lock().receive(from, datagram);
                 shared.carry_out(output);
             }
             Err(error) => {
@@ -255,30 +235,6 @@ async fn datagrams(shared: Arc<Shared>) {
     }
 }
 
-/// Takes packets from the link.
-async fn packets_out(shared: Arc<Shared>) {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let Ok(mut ready) = shared.packets.readable().await else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
-        match ready.try_io(|link| link.get_ref().read(&mut buffer)) {
-            Ok(Ok(length)) => {
-                let packet = BytesMut::from(buffer.get(..length).unwrap_or_default());
-                let output = shared.engine.lock().send(packet);
-                shared.carry_out(output);
-            }
-            Ok(Err(error)) => {
-                tracing::debug!(error = %error, "a packet could not be read from the tunnel's link");
-                tokio::time::sleep(PAUSE).await;
-            }
-            // Not ready after all.
-            Err(_) => {}
-        }
-    }
-}
-
 /// Looks at timers, some peers at a time.
 async fn timers(shared: Arc<Shared>) {
     let mut interval = tokio::time::interval(TICK);
@@ -286,7 +242,7 @@ async fn timers(shared: Arc<Shared>) {
     for tick in 1_usize.. {
         interval.tick().await;
         let output = {
-            let mut engine = shared.engine.lock();
+            let mut engine = shared.line.engine.lock();
             if tick.is_multiple_of(TICKS_PER_SWEEP) {
                 engine.sweep();
             }

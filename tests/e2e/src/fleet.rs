@@ -9,6 +9,7 @@
 //!
 //! Scenarios ask as users do, by programs; what no program does is in [`wire`] and [`stranger`].
 
+pub mod etcd;
 pub mod hosted;
 pub mod media;
 pub mod members;

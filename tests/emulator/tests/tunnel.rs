@@ -1,5 +1,5 @@
-//! Through namespaces and TUN links on both sides: a manager's end of the tunnel reaches the API of emulated machines,
-//! and they reach what listens at the manager's end.
+//! A manager's end of the tunnel reaches the API of emulated machines, and they reach what listens at the manager's end:
+//! the same with the kernel's TCP in a namespace and with a stack in user space. The machines' TCP is the kernel's.
 //!
 //! Hosts without unprivileged user namespaces or /dev/net/tun skip it and say so.
 
@@ -16,7 +16,7 @@ use corten_base::{Clock, Rng, Task, spawn};
 use corten_client::{Credentials, Server as Judged};
 use corten_emulator::kernel_args::KernelArgs;
 use corten_emulator::{Emulator, Model, Options, PORT, Timing};
-use corten_fleet_tunnel::{Peer, Tunnel, TunnelOptions};
+use corten_fleet_tunnel::{Peer, StackChoice, Tunnel, TunnelOptions};
 use corten_wireguard::{PrivateKey, PublicKey};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
@@ -76,10 +76,11 @@ fn node(place: u16) -> Ipv6Addr {
 }
 
 /// The manager's end of the tunnel with its join service; nothing on hosts that do not allow it.
-async fn manager(program: PathBuf) -> Option<(Tunnel, String, Task)> {
-    let key = PrivateKey::generate(&Rng::seeded(1));
+async fn manager(program: PathBuf, stack: StackChoice) -> Option<(Tunnel, String, Task)> {
+    let rng = Rng::seeded(1);
+    let key = PrivateKey::generate(&rng);
     let listen = ([127, 0, 0, 1], 0).into();
-    let options = TunnelOptions { key: key.clone(), address: SERVER, listen, program };
+    let options = TunnelOptions { key: key.clone(), address: SERVER, listen, stack, program, rng };
     let tunnel = match Tunnel::open(&options).await {
         Ok(tunnel) => tunnel,
         Err(error) => {
@@ -115,13 +116,27 @@ async fn dial(tunnel: &Tunnel, address: Ipv6Addr) -> Result<Channel, tonic::tran
 
 #[tokio::test]
 async fn a_manager_and_many_machines_reach_each_other_through_one_link() {
+    reach_each_other(StackChoice::Kernel).await;
+}
+
+#[tokio::test]
+async fn a_manager_without_a_namespace_and_many_machines_reach_each_other() {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_corten-emulator"));
-    let Some((tunnel, join, _manager)) = manager(program.clone()).await else { return };
+    // The machines need what the manager does without.
+    if manager(program, StackChoice::Kernel).await.is_some() {
+        reach_each_other(StackChoice::UserSpace).await;
+    }
+}
+
+async fn reach_each_other(stack: StackChoice) {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_corten-emulator"));
+    let Some((tunnel, join, _manager)) = manager(program.clone(), stack).await else { return };
+    assert_eq!(tunnel.has_kernel_stack(), stack == StackChoice::Kernel);
     let line = format!("siderolink.api={join} talos.events.sink=[{SERVER}]:{SINK}");
     let model = Model::new(KernelArgs::parse(&line).expect("arguments"), Version::new(1, 14, 0));
     let options = Options { timing: Timing::fast(), ..Options::new(Some(program)) };
     let emulator = Arc::new(Emulator::open(options, model).await.expect("an emulator"));
-    let sink = tunnel.listen(SINK).await.expect("a listener");
+    let mut sink = tunnel.listen(SINK).await.expect("a listener");
     emulator.add_many(u32::from(MACHINES), 0).await;
     for place in 0..MACHINES {
         let asked = timeout(PATIENCE, async {

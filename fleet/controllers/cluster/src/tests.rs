@@ -13,9 +13,9 @@ use corten_fleet_resources::cluster::{
 use corten_fleet_resources::kubernetes::{LoadBalancerConfig, LoadBalancerStatus};
 use corten_fleet_resources::labels::ROLE_CONTROL_PLANE;
 use corten_fleet_resources::secrets::{ClusterSecrets, ImportedClusterSecrets, Kubeconfig, TalosConfig};
+use corten_fleet_tunnel::{TunnelListener, TunnelStream};
 use corten_resource::testing::{TestRuntime, resource, state};
 use corten_resource::{AnyResource, State};
-use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::testing::{in_cluster, registry, secrets};
@@ -34,13 +34,13 @@ impl Dial for Silence {
 }
 
 impl Streams for Silence {
-    async fn connect(&self, _: SocketAddrV6) -> io::Result<TcpStream> {
+    async fn connect(&self, _: SocketAddrV6) -> io::Result<TunnelStream> {
         Err(io::ErrorKind::TimedOut.into())
     }
 }
 
 impl Ports for Silence {
-    async fn listen(&self, _: u16) -> io::Result<TcpListener> {
+    async fn listen(&self, _: u16) -> io::Result<TunnelListener> {
         Err(io::ErrorKind::AddrInUse.into())
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! Items are tokens.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use corten_fleet_resources::link::{
     DefaultJoinToken, JoinToken, JoinTokenState, JoinTokenStatus, JoinTokenUsage,
@@ -23,6 +23,8 @@ controller!(JoinTokenStatusController, "JoinTokenStatusController",
 
 impl ItemTransform for JoinTokenStatusController {
     const HAS_SECRET_IDS: bool = true;
+    // Each machine that joins changes the number of all that came with its token.
+    const PACE: Duration = Duration::from_secs(1);
 
     fn concern(resource: &AnyResource) -> Concern {
         let used = resource.spec::<JoinTokenUsage>().map(|usage| &usage.token_id);
@@ -108,11 +110,11 @@ mod tests {
             runtime.put(resource(machine, JoinTokenUsage { token_id: "t".to_owned() }));
         }
         runtime.put(resource("m3", JoinTokenUsage { token_id: "other".to_owned() }));
-        runtime.quiet().await;
+        runtime.advance(JoinTokenStatusController::PACE).await;
         let status = found(&runtime, "t");
         assert_eq!((status.use_count, status.is_default), (2, true));
         runtime.state().remove::<JoinToken>("", "t").expect("removed");
-        runtime.quiet().await;
+        runtime.advance(JoinTokenStatusController::PACE).await;
         assert!(runtime.state().get::<JoinTokenStatus>("t").is_none());
     }
 }

@@ -21,13 +21,12 @@ use std::time::Duration;
 
 use corten_base::Clock;
 use corten_client::{Client, Credentials, Server, TlsError};
-use corten_fleet_tunnel::Tunnel;
+use corten_fleet_tunnel::{Tunnel, TunnelStream};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::{AlertDescription, ClientConfig};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -165,7 +164,7 @@ pub trait Streams: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When it does not answer.
-    fn connect(&self, to: SocketAddrV6) -> impl Future<Output = io::Result<TcpStream>> + Send;
+    fn connect(&self, to: SocketAddrV6) -> impl Future<Output = io::Result<TunnelStream>> + Send;
 
     /// Waits until there is a way to a machine; not at all where nobody can tell.
     fn way(&self, _address: Ipv6Addr) -> impl Future<Output = ()> + Send {
@@ -179,7 +178,7 @@ pub trait Streams: Clone + Send + Sync + 'static {
 }
 
 impl Streams for Tunnel {
-    async fn connect(&self, to: SocketAddrV6) -> io::Result<TcpStream> {
+    async fn connect(&self, to: SocketAddrV6) -> io::Result<TunnelStream> {
         Self::connect(self, to).await
     }
 
@@ -266,7 +265,7 @@ impl<S: Streams> Dial for Dialer<S> {
 }
 
 /// TLS to a machine that has said its first word.
-type Stream = BufReader<TlsStream<TcpStream>>;
+type Stream = BufReader<TlsStream<TunnelStream>>;
 
 /// The way to one machine.
 struct Line<S> {
@@ -345,7 +344,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use rustls::CertificateError;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -371,8 +370,8 @@ mod tests {
     struct Here(SocketAddr);
 
     impl Streams for Here {
-        async fn connect(&self, _: SocketAddrV6) -> io::Result<TcpStream> {
-            TcpStream::connect(self.0).await
+        async fn connect(&self, _: SocketAddrV6) -> io::Result<TunnelStream> {
+            TcpStream::connect(self.0).await.map(TunnelStream::from)
         }
     }
 

@@ -11,6 +11,7 @@
 //! machines and take them out also where a class brought them in; a label says that it did.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use corten_fleet_cluster::Labels;
 use corten_fleet_cluster::allocate::{self, Allocation, Source};
@@ -119,6 +120,8 @@ pub enum Op {
 impl Driver for MachineSetNodeController {
     type Observed = ();
     type Op = Op;
+    // Each change of a machine is looked at together with all machines.
+    const PACE: Duration = Duration::from_millis(250);
 
     async fn observe(&mut self, _: &View<Self>) -> anyhow::Result<()> {
         Ok(())
@@ -129,9 +132,14 @@ impl Driver for MachineSetNodeController {
         for node in leaving(view) {
             plan.op(Op::Remove(node));
         }
+        let sets = view.list::<MachineSet>().into_iter();
+        let sets: Vec<_> = sets.filter_map(|set| Some((set, allocation(set)?))).collect();
+        if sets.is_empty() {
+            // Thousands of machines need not be looked at for nobody.
+            return plan;
+        }
         let mut fleet = Fleet::of(view);
-        for set in view.list::<MachineSet>() {
-            let Some(allocation) = allocation(set) else { continue };
+        for (set, allocation) in sets {
             let wanted = match self.allocate(view, &fleet, set, allocation) {
                 Ok(wanted) => wanted,
                 Err(why) => {

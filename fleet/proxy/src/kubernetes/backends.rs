@@ -19,14 +19,13 @@ use corten_client::{Credentials, Server};
 use corten_fleet_controllers_machine::connect::Streams;
 use corten_fleet_resources::kubernetes::LoadBalancerConfig;
 use corten_fleet_resources::secrets::Kubeconfig;
+use corten_fleet_tunnel::TunnelStream;
 use corten_kubernetes::kubeconfig::Material;
 use corten_relay::Lease;
 use corten_resource::State;
 use parking_lot::Mutex;
-use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepidle, set_tcp_keepintvl};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
@@ -46,6 +45,8 @@ const SICK_MAX: usize = 4096;
 const CLUSTERS_MAX: usize = 1024;
 /// How long an upgraded connection may be silent before the other end is asked whether it is there, and how often.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long it may owe them: nine of them are missing then.
+const SILENCE_MAX: Duration = Duration::from_secs(9 * 30);
 
 /// Set-ups of TLS for a cluster, and the version of the credentials that they were made of.
 struct Held {
@@ -111,17 +112,14 @@ impl<S: Streams> Backends<S> {
     pub(crate) async fn connect(
         &self,
         cluster: &str,
-    ) -> Result<(SocketAddrV6, TlsStream<TcpStream>), Refusal> {
+    ) -> Result<(SocketAddrV6, TlsStream<TunnelStream>), Refusal> {
         let tls = self.tls(cluster, Purpose::Upgraded)?;
         self.first(cluster, |to| {
             let way = self.way(to, &tls);
             async move {
                 let stream = way?.open().await?;
                 // A machine that is switched off says nothing, and neither does somebody who thinks before they type.
-                let tcp = stream.get_ref().0;
-                set_socket_keepalive(tcp, true)?;
-                set_tcp_keepidle(tcp, KEEP_ALIVE)?;
-                set_tcp_keepintvl(tcp, KEEP_ALIVE)?;
+                stream.get_ref().0.set_signs_of_life(KEEP_ALIVE, SILENCE_MAX)?;
                 Ok(stream)
             }
         })

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corten_base::{chain, spawn};
+use corten_fleet_tunnel::TunnelStream;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::client::conn::http1;
@@ -17,7 +18,6 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::copy_bidirectional;
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -73,7 +73,7 @@ impl Upgrades {
     pub(crate) async fn ask(
         &self,
         asking: Asking,
-        stream: TlsStream<TcpStream>,
+        stream: TlsStream<TunnelStream>,
         place: OwnedSemaphorePermit,
     ) -> Result<Response<Body>, Refusal> {
         let Asking { mut request, client, protocol, still } = asking;

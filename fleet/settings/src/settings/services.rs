@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use corten_config::values::url;
 
-use super::words::{JoinTokensMode, Level};
+use super::words::{JoinTokensMode, Level, TunnelStack};
 use crate::values::Values;
 
 /// All services.
@@ -146,6 +146,8 @@ pub struct Siderolink {
     pub event_sink_port: u16,
     /// Port within WireGuard for logs.
     pub log_server_port: u16,
+    /// Who does TCP in the tunnels.
+    pub tunnel_stack: TunnelStack,
 }
 
 impl Siderolink {
@@ -158,6 +160,7 @@ impl Siderolink {
             use_grpc_tunnel: values.is("services.siderolink.useGRPCTunnel"),
             event_sink_port: values.number("services.siderolink.eventSinkPort"),
             log_server_port: values.number("services.siderolink.logServerPort"),
+            tunnel_stack: values.word("services.siderolink.tunnelStack", TunnelStack::of),
         }
     }
 }

@@ -54,6 +54,19 @@ words! {
 }
 
 words! {
+    /// Who does TCP in the tunnels to machines.
+    pub enum TunnelStack {
+        /// The kernel where the host allows a namespace with a TUN device, and a stack in user space elsewhere.
+        #[default]
+        Auto = "auto",
+        /// The kernel; without a namespace the manager does not start.
+        Kernel = "kernel",
+        /// A stack in user space for each machine.
+        Userspace = "userspace",
+    }
+}
+
+words! {
     /// Where resources are kept.
     pub enum StorageKind {
         /// In a file of the manager.

@@ -2,7 +2,7 @@
 
 use super::{ANY_DURATION, COUNT, INTERVAL, LEVELS, PORT, Setting, TICK, WEB, effective, later};
 use crate::kind::Kind;
-use crate::settings::JoinTokensMode;
+use crate::settings::{JoinTokensMode, TunnelStack};
 
 const HTTPS: Kind = Kind::Url(&["https"]);
 const TIMEOUT: Kind = Kind::Duration(TICK);
@@ -126,6 +126,14 @@ pub(super) const SERVICES: &[Setting] = &[
         "Port within WireGuard that machines send logs to.",
     )
     .flag("log-server-port"),
+    effective(
+        "services.siderolink.tunnelStack",
+        Kind::OneOf(TunnelStack::WORDS),
+        "auto",
+        "Who does TCP in the tunnels: the kernel in a namespace, a stack in user space, or the first that the host \
+         allows. Omni has no such setting.",
+    )
+    .flag("siderolink-tunnel-stack"),
     later("services.siderolink.bandwidthLimitMbps", COUNT, "0", BANDWIDTH)
         .flag("siderolink-bandwidth-limit-mbps"),
     later("services.siderolink.bandwidthLimitBurstBytes", COUNT, "0", BANDWIDTH)

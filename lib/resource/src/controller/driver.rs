@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::declare::Declared;
 use super::plan::{Changes, Never, Plan};
@@ -24,6 +25,9 @@ pub trait Driver: Declared + Sized {
     type Observed: Send + Sync;
     /// What it may do to the world.
     type Op: Send;
+    /// How long it rests after a look, whatever changes meanwhile; for one whose look takes in all of thousands of
+    /// resources, each of which changes.
+    const PACE: Duration = Duration::ZERO;
 
     /// Looks at the world; changes nothing.
     fn observe(&mut self, view: &View<Self>) -> impl Future<Output = anyhow::Result<Self::Observed>> + Send;
@@ -50,6 +54,8 @@ pub trait Cycle: Send {
     fn apply(&mut self) -> Step<'_, Vec<anyhow::Error>>;
     /// Its listeners.
     fn sources(&mut self) -> Vec<Source>;
+    /// How long it rests after a look.
+    fn pace(&self) -> Duration;
 }
 
 pub struct Transforming<T>(pub T);
@@ -64,6 +70,9 @@ impl<T: Transform> Cycle for Transforming<T> {
     }
     fn sources(&mut self) -> Vec<Source> {
         Vec::new()
+    }
+    fn pace(&self) -> Duration {
+        Duration::ZERO
     }
 }
 
@@ -93,5 +102,8 @@ impl<D: Driver> Cycle for Driving<D> {
     }
     fn sources(&mut self) -> Vec<Source> {
         self.driver.sources()
+    }
+    fn pace(&self) -> Duration {
+        D::PACE
     }
 }

@@ -16,10 +16,40 @@ use crate::metadata::Pointer;
 use crate::resource::AnyResource;
 use crate::store::Change;
 
+/// Ids of resources, sorted. Most items have one of a type, and there are thousands of items of dozens of types: a set
+/// would take many times what is in it.
+#[derive(Debug, Default)]
+struct Ids(Vec<Box<str>>);
+
+impl Ids {
+    fn insert(&mut self, id: &str) {
+        if let Err(place) = self.place(id) {
+            if self.0.is_empty() {
+                self.0.reserve_exact(1);
+            }
+            self.0.insert(place, id.into());
+        }
+    }
+
+    fn remove(&mut self, id: &str) {
+        if let Ok(place) = self.place(id) {
+            self.0.remove(place);
+        }
+    }
+
+    fn place(&self, id: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|known| (**known).cmp(id))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|id| &**id)
+    }
+}
+
 /// Resources of one input or output by the items that they concern.
 #[derive(Debug, Default)]
 struct Row {
-    by_item: BTreeMap<String, BTreeSet<String>>,
+    by_item: BTreeMap<Box<str>, Ids>,
     everywhere: BTreeSet<String>,
 }
 
@@ -27,10 +57,10 @@ impl Row {
     fn add(&mut self, concern: Concern, id: &str) {
         match concern {
             Concern::Nobody => {}
-            Concern::Item(item) => drop(self.by_item.entry(item).or_default().insert(id.to_owned())),
+            Concern::Item(item) => self.by_item.entry(item.into()).or_default().insert(id),
             Concern::Items(items) => {
                 for item in items {
-                    self.by_item.entry(item).or_default().insert(id.to_owned());
+                    self.by_item.entry(item.into()).or_default().insert(id);
                 }
             }
             Concern::Everybody => drop(self.everywhere.insert(id.to_owned())),
@@ -39,10 +69,10 @@ impl Row {
 
     fn remove(&mut self, concern: Concern, id: &str) {
         let mut leave = |item: &String| {
-            if let Some(ids) = self.by_item.get_mut(item) {
+            if let Some(ids) = self.by_item.get_mut(item.as_str()) {
                 ids.remove(id);
-                if ids.is_empty() {
-                    self.by_item.remove(item);
+                if ids.0.is_empty() {
+                    self.by_item.remove(item.as_str());
                 }
             }
         };
@@ -74,8 +104,9 @@ impl Index {
     /// Inputs of a type that concern an item, by id.
     pub fn inputs(&self, kind: &Pointer, item: &str) -> Vec<String> {
         let Some(row) = self.inputs.get(kind) else { return Vec::new() };
-        let own = row.by_item.get(item).into_iter().flatten();
-        let mut ids: Vec<String> = own.chain(&row.everywhere).cloned().collect();
+        let own = row.by_item.get(item).into_iter().flat_map(Ids::iter);
+        let everywhere = row.everywhere.iter().map(String::as_str);
+        let mut ids: Vec<String> = own.chain(everywhere).map(str::to_owned).collect();
         ids.sort_unstable();
         ids.dedup();
         ids
@@ -83,7 +114,8 @@ impl Index {
 
     /// Outputs of a type that were put for an item.
     pub fn outputs(&self, kind: &Pointer, item: &str) -> Vec<Pointer> {
-        let ids = self.outputs.get(kind).and_then(|row| row.by_item.get(item)).into_iter().flatten();
+        let ids = self.outputs.get(kind).and_then(|row| row.by_item.get(item)).into_iter();
+        let ids = ids.flat_map(Ids::iter);
         ids.map(|id| Pointer::new(&kind.namespace, &kind.kind, id)).collect()
     }
 
@@ -92,7 +124,7 @@ impl Index {
         let mut dirty = std::mem::take(&mut self.dirty);
         if std::mem::take(&mut self.is_all_dirty) {
             let rows = self.inputs.values().chain(self.outputs.values());
-            dirty.extend(rows.flat_map(|row| row.by_item.keys().cloned()));
+            dirty.extend(rows.flat_map(|row| row.by_item.keys().map(|item| String::from(&**item))));
         }
         dirty
     }
@@ -177,7 +209,18 @@ mod tests {
         let mut row = Row::default();
         row.add(Concern::Items(vec!["a".to_owned(), "b".to_owned()]), "x");
         row.remove(Concern::Item("a".to_owned()), "x");
-        assert_eq!(row.by_item.keys().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(row.by_item.keys().map(|item| &**item).collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn ids_are_sorted_and_there_once() {
+        let mut ids = Ids::default();
+        for id in ["b", "a", "c", "a"] {
+            ids.insert(id);
+        }
+        ids.remove("b");
+        ids.remove("x");
+        assert_eq!(ids.iter().collect::<Vec<_>>(), ["a", "c"]);
     }
 
     #[test]

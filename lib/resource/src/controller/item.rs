@@ -47,6 +47,8 @@ impl Concern {
 pub trait ItemTransform: Declared + Sync + Sized {
     /// Whether ids of items are secrets, which logs and reasons show in part only.
     const HAS_SECRET_IDS: bool = false;
+    /// How long an item rests after a look, whatever changes meanwhile; for items that thousands of resources concern.
+    const PACE: Duration = Duration::ZERO;
 
     /// Which items an input or an output concerns; an output concerns the one item that it is put for.
     #[must_use]
@@ -99,6 +101,8 @@ pub trait ItemCycle: Send + Sync {
     fn limit(&self) -> Duration;
     /// Whether ids of items are secrets.
     fn has_secret_ids(&self) -> bool;
+    /// How long an item rests after a look.
+    fn pace(&self) -> Duration;
     /// Observes and plans one item.
     fn plan<'a>(&'a self, item: &'a str, snapshot: Arc<Snapshot>) -> Step<'a, anyhow::Result<Planned<'a>>>;
 }
@@ -115,6 +119,9 @@ impl<T: ItemTransform> ItemCycle for Transforming<T> {
     }
     fn has_secret_ids(&self) -> bool {
         T::HAS_SECRET_IDS
+    }
+    fn pace(&self) -> Duration {
+        T::PACE
     }
     fn plan<'a>(&'a self, item: &'a str, snapshot: Arc<Snapshot>) -> Step<'a, anyhow::Result<Planned<'a>>> {
         Box::pin(async move {
@@ -135,6 +142,9 @@ impl<D: ItemDriver> ItemCycle for Driving<D> {
     }
     fn has_secret_ids(&self) -> bool {
         D::HAS_SECRET_IDS
+    }
+    fn pace(&self) -> Duration {
+        Duration::ZERO
     }
     fn plan<'a>(&'a self, item: &'a str, snapshot: Arc<Snapshot>) -> Step<'a, anyhow::Result<Planned<'a>>> {
         Box::pin(async move {

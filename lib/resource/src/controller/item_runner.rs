@@ -79,7 +79,7 @@ struct Agenda {
     /// When items are looked at again by themselves, and the same by item.
     timers: BTreeSet<(Instant, String)>,
     timer_of: BTreeMap<String, Instant>,
-    /// Items that failed and are not tried before, whatever changes.
+    /// Items that failed or rest, and are not looked at before, whatever changes.
     not_before: BTreeMap<String, Instant>,
     backoffs: BTreeMap<String, Backoff>,
     /// Items with a status, and its reason.
@@ -92,8 +92,11 @@ impl Agenda {
             self.again.insert(item);
         } else if let Some(at) = self.not_before.get(&item).copied().filter(|at| *at > now) {
             self.set_timer(item, at);
-        } else if self.queued.insert(item.clone()) {
-            self.queue.push_back(item);
+        } else {
+            self.not_before.remove(&item);
+            if self.queued.insert(item.clone()) {
+                self.queue.push_back(item);
+            }
         }
     }
 
@@ -343,6 +346,9 @@ impl ItemRunner {
         } else {
             agenda.backoffs.remove(&item);
             agenda.not_before.remove(&item);
+            if !self.cycle.pace().is_zero() {
+                agenda.not_before.insert(item.clone(), now + self.cycle.pace());
+            }
             (again_in, 0)
         };
         self.tell(agenda, &item, ControllerStatus { state, reason, failures });

@@ -82,8 +82,9 @@ impl Runner {
             let is_failed = status.state == ControllerState::Failed;
             self.report(status);
             self.wake.end();
-            if is_failed {
-                tokio::time::sleep(SETTLE).await;
+            let rest = if is_failed { SETTLE } else { self.cycle.pace() };
+            if !rest.is_zero() {
+                tokio::time::sleep(rest).await;
             }
             sleep(&self.wake, delay).await;
         }

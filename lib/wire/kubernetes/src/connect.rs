@@ -15,6 +15,7 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -25,12 +26,25 @@ const DIAL: Duration = Duration::from_secs(10);
 /// Turns a host name into addresses.
 pub type Resolver = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
 
-/// Opens a TCP connection to an address, where the host's own network does not lead there.
-pub type Dialer = Arc<dyn Fn(SocketAddr) -> BoxFuture<'static, io::Result<TcpStream>> + Send + Sync>;
+/// A connection of TCP, whoever does it.
+pub trait Line: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Line for T {}
+
+/// Opens a connection of TCP to an address, where the host's own network does not lead there. Small writes are to be sent
+/// at once.
+pub type Dialer = Arc<dyn Fn(SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Line>>> + Send + Sync>;
 
 /// Connections of the host's own network.
 pub(crate) fn host_network() -> Dialer {
-    Arc::new(|address: SocketAddr| TcpStream::connect(address).boxed())
+    Arc::new(|address: SocketAddr| {
+        async move {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as Box<dyn Line>)
+        }
+        .boxed()
+    })
 }
 
 /// Knows `localhost` and nothing else; addresses need no resolver.
@@ -79,9 +93,12 @@ impl Connector {
         Err(last)
     }
 
-    async fn dial(&self, address: SocketAddr, name: ServerName<'static>) -> io::Result<TlsStream<TcpStream>> {
+    async fn dial(
+        &self,
+        address: SocketAddr,
+        name: ServerName<'static>,
+    ) -> io::Result<TlsStream<Box<dyn Line>>> {
         let stream = (self.dialer)(address).await?;
-        stream.set_nodelay(true)?;
         TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await
     }
 }
@@ -101,7 +118,7 @@ impl tower_service::Service<Uri> for Connector {
 }
 
 /// An open connection that knows which HTTP it speaks.
-pub(crate) struct Stream(TokioIo<TlsStream<TcpStream>>);
+pub(crate) struct Stream(TokioIo<TlsStream<Box<dyn Line>>>);
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {

@@ -26,7 +26,7 @@ mod watch;
 
 pub use api::{Api, List, ListOptions, PatchKind};
 pub use client::{Auth, Client, Config};
-pub use connect::{Dialer, Resolver};
+pub use connect::{Dialer, Line, Resolver};
 pub use error::{Error, ServerStatus};
 pub use kubeconfig::Kubeconfig;
 pub use manifests::{Applied, ApplyOptions, Outcome};

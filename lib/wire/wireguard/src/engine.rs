@@ -73,7 +73,8 @@ pub struct Engine {
     limiter: Arc<RateLimiter>,
     indexes: IndexTable,
     mtu: MtuWatcher,
-    peers: BTreeMap<PublicKey, Peer>,
+    /// Each in a place of its own: they are large, and a map keeps room for more than it has.
+    peers: BTreeMap<PublicKey, Box<Peer>>,
     /// Peers by the index that they put into what they send.
     by_index: HashMap<u32, PublicKey>,
     by_address: HashMap<Ipv6Addr, PublicKey>,
@@ -132,7 +133,7 @@ impl Engine {
             return;
         }
         let tunnel = self.tunnel(&key, keepalive);
-        self.peers.insert(key, Peer { tunnel, address, endpoint, stale_handshakes: 0 });
+        self.peers.insert(key, Box::new(Peer { tunnel, address, endpoint, stale_handshakes: 0 }));
     }
 
     /// What WireGuard knows of a peer with whom nothing has happened yet.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use corten_base::{Task, chain, spawn};
 use corten_fleet_resources::secrets::Kubeconfig;
-use corten_kubernetes::{ApiResource, Client, Dialer, Kubeconfig as File, ListOptions, object};
+use corten_kubernetes::{ApiResource, Client, Dialer, Kubeconfig as File, Line, ListOptions, object};
 use futures::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
@@ -78,7 +78,12 @@ impl<N: Ports> KubernetesWatches<N> {
         let (balancers, name) = (Arc::clone(&self.balancers), cluster.to_owned());
         let dialer: Dialer = Arc::new(move |_: SocketAddr| {
             let (balancers, name) = (Arc::clone(&balancers), name.clone());
-            async move { balancers.connect(&name).await }.boxed()
+            async move {
+                let stream = balancers.connect(&name).await?;
+                stream.set_nodelay(true)?;
+                Ok(Box::new(stream) as Box<dyn Line>)
+            }
+            .boxed()
         });
         Ok(Client::with_dialer(&config, dialer)?)
     }

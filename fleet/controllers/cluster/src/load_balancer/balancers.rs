@@ -7,7 +7,7 @@
 //!                                               Backends ◀── checks ────────────┘   ─▶ Bell when the health changes
 //! ```
 //!
-//! Bounds: so many connections to one cluster and to all. A connection whose other end is gone ends by the kernel's
+//! Bounds: so many connections to one cluster and to all. A connection whose other end is gone ends by TCP's
 //! signs of life. Everything of a cluster ends with its entry.
 
 use std::collections::BTreeMap;
@@ -20,12 +20,10 @@ use anyhow::Context as _;
 use corten_base::{Task, chain, spawn};
 use corten_fleet_controllers_machine::connect::Streams;
 use corten_fleet_settings::LoadBalancer;
-use corten_fleet_tunnel::Tunnel;
+use corten_fleet_tunnel::{Tunnel, TunnelListener, TunnelStream};
 use futures::future::join_all;
 use parking_lot::Mutex;
-use rustix::net::sockopt;
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -50,11 +48,11 @@ pub trait Ports: Streams {
     ///
     /// # Errors
     /// When it is taken.
-    fn listen(&self, port: u16) -> impl Future<Output = io::Result<TcpListener>> + Send;
+    fn listen(&self, port: u16) -> impl Future<Output = io::Result<TunnelListener>> + Send;
 }
 
 impl Ports for Tunnel {
-    async fn listen(&self, port: u16) -> io::Result<TcpListener> {
+    async fn listen(&self, port: u16) -> io::Result<TunnelListener> {
         Self::listen(self, port).await
     }
 }
@@ -149,7 +147,7 @@ impl<N: Ports> Balancers<N> {
     ///
     /// # Errors
     /// When its load balancer is closed, or no machine of its control plane answers.
-    pub async fn connect(&self, cluster: &str) -> io::Result<TcpStream> {
+    pub async fn connect(&self, cluster: &str) -> io::Result<TunnelStream> {
         let balancer = self.entries.lock().get(cluster).map(|entry| Arc::clone(&entry.balancer));
         match balancer {
             Some(balancer) => balancer.connect().await,
@@ -209,7 +207,7 @@ impl<N: Ports> Balancer<N> {
         }
     }
 
-    async fn dial(&self, address: SocketAddrV6, limit: Duration) -> io::Result<TcpStream> {
+    async fn dial(&self, address: SocketAddrV6, limit: Duration) -> io::Result<TunnelStream> {
         let dialed = timeout(limit, self.means.ports.connect(address)).await;
         let stream = dialed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         self.note(address, stream.is_ok());
@@ -217,7 +215,7 @@ impl<N: Ports> Balancer<N> {
     }
 
     /// Connects to the first machine that answers.
-    async fn connect(&self) -> io::Result<TcpStream> {
+    async fn connect(&self) -> io::Result<TunnelStream> {
         let mut order = self.backends.order().into_iter().peekable();
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the control plane has no machines");
         while let Some(address) = order.next() {
@@ -238,17 +236,11 @@ impl<N: Ports> Balancer<N> {
         Some([own, shared])
     }
 
-    /// Has the kernel end a connection whose other end is gone.
-    fn tune(&self, stream: &TcpStream) {
+    /// Has TCP end a connection whose other end is gone.
+    fn tune(&self, stream: &TunnelStream) {
         let settings = &self.means.settings;
-        let period = settings.keep_alive_period;
-        let millis = u32::try_from(settings.tcp_user_timeout.as_millis()).unwrap_or(u32::MAX);
-        let tuned = stream
-            .set_nodelay(true)
-            .and_then(|()| Ok(sockopt::set_socket_keepalive(stream, true)?))
-            .and_then(|()| Ok(sockopt::set_tcp_keepidle(stream, period)?))
-            .and_then(|()| Ok(sockopt::set_tcp_keepintvl(stream, period)?))
-            .and_then(|()| Ok(sockopt::set_tcp_user_timeout(stream, millis)?));
+        let (period, limit) = (settings.keep_alive_period, settings.tcp_user_timeout);
+        let tuned = stream.set_nodelay(true).and_then(|()| stream.set_signs_of_life(period, limit));
         if let Err(error) = tuned {
             let cluster = self.cluster.as_str();
             tracing::debug!(cluster, error = chain(&error), "a connection has no signs of life");
@@ -257,7 +249,7 @@ impl<N: Ports> Balancer<N> {
 }
 
 /// Leads connections on, for ever.
-async fn serve<N: Ports>(balancer: Arc<Balancer<N>>, listener: TcpListener) {
+async fn serve<N: Ports>(balancer: Arc<Balancer<N>>, mut listener: TunnelListener) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -282,7 +274,7 @@ async fn serve<N: Ports>(balancer: Arc<Balancer<N>>, listener: TcpListener) {
 /// Leads one connection on, until both sides have closed it.
 async fn relay<N: Ports>(
     balancer: Arc<Balancer<N>>,
-    mut client: TcpStream,
+    mut client: TunnelStream,
     _places: [OwnedSemaphorePermit; 2],
 ) {
     let mut server = match balancer.connect().await {

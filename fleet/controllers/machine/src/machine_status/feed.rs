@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Target ─▶ as a member, else in maintenance: version, types ─▶ verdict
-//!                └▶ a watch for each type of interest that the machine has ─▶ Event …
+//!                └▶ a watch for each type of interest that the machine has, one after the other ─▶ Event …
 //!                └▶ id of its boot, every 30 s where it has no such type   ─▶ Event …
 //! ```
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use corten_api::cosi::resource::{Event as WireEvent, EventType, WatchOptions, WatchRequest, WatchResponse};
 use corten_client::Client;
-use futures::future::{BoxFuture, try_join_all};
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, SelectAll, StreamExt as _};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tonic::client::Grpc;
@@ -43,7 +43,7 @@ const YIELD: usize = 4096;
 const MESSAGE_BYTES_MAX: usize = 2 << 20;
 /// Largest resource that is looked at, bytes on the wire. Only a schematic with a configuration inside comes near.
 const RESOURCE_BYTES_MAX: usize = 512 * 1024;
-/// How long a machine may take to begin all watches.
+/// How long a machine may take to begin a watch.
 const OPEN_LIMIT: Duration = Duration::from_secs(30);
 /// Between two questions for the id of the boot.
 const BOOT_ID_INTERVAL: Duration = Duration::from_secs(30);
@@ -163,9 +163,17 @@ impl<D: Dial, K: Keyring> Feed for Network<D, K> {
 /// A message of the watch of a type.
 type Message = (Kind, Result<WatchResponse, Status>);
 
-/// All watches of one machine.
+type Messages = BoxStream<'static, Message>;
+
+/// All watches of one machine. Each begins when the one before has told all that there is: what a connection once needed
+/// for many streams at the same time it keeps for ever.
 pub struct Ears {
-    watches: SelectAll<BoxStream<'static, Message>>,
+    connection: Connection,
+    /// Types whose watch has not begun.
+    left: VecDeque<Kind>,
+    /// The watch that begins.
+    begun: Option<BoxFuture<'static, Result<Messages, Status>>>,
+    watches: SelectAll<Messages>,
     queue: VecDeque<Event>,
     client: Client,
     /// When the machine is asked for the id of its boot; `None` when it tells by itself, or cannot.
@@ -177,10 +185,11 @@ pub struct Ears {
 impl Ears {
     async fn open(greeting: Greeting) -> Result<Self, Status> {
         let Greeting { connection, told, kinds } = greeting;
-        let opening = kinds.iter().map(|kind| watch(&connection, *kind));
-        let opened = timeout(OPEN_LIMIT, try_join_all(opening)).await;
-        let late = |_| Status::deadline_exceeded("the machine does not begin its watches in time");
-        let watches = opened.map_err(late)??.into_iter().collect();
+        let mut left: VecDeque<Kind> = kinds.iter().copied().collect();
+        let mut watches = SelectAll::new();
+        if let Some(first) = left.pop_front() {
+            watches.push(watch(connection.clone(), first).await?);
+        }
         let must_ask = !kinds.contains(&Kind::BootId) && is_at_least(&told.tag, TELLS_BOOT_ID);
         let timer = must_ask.then(|| {
             let mut timer = interval(BOOT_ID_INTERVAL);
@@ -188,7 +197,22 @@ impl Ears {
             timer
         });
         let queue = [Event::Has(kinds), Event::Runs { tag: told.tag, arch: told.arch }].into();
-        Ok(Self { watches, queue, client: connection.client().clone(), timer, asked: None })
+        let client = connection.client().clone();
+        Ok(Self { connection, left, begun: None, watches, queue, client, timer, asked: None })
+    }
+
+    /// Takes what the watch of a type says; when it has told all, the next one begins.
+    fn take(&mut self, kind: Kind, response: WatchResponse) -> Result<(), Status> {
+        for event in response.event {
+            let event = read(kind, event)?;
+            if matches!(event, Some(Event::Complete(_)))
+                && let Some(next) = self.left.pop_front()
+            {
+                self.begun = Some(Box::pin(watch(self.connection.clone(), next)));
+            }
+            self.queue.extend(event);
+        }
+        Ok(())
     }
 
     fn ask(&mut self) {
@@ -198,7 +222,7 @@ impl Ears {
 }
 
 /// Begins the watch of a type; it ends with an error, never without.
-async fn watch(connection: &Connection, kind: Kind) -> Result<BoxStream<'static, Message>, Status> {
+async fn watch(connection: Connection, kind: Kind) -> Result<Messages, Status> {
     let definition = kind.definition();
     let request = WatchRequest {
         namespace: definition.namespace.to_owned(),
@@ -210,7 +234,9 @@ async fn watch(connection: &Connection, kind: Kind) -> Result<BoxStream<'static,
     let mut grpc = Grpc::new(connection.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX);
     grpc.ready().await.map_err(|error| Status::unavailable(corten_base::chain(&error)))?;
     let path = PathAndQuery::from_static("/cosi.resource.State/Watch");
-    let answer = grpc.server_streaming(Request::new(request), path, SmallBuffers).await?;
+    let answer = timeout(OPEN_LIMIT, grpc.server_streaming(Request::new(request), path, SmallBuffers)).await;
+    let late = |_| Status::deadline_exceeded("the machine does not begin a watch in time");
+    let answer = answer.map_err(late)??;
     let messages: Streaming<WatchResponse> = answer.into_inner();
     let end = stream::once(std::future::ready(Err(Status::unavailable("the machine ended a watch"))));
     Ok(messages.chain(end).map(move |message| (kind, message)).boxed())
@@ -225,14 +251,14 @@ impl Listen for Ears {
             tokio::select! {
                 // A message is taken or is not; nothing is lost when this is dropped.
                 message = self.watches.next() => match message {
-                    Some((kind, Ok(response))) => {
-                        for event in response.event {
-                            self.queue.extend(read(kind, event)?);
-                        }
-                    }
+                    Some((kind, Ok(response))) => self.take(kind, response)?,
                     Some((_, Err(status))) => return Err(status.into()),
                     None => anyhow::bail!("the machine has none of the types that are watched"),
                 },
+                begun = answered(&mut self.begun) => {
+                    self.begun = None;
+                    self.watches.push(begun?);
+                }
                 // The question stays asked.
                 answer = answered(&mut self.asked) => {
                     self.asked = None;

@@ -6,9 +6,7 @@
 //! ids ─▶ looked for at every manager
 //! ```
 
-use std::fs::{self, File};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +18,7 @@ use serde_json::json;
 use super::stores::well;
 use crate::cx::Cx;
 use crate::fleet::ASK_MAX;
+use crate::fleet::etcd::Etcd;
 use crate::tool::Tool;
 use crate::wait::patiently;
 
@@ -44,7 +43,7 @@ const WRITES: usize = 3;
 pub fn prove(cx: &mut Cx) -> Result<()> {
     let program = cx.component("etcd")?.join("bin/etcd");
     let first = cx.manager(None)?.ports.0 + OTHERS + COUNT * STEP;
-    let mut etcd = Etcd::start(&program, &cx.folder().join("etcd"), first)?;
+    let mut etcd = Etcd::start(&program, &cx.folder().join("etcd"), first, COUNT)?;
     let mut replicas = Replicas::start(cx, &etcd)?;
     let mut kept = Vec::new();
     let mut seconds = 0.0;
@@ -95,55 +94,6 @@ pub fn prove(cx: &mut Cx) -> Result<()> {
     Ok(())
 }
 
-/// Members of etcd, which end with this value.
-struct Etcd {
-    members: Vec<Child>,
-    endpoints: Vec<String>,
-}
-
-impl Etcd {
-    fn start(program: &Path, folder: &Path, first: u16) -> Result<Self> {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let url = |port: u16| format!("http://127.0.0.1:{port}");
-        let peer = |number: u16| url(first + COUNT + number);
-        let cluster: Vec<String> = (0..COUNT).map(|number| format!("m{number}={}", peer(number))).collect();
-        let mut etcd = Self { members: Vec::new(), endpoints: Vec::new() };
-        for number in 0..COUNT {
-            let (name, client) = (format!("m{number}"), url(first + number));
-            let log = File::create(folder.join(format!("{name}.log"))).context("cannot make a log")?;
-            let child = Command::new(program)
-                .args(["--name", &name, "--initial-cluster", &cluster.join(",")])
-                .arg("--data-dir")
-                .arg(folder.join(&name))
-                .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-                .args(["--listen-peer-urls", &peer(number), "--initial-advertise-peer-urls", &peer(number)])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(log)
-                .spawn();
-            etcd.members.push(child.with_context(|| format!("cannot start {}", program.display()))?);
-            etcd.endpoints.push(client);
-        }
-        Ok(etcd)
-    }
-
-    fn kill(&mut self, number: usize) -> Result<()> {
-        let member = self.members.get_mut(number).context("no such member")?;
-        member.kill().context("cannot kill a member of etcd")?;
-        member.wait().context("cannot wait for a member of etcd").map(drop)
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        for member in &mut self.members {
-            // It may have ended already.
-            let _ = member.kill();
-            let _ = member.wait();
-        }
-    }
-}
-
 /// Managers at one store, and a client of each.
 struct Replicas {
     fleets: Vec<Fleet>,
@@ -161,13 +111,8 @@ impl Replicas {
             spec.ports = FleetPorts(spec.ports.0 + OTHERS + number * STEP);
             // All of them have the key of the first one, which made the store and its administrator.
             let key = fleets.first().map_or_else(|| spec.store_key(), |first| first.spec().store_key());
-            for (path, value) in [
-                ("storage.default.kind", json!("etcd")),
-                ("storage.default.etcd.endpoints", json!(etcd.endpoints)),
-                ("storage.default.keyFile", json!(key)),
-            ] {
-                spec.settings.insert(path.to_owned(), value);
-            }
+            spec.settings.extend(etcd.settings());
+            spec.settings.insert("storage.default.keyFile".to_owned(), json!(key));
             let url = spec.api_url();
             fleets.push(Fleet::start(spec)?);
             let administrator = fleets.first().context("no manager")?.administrator()?;

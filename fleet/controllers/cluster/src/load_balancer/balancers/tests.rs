@@ -4,6 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 use corten_resource::testing::state;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::bell::ClusterObservation;
@@ -16,14 +17,14 @@ const HOST: Ipv6Addr = Ipv6Addr::LOCALHOST;
 struct Host;
 
 impl Streams for Host {
-    async fn connect(&self, to: SocketAddrV6) -> io::Result<TcpStream> {
-        TcpStream::connect(to).await
+    async fn connect(&self, to: SocketAddrV6) -> io::Result<TunnelStream> {
+        TcpStream::connect(to).await.map(TunnelStream::from)
     }
 }
 
 impl Ports for Host {
-    async fn listen(&self, port: u16) -> io::Result<TcpListener> {
-        TcpListener::bind((HOST, port)).await
+    async fn listen(&self, port: u16) -> io::Result<TunnelListener> {
+        TcpListener::bind((HOST, port)).await.map(TunnelListener::from)
     }
 }
 
