@@ -246,7 +246,10 @@ impl Command for Cgroups {
         let ask = |node: Node| async move {
             let request = CopyRequest { root_path: ROOT.to_owned() };
             let answer = node.client.machine().copy(request).await?.into_inner();
-            let all = unpack(&stream::collect(answer, BYTES_MAX).await?)?;
+            let mut archive = Vec::new();
+            let told = stream::gather(answer, BYTES_MAX, &mut archive).await;
+            // Some files of control groups can only be written: the archive is whole, and the machine names them.
+            let all = unpack(&archive).map_err(|broken| told.err().unwrap_or(broken))?;
             let processes = only(node.client.machine().processes(()).await?)?.processes;
             let command = |process: corten_api::machine::ProcessInfo| {
                 Some((u32::try_from(process.pid).ok()?, process.command))

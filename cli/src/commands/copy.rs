@@ -43,8 +43,15 @@ impl Command for Copy {
             }
             return Ok(());
         }
-        let archive = stream::collect(answer, BYTES_MAX).await.or_fail(&object)?;
-        let count = unpack(&archive, &self.destination).or_fail(&object)?;
+        let mut archive = Vec::new();
+        let told = stream::gather(answer, BYTES_MAX, &mut archive).await;
+        // An archive without some files is worth having; it is not all that was asked for.
+        let count = match (unpack(&archive, &self.destination), told) {
+            (Ok(count), told) => told.map(|()| count),
+            (Err(_), Err(told)) => Err(told),
+            (broken, Ok(())) => broken,
+        };
+        let count = count.or_fail(&object)?;
         cx.say(format!("{count} files and folders are in {}", self.destination.display()));
         Ok(())
     }
