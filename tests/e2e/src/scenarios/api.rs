@@ -146,10 +146,12 @@ fn forms(cx: &mut Cx, scene: &Scene<'_>) {
         for role in Role::ALL.into_iter().filter(|role| only.is_none_or(|only| only == *role)) {
             let tool = scene.admin(&scene.corten, role);
             cx.case(&format!("corten {} as JSON of a {}", command.join(" "), role.name()), || {
-                let command: Vec<&str> = command.iter().copied().chain(["-o", "json"]).collect();
+                let command: Vec<&str> = command.iter().copied().chain(["--output", "json"]).collect();
                 let text = quiet(tool.output(&command, None, scene.cluster.limit(60))?)?;
-                let rows: Value = serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))?;
-                let first = rows.as_array().and_then(|rows| rows.first()).context("nothing is in it")?;
+                let all: Value = serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))?;
+                // `version` tells what the client is, too.
+                let rows = all.get("server").unwrap_or(&all).as_array();
+                let first = rows.and_then(|rows| rows.first()).context("nothing is in it")?;
                 ensure!(first["node"].is_string() && first.get("error").is_none(), "{first}");
                 Ok(())
             });
@@ -165,11 +167,14 @@ fn files(cx: &mut Cx, scene: &Scene<'_>) -> Result<()> {
         let name = tool.name().to_owned();
         let into = folder.join(number.to_string());
         cx.case(&format!("{name} reads and copies the same file of a {}", role.name()), || {
-            let read = tool.run(&["read", "/etc/os-release"])?;
-            has(&read, &["ID=", "VERSION_ID="])?;
-            let place = into.to_string_lossy().into_owned();
-            tool.run(&["copy", "/etc/os-release", &place])?;
-            let copied = std::fs::read_to_string(into.join("os-release")).context("nothing was copied")?;
+            has(&tool.run(&["read", "/etc/os-release"])?, &["ID=", "VERSION_ID="])?;
+            // A regular file; what a link leads to is not copied.
+            let (file, place) = ("/etc/cri/containerd.toml", into.to_string_lossy().into_owned());
+            let read = tool.run(&["read", file])?;
+            has(&read, &["version = "])?;
+            tool.run(&["copy", file, &place])?;
+            let copied =
+                std::fs::read_to_string(into.join("containerd.toml")).context("nothing was copied")?;
             ensure!(copied == read, "copied:\n{copied}\nread:\n{read}");
             has(&tool.run(&["list", "-l", "/etc"])?, &["os-release"])?;
             has(&tool.run(&["usage", "-a", "-d", "1", "/etc"])?, &["os-release"])
@@ -306,15 +311,13 @@ fn streams(cx: &mut Cx, scene: &Scene<'_>) -> Result<()> {
     for client in [&scene.talosctl, &scene.corten] {
         let (tool, name) = (scene.admin(client, Role::ControlPlane), client.name().to_owned());
         cx.case(&format!("{name} finds the cluster healthy"), || {
-            let command = ["health", "--wait-timeout", "2m"];
-            tool.output(&command, None, scene.cluster.limit(150))?.success().map(drop)
+            tool.run_for(&["health", "--wait-timeout", "2m"], scene.cluster.limit(150)).map(drop)
         });
     }
     for client in [&scene.talosctl, &scene.corten] {
         let (tool, name) = (scene.admin(client, Role::ControlPlane), client.name().to_owned());
         cx.case(&format!("{name} reads control groups through files"), || {
-            let text = tool.run(&["cgroups", "--preset", "memory"])?;
-            has(&text, &["NAME", "podruntime"])
+            has(&tool.run(&["cgroups", "--preset", "memory"])?, &["NAME", "podruntime"])
         });
     }
     Ok(())
@@ -343,9 +346,11 @@ fn configuration(cx: &mut Cx, scene: &Scene<'_>) -> Result<()> {
             zone("a")?;
             tool.run(&["edit", "machineconfig", "--mode=no-reboot"])?;
             zone("b")?;
-            let patch = r#"[{"op": "remove", "path": "/machine/nodeLabels"}]"#;
+            let patch = "machine:\n  nodeLabels:\n    $patch: delete\n";
             tool.run(&["patch", "machineconfig", "--mode=no-reboot", "--patch", patch])?;
-            Ok(())
+            let patch = r#"[{"op": "remove", "path": "/machine/nodeLabels"}]"#;
+            // Which of the documents it means is not said.
+            has(&tool.refuse(&["patch", "machineconfig", "--patch", patch])?, &["not supported", "document"])
         });
         let (tool, file) = (scene.admin(client, Role::ControlPlane), scene.pair.files.controlplane.clone());
         cx.case(&format!("{name} tells what a configuration would change"), || {
