@@ -344,10 +344,13 @@ fn start_etcd(options: &Options, program: &Path, folder: &Path) -> Result<Etcd> 
 
 /// Settings of the manager that is measured.
 fn settings(variant: Variant, etcd: Option<&Etcd>) -> BTreeMap<String, Value> {
+    // Named, so that a host that forbids the one does not have the other measured in its place.
+    let stack = match variant {
+        Variant::UserStack => "userspace",
+        Variant::Kernel | Variant::Etcd => "kernel",
+    };
     let mut settings = etcd.map(Etcd::settings).unwrap_or_default();
-    if variant == Variant::UserStack {
-        settings.insert("services.siderolink.tunnelStack".to_owned(), "userspace".into());
-    }
+    settings.insert("services.siderolink.tunnelStack".to_owned(), stack.into());
     settings
 }
 

@@ -104,9 +104,8 @@ pub(super) fn is_taken(state: &State, candidate: Ipv6Addr) -> bool {
 
 fn has(subnet: &str, virtual_peer: &str, candidate: Ipv6Addr) -> bool {
     let address = subnet.split_once('/').map_or(subnet, |(address, _)| address);
-    let is_virtual = || virtual_peer.parse::<SocketAddrV6>().is_ok_and(|peer| *peer.ip() == candidate);
     address.parse::<Ipv6Addr>().is_ok_and(|address| address == candidate)
-        || (!virtual_peer.is_empty() && is_virtual())
+        || virtual_peer.parse::<SocketAddrV6>().is_ok_and(|peer| *peer.ip() == candidate)
 }
 
 /// All resources of a type, in any phase.
