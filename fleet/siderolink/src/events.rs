@@ -5,25 +5,31 @@
 //!                                                 └▶ of no interest: taken, and forgotten
 //! ```
 //!
+//! Every machine keeps a connection for its events open for as long as it runs, and says little on it.
+//!
 //! A machine sends one event after another and repeats the one that is not taken, so an error here holds all of its
 //! events back. Only a sender that is not known and a receiver that has no room are errors.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use corten_api::common;
-use corten_api::events::event_sink_service_server::{EventSinkService, EventSinkServiceServer};
 use corten_api::events::{EventRequest, EventResponse};
 use corten_api::machine::{self, machine_status_event::MachineStage as WireStage, sequence_event};
 use corten_base::chain;
+use corten_fleet_grpc::serve;
 use corten_fleet_resources::machine::{MachineReadiness, MachineStage, MachineStatusEvent, UnmetCondition};
 use prost::Message as _;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
-use crate::places::Places;
-use crate::senders::{Senders, source};
+use crate::places::{Place, Places};
+use crate::senders::Senders;
 
+/// The only method.
+const PUBLISH: &str = "/events.EventSinkService/Publish";
 /// Largest event, in bytes.
 const EVENT_BYTES_MAX: usize = 256 * 1024;
 /// Reports that wait in a [`channel`].
@@ -136,20 +142,31 @@ impl EventSink {
         Self { senders, snapshots, places }
     }
 
-    /// The service for a connection.
-    pub fn into_service(self) -> EventSinkServiceServer<Self> {
-        EventSinkServiceServer::new(self).max_decoding_message_size(EVENT_BYTES_MAX)
+    /// Serves a connection until it ends or its place is needed.
+    pub async fn connection<IO>(&self, io: IO, source: IpAddr, mut place: Place) -> io::Result<()>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let serving = serve(io, EVENT_BYTES_MAX, async |request| match request.path.as_str() {
+            PUBLISH => {
+                let unreadable =
+                    |error| Status::invalid_argument(format!("the event cannot be read: {error}"));
+                let event = EventRequest::decode(request.message).map_err(unreadable)?;
+                self.publish(source, event).await
+            }
+            path => Err(Status::unimplemented(format!("there is no method {path} here"))),
+        });
+        tokio::select! {
+            served = serving => served,
+            () = place.evicted() => Ok(()),
+        }
     }
-}
 
-#[tonic::async_trait]
-impl EventSinkService for EventSink {
-    async fn publish(&self, request: Request<EventRequest>) -> Result<Response<EventResponse>, Status> {
-        let sender = source(&request).unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-        let machine = self.senders.machine(sender);
+    async fn publish(&self, source: IpAddr, event: EventRequest) -> Result<EventResponse, Status> {
+        let machine = self.senders.machine(source);
         let machine = machine.ok_or_else(|| Status::permission_denied("no machine has this address"))?;
-        self.places.spend(sender, 1).await;
-        let event = request.into_inner().data.unwrap_or_default();
+        self.places.spend(source, 1).await;
+        let event = event.data.unwrap_or_default();
         match news(&event.type_url, &event.value) {
             Ok(Some(news)) => {
                 let report = Report { machine: machine.to_string(), news };
@@ -162,7 +179,7 @@ impl EventSinkService for EventSink {
                 tracing::warn!(machine = &*machine, error = chain(&error), "dropped an unreadable event");
             }
         }
-        Ok(Response::new(EventResponse {}))
+        Ok(EventResponse {})
     }
 }
 
@@ -221,9 +238,13 @@ mod tests {
 
     use super::*;
     use crate::places::{Bounds, Overflow};
-    use crate::senders::tests::{from, machine, state};
+    use crate::senders::tests::{machine, state};
 
     const ADDRESS: &str = "fdae::7";
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
 
     fn service() -> (EventSink, mpsc::Receiver<Report>) {
         let state = state();
@@ -249,7 +270,7 @@ mod tests {
     #[tokio::test]
     async fn a_status_is_reported_for_the_machine_that_has_the_address() {
         let (service, mut reports) = service();
-        service.publish(from(ADDRESS, running())).await.unwrap();
+        service.publish(address(ADDRESS), running()).await.unwrap();
         let unmet = UnmetCondition { name: "services".to_owned(), reason: "kubelet".to_owned() };
         let status = MachineReadiness { ready: false, unmet_conditions: vec![unmet] };
         let stage = MachineStatusEvent { stage: MachineStage::Running, status: Some(status) };
@@ -263,7 +284,7 @@ mod tests {
         let unknown = event("machine.PhaseEvent", vec![1]);
         let damaged = event("machine.SequenceEvent", vec![0xff]);
         for message in [unknown, damaged, EventRequest::default()] {
-            service.publish(from(ADDRESS, message)).await.unwrap();
+            service.publish(address(ADDRESS), message).await.unwrap();
         }
         assert!(reports.try_recv().is_err());
     }
@@ -271,12 +292,12 @@ mod tests {
     #[tokio::test]
     async fn unknown_senders_and_a_full_channel_are_errors() {
         let (service, _reports) = service();
-        let stranger = service.publish(from("fdae::8", running())).await.unwrap_err();
+        let stranger = service.publish(address("fdae::8"), running()).await.unwrap_err();
         assert_eq!(stranger.code(), tonic::Code::PermissionDenied);
         for _ in 0..REPORTS_MAX {
-            service.publish(from(ADDRESS, running())).await.unwrap();
+            service.publish(address(ADDRESS), running()).await.unwrap();
         }
-        let full = service.publish(from(ADDRESS, running())).await.unwrap_err();
+        let full = service.publish(address(ADDRESS), running()).await.unwrap_err();
         assert_eq!(full.code(), tonic::Code::Unavailable);
     }
 

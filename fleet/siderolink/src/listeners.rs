@@ -84,13 +84,13 @@ pub(crate) fn start(services: &Services, outlets: &Outlets) -> Vec<Task<Infallib
     let event_places = places(Some(EVENTS));
     let events =
         EventSink::new(services.senders.clone(), Arc::clone(&outlets.snapshots), event_places.clone());
-    let events = events.into_service();
+    let events = Arc::new(events);
     let logs = LogReceiver::new(services.senders.clone(), Arc::clone(&outlets.logs));
     let trustd = trustd(services, &services.settings);
     let mut tasks = vec![
         listening("events of machines", ports.events, event_places).serve(move |stream, peer, place| {
-            let serving = http2(stream, peer, place, events.clone());
-            async move { note(serving.await) }
+            let events = Arc::clone(&events);
+            async move { note(events.connection(stream, canonical(peer), place).await) }
         }),
         listening("logs of machines", ports.logs, places(services.settings.log_rate)).serve(
             move |stream, peer, place| {

@@ -9,19 +9,23 @@
 
 mod lines;
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::places::Place;
 use crate::senders::Senders;
 
 use lines::Lines;
 
-/// Bytes that are read at once.
-const BUFFER_BYTES: usize = 2 * 1024;
+/// Bytes that are read at once, into the stack: a connection on which nothing comes keeps no buffer.
+const PIECE: usize = 8 * 1024;
 
 /// Takes lines of machines.
 pub trait LogSink: Send + Sync + 'static {
@@ -49,24 +53,35 @@ impl LogReceiver {
         source: IpAddr,
         mut place: Place,
     ) -> io::Result<()> {
-        let mut buffer = vec![0; BUFFER_BYTES];
         let mut lines = Lines::default();
         // Before anything is read: strangers cost nothing.
         let Some(mut machine) = self.senders.machine(source) else { return Ok(()) };
         loop {
+            let reading = poll_fn(|cx| {
+                let mut piece = [MaybeUninit::uninit(); PIECE];
+                let mut buffer = ReadBuf::uninit(&mut piece);
+                ready!(Pin::new(&mut stream).poll_read(cx, &mut buffer))?;
+                let bytes = buffer.filled();
+                if bytes.is_empty() {
+                    lines.finish(|line| self.sink.append(&machine, line));
+                    return Poll::Ready(Ok(0));
+                }
+                let Some(current) = self.senders.machine(source) else { return Poll::Ready(Ok(0)) };
+                machine = current;
+                lines.push(bytes, |line| self.sink.append(&machine, line));
+                Poll::Ready(io::Result::Ok(bytes.len()))
+            });
             let count = tokio::select! {
                 // Dropped, a read has taken nothing.
-                count = stream.read(&mut buffer) => count?,
-                () = place.evicted() => 0,
+                count = reading => count?,
+                () = place.evicted() => {
+                    lines.finish(|line| self.sink.append(&machine, line));
+                    return Ok(());
+                }
             };
             if count == 0 {
-                lines.finish(|line| self.sink.append(&machine, line));
                 return Ok(());
             }
-            let Some(current) = self.senders.machine(source) else { return Ok(()) };
-            machine = current;
-            let bytes = buffer.get(..count).unwrap_or_default();
-            lines.push(bytes, |line| self.sink.append(&machine, line));
             place.spend(count).await;
         }
     }

@@ -7,6 +7,7 @@
 //! before it is kept; with one that other programs write to, everybody sees what is there in the order in which it came.
 
 mod collection;
+mod filter;
 mod journal;
 mod keeper;
 mod mirror;

@@ -266,7 +266,7 @@ impl State {
         id: &str,
         mut wanted: impl FnMut(Option<&S>) -> bool,
     ) -> Resource<S> {
-        let listener: Arc<Changed> = Arc::default();
+        let listener = Arc::new(Changed { id: id.to_owned(), wake: Notify::new() });
         let weak = Arc::downgrade(&listener);
         self.0.listen(&Pointer::to_kind(S::DEFINITION.namespace, S::DEFINITION.kind), weak);
         loop {
@@ -276,17 +276,22 @@ impl State {
             {
                 return current;
             }
-            listener.0.notified().await;
+            listener.wake.notified().await;
         }
     }
 }
 
-#[derive(Default)]
-struct Changed(Notify);
+/// Wakes whoever waits for one resource.
+struct Changed {
+    id: String,
+    wake: Notify,
+}
 
 impl Listener for Changed {
-    fn changed(&self, _: &Change) {
-        self.0.notify_one();
+    fn changed(&self, change: &Change) {
+        if change.resource().is_some_and(|now| now.id() == self.id) {
+            self.wake.notify_one();
+        }
     }
     fn refused(&self, _: &Change) {}
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use corten_resource::conformance::{self, ConformanceThing};
 use corten_resource::meta::{NamespaceSpec, ResourceDefinitionSpec};
 use corten_resource::{
-    AnyResource, Change, Pointer, Query, State, StateError, StateOptions, Store as _, WatchOptions,
+    AnyResource, Change, Pointer, Query, Start, State, StateError, StateOptions, Store as _, WatchOptions,
 };
 
 fn open(journal: &Path) -> State {
@@ -106,6 +106,29 @@ async fn a_slow_watcher_gets_an_error_and_the_end() {
         "{event:?}"
     );
     assert_eq!(watch.next().await, None);
+}
+
+#[tokio::test]
+async fn a_watcher_of_one_resource_does_not_fall_behind_while_others_change() {
+    let state = State::new(conformance::registry());
+    let pointer = Pointer::new("conformance", "ConformanceThings.corten.dev", "quiet");
+    let mut watch = state.store().watch(&pointer, Start::Now).await.expect("a watch");
+    for round in 0..5000 {
+        state.put("", "loud", thing(&round.to_string())).expect("put");
+    }
+    state.put("", "quiet", thing("1")).expect("put");
+    for round in 0..5000 {
+        state.put("", "loud", thing(&(round + 5000).to_string())).expect("put");
+    }
+    let late = watch.next().await.map(|event| event.change);
+    assert!(matches!(late, Some(Change::Errored(_))), "what concerned it was not read in time: {late:?}");
+    let mut watch = state.store().watch(&pointer, Start::Now).await.expect("a watch");
+    for round in 0..5000 {
+        state.put("", "loud", thing(&round.to_string())).expect("put");
+    }
+    state.put("", "quiet", thing("2")).expect("put");
+    let event = watch.next().await.expect("an event");
+    assert_eq!(event.resource().map(AnyResource::id), Some("quiet"));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::net::SocketAddrV6;
 use std::time::Duration;
 
 use corten_fleet_cluster::secrets::read;
-use corten_fleet_controllers_machine::connect::{Connection, DialError, MemberAccess, Streams};
+use corten_fleet_controllers_machine::connect::{Connection, DialError, MemberAccess, Stream, Streams};
 use corten_fleet_resources::cluster::{
     Cluster, ClusterBootstrapStatus, ClusterConfigVersion, ClusterDestroyStatus, ClusterPhase, ClusterStatus,
     ClusterUuid, MachineSet,
@@ -29,6 +29,9 @@ impl Dial for Silence {
         Err(DialError::Silent { address })
     }
     async fn member(&self, address: Ipv6Addr, _: &MemberAccess) -> Result<Connection, DialError> {
+        Err(DialError::Silent { address })
+    }
+    async fn stream(&self, address: Ipv6Addr, _: Option<&MemberAccess>) -> Result<Stream, DialError> {
         Err(DialError::Silent { address })
     }
 }

@@ -112,7 +112,7 @@ pub fn register<D: Dial, F: Factory, S: Selector + Send + Sync + 'static>(
 mod tests {
     use std::net::Ipv6Addr;
 
-    use corten_fleet_controllers_machine::connect::{Connection, DialError, MemberAccess};
+    use corten_fleet_controllers_machine::connect::{Connection, DialError, MemberAccess, Stream};
     use corten_fleet_resources::cluster::ClusterMachine;
     use corten_fleet_resources::labels::{CLUSTER, MACHINE_SET, ROLE_WORKER};
     use corten_resource::testing::{TestRuntime, resource};
@@ -127,6 +127,9 @@ mod tests {
             Err(DialError::Silent { address })
         }
         async fn member(&self, address: Ipv6Addr, _: &MemberAccess) -> Result<Connection, DialError> {
+            Err(DialError::Silent { address })
+        }
+        async fn stream(&self, address: Ipv6Addr, _: Option<&MemberAccess>) -> Result<Stream, DialError> {
             Err(DialError::Silent { address })
         }
     }

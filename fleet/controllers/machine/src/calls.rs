@@ -14,19 +14,18 @@ use corten_api::cosi::resource::{ListRequest, Resource as WireResource};
 use corten_api::machine::apply_configuration_request::Mode;
 use corten_api::machine::{
     ApplyConfigurationRequest, EtcdMemberListRequest, EtcdMemberStatus, MetaWriteRequest, ReadRequest,
+    VersionResponse,
 };
 use corten_client::Client;
 use corten_fleet_cluster::apply::Answer;
 use corten_fleet_cluster::quorum::{self, Listed};
 use corten_fleet_resources::link::Link;
 use corten_fleet_resources::machine::Machine;
-use corten_resource::meta::ResourceDefinitionSpec;
 use corten_resource::{Spec, State, proto};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use crate::connect::{Connection, Dial, DialError, Keyring as _, Outcome};
-use crate::machine_status::Kind;
 use crate::pool::{Pool, Target};
 
 /// How long an answer may take.
@@ -36,9 +35,9 @@ pub const CHANGE: Duration = Duration::from_secs(60);
 /// Most resources of an answer.
 const RESOURCES_MAX: usize = 4096;
 /// Where the kernel shows the UUID of a boot.
-const BOOT_ID_PATH: &str = "/proc/sys/kernel/random/boot_id";
+pub(crate) const BOOT_ID_PATH: &str = "/proc/sys/kernel/random/boot_id";
 /// Longest content of that file, bytes.
-const BOOT_ID_BYTES_MAX: usize = 64;
+pub(crate) const BOOT_ID_BYTES_MAX: usize = 64;
 /// Longest words of a machine that are repeated, characters.
 const WORDS_MAX: usize = 2048;
 
@@ -174,23 +173,14 @@ pub fn accepting(code: Code, answer: Result<(), CallError>) -> Result<(), CallEr
 /// When it does not answer.
 pub async fn version(client: &Client) -> Result<Told, CallError> {
     let mut machine = client.machine();
-    let answer = within(QUESTION, "tell its version", machine.version(())).await?.into_inner();
-    let version = answer.messages.into_iter().next().and_then(|message| message.version);
-    Ok(version.map(|version| Told { tag: version.tag, arch: version.arch }).unwrap_or_default())
+    let answer = within(QUESTION, "tell its version", machine.version(())).await?;
+    Ok(told(answer.into_inner()))
 }
 
-/// Which of the types that are of interest the machine has.
-///
-/// # Errors
-/// When it does not answer.
-pub async fn kinds(client: &Client) -> Result<Vec<Kind>, CallError> {
-    let what = "list the types of its resources";
-    let definition = ResourceDefinitionSpec::DEFINITION;
-    let listed = list(client, what, definition.namespace, definition.kind).await?;
-    let found = listed.into_iter().filter_map(|found| found.metadata);
-    let ids: Vec<String> = found.map(|metadata| metadata.id).collect();
-    let is_there = |kind: &Kind| ids.contains(&kind.definition().id());
-    Ok(Kind::ALL.iter().copied().filter(is_there).collect())
+/// What the answer says that a machine runs.
+pub(crate) fn told(answer: VersionResponse) -> Told {
+    let version = answer.messages.into_iter().next().and_then(|message| message.version);
+    version.map(|version| Told { tag: version.tag, arch: version.arch }).unwrap_or_default()
 }
 
 /// All resources of a type, with their ids. One that cannot be read is left out.
@@ -249,8 +239,13 @@ pub async fn boot_id(client: &Client) -> Result<String, CallError> {
         }
         Ok(bytes)
     });
-    let id = String::from_utf8_lossy(&bytes.await?).trim().to_owned();
-    if id.is_empty() || id.len() > BOOT_ID_BYTES_MAX { Err(CallError::Nonsense { what }) } else { Ok(id) }
+    uuid_of_boot(&bytes.await?).ok_or(CallError::Nonsense { what })
+}
+
+/// The UUID of a boot in the content of its file; nothing when there is none.
+pub(crate) fn uuid_of_boot(content: &[u8]) -> Option<String> {
+    let id = String::from_utf8_lossy(content).trim().to_owned();
+    (!id.is_empty() && id.len() <= BOOT_ID_BYTES_MAX).then_some(id)
 }
 
 /// Writes a tag of META.

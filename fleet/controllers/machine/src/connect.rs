@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! address ─▶ tunnel ─▶ TCP ─▶ TLS: in maintenance nobody proves anything, as a member both sides do
-//!                               └▶ first word of the machine ─▶ HTTP/2 ─▶ Connection ─▶ Client
+//!                               └▶ first word of the machine ─▶ Stream ─┬▶ HTTP/2 ─▶ Connection ─▶ Client
+//!                                                                       └▶ the watches of one machine
 //! outcomes of both ways ─▶ verdict: member | maintenance | foreign | unreachable
 //! ```
 //!
@@ -54,27 +55,19 @@ const CLUSTERS_MAX: usize = 1024;
 
 /// A connection to a machine. Clones share it; when it breaks, the next call makes it again.
 #[derive(Clone, Debug)]
-pub struct Connection {
-    client: Client,
-    channel: Channel,
-}
+pub struct Connection(Client);
 
 impl Connection {
     /// A connection over a channel.
     #[must_use]
     pub fn new(channel: Channel) -> Self {
-        Self { client: Client::new(channel.clone()), channel }
+        Self(Client::new(channel))
     }
 
     /// The services of the machine.
     #[must_use]
     pub const fn client(&self) -> &Client {
-        &self.client
-    }
-
-    /// The channel below, for calls that need buffers of another size.
-    pub(crate) fn channel(&self) -> Channel {
-        self.channel.clone()
+        &self.0
     }
 }
 
@@ -146,6 +139,17 @@ pub trait Dial: Send + Sync + 'static {
         address: Ipv6Addr,
         access: &MemberAccess,
     ) -> impl Future<Output = Result<Connection, DialError>> + Send;
+
+    /// Connects for one caller alone, who brings the protocol: as a member of a cluster with credentials, in maintenance
+    /// without.
+    ///
+    /// # Errors
+    /// When the machine is not reached, or one side does not accept the other.
+    fn stream(
+        &self,
+        address: Ipv6Addr,
+        access: Option<&MemberAccess>,
+    ) -> impl Future<Output = Result<Stream, DialError>> + Send;
 
     /// Waits until there is a way to a machine; not at all where nobody can tell.
     fn way(&self, _address: Ipv6Addr) -> impl Future<Output = ()> + Send {
@@ -238,8 +242,16 @@ impl<S: Streams> Dialer<S> {
         Ok(config)
     }
 
-    async fn open(&self, address: Ipv6Addr, config: Arc<ClientConfig>) -> Result<Connection, DialError> {
-        let line = Line { streams: self.streams.clone(), address, config };
+    fn line(&self, address: Ipv6Addr, access: Option<&MemberAccess>) -> Result<Line<S>, DialError> {
+        let config = match access {
+            Some(access) => self.config(access)?,
+            None => Arc::clone(&self.maintenance),
+        };
+        Ok(Line { streams: self.streams.clone(), address, config })
+    }
+
+    async fn open(&self, address: Ipv6Addr, access: Option<&MemberAccess>) -> Result<Connection, DialError> {
+        let line = self.line(address, access)?;
         let first = line.open().await?;
         line.connection(first)
     }
@@ -247,12 +259,15 @@ impl<S: Streams> Dialer<S> {
 
 impl<S: Streams> Dial for Dialer<S> {
     async fn maintenance(&self, address: Ipv6Addr) -> Result<Connection, DialError> {
-        self.open(address, Arc::clone(&self.maintenance)).await
+        self.open(address, None).await
     }
 
     async fn member(&self, address: Ipv6Addr, access: &MemberAccess) -> Result<Connection, DialError> {
-        let config = self.config(access)?;
-        self.open(address, config).await
+        self.open(address, Some(access)).await
+    }
+
+    async fn stream(&self, address: Ipv6Addr, access: Option<&MemberAccess>) -> Result<Stream, DialError> {
+        self.line(address, access)?.open().await
     }
 
     async fn way(&self, address: Ipv6Addr) {
@@ -265,7 +280,7 @@ impl<S: Streams> Dial for Dialer<S> {
 }
 
 /// TLS to a machine that has said its first word.
-type Stream = BufReader<TlsStream<TunnelStream>>;
+pub type Stream = BufReader<TlsStream<TunnelStream>>;
 
 /// The way to one machine.
 struct Line<S> {

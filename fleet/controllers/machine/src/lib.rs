@@ -118,7 +118,7 @@ mod tests {
     use corten_wireguard::{PeerStatus, PublicKey};
 
     use super::*;
-    use crate::connect::{Connection, DialError, MemberAccess};
+    use crate::connect::{Connection, DialError, MemberAccess, Stream};
 
     /// Nobody answers, and nothing flows.
     struct Silence;
@@ -128,6 +128,9 @@ mod tests {
             Err(DialError::Silent { address })
         }
         async fn member(&self, address: Ipv6Addr, _: &MemberAccess) -> Result<Connection, DialError> {
+            Err(DialError::Silent { address })
+        }
+        async fn stream(&self, address: Ipv6Addr, _: Option<&MemberAccess>) -> Result<Stream, DialError> {
             Err(DialError::Silent { address })
         }
     }

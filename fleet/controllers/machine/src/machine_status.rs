@@ -16,6 +16,7 @@
 //! - `watch`, `watches`, `feed`: one connection, all of them, the network
 
 mod convert;
+mod ears;
 mod extension;
 mod facts;
 mod feed;

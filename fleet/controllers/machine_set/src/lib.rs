@@ -96,7 +96,7 @@ mod tests {
     use std::net::Ipv6Addr;
     use std::time::Duration;
 
-    use corten_fleet_controllers_machine::connect::{Connection, DialError, MemberAccess};
+    use corten_fleet_controllers_machine::connect::{Connection, DialError, MemberAccess, Stream};
     use corten_fleet_resources::cluster::{ClusterMachine, ClusterMachineStatus, MachineSetNode};
     use corten_fleet_resources::machine::NodeForceDestroyRequest;
     use corten_resource::testing::{TestRuntime, resource};
@@ -112,6 +112,9 @@ mod tests {
             Err(DialError::Silent { address })
         }
         async fn member(&self, address: Ipv6Addr, _: &MemberAccess) -> Result<Connection, DialError> {
+            Err(DialError::Silent { address })
+        }
+        async fn stream(&self, address: Ipv6Addr, _: Option<&MemberAccess>) -> Result<Stream, DialError> {
             Err(DialError::Silent { address })
         }
     }

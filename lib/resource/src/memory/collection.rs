@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::Notify;
 
 use super::Listener;
+use super::filter::Filter;
 use crate::resource::AnyResource;
 use crate::store::Change;
 
@@ -28,6 +29,7 @@ pub struct Collection {
 
 struct Watcher {
     position: u64,
+    filter: Arc<Filter>,
     wake: Arc<Notify>,
 }
 
@@ -42,7 +44,8 @@ impl Collection {
         self.next
     }
 
-    /// Adds an event to the history and wakes everybody.
+    /// Adds an event to the history and wakes those that it concerns. Whoever waits at the end for something else moves
+    /// on with it, so that a watcher of one resource does not fall behind while others change.
     pub fn publish(&mut self, change: Change) {
         self.listeners.retain(|listener| match listener.upgrade() {
             Some(listener) => {
@@ -51,12 +54,16 @@ impl Collection {
             }
             None => false,
         });
+        for watcher in self.watchers.values_mut() {
+            if watcher.position == self.next && !watcher.filter.concerns(&change) {
+                watcher.position += 1;
+            } else {
+                watcher.wake.notify_one();
+            }
+        }
         self.history.push_back(change);
         self.next += 1;
         self.trim();
-        for watcher in self.watchers.values() {
-            watcher.wake.notify_one();
-        }
     }
 
     /// Tells the listeners, and nobody else, that a decided change could not be kept.
@@ -86,12 +93,17 @@ impl Collection {
         (self.first()..self.next).rev().zip(self.history.iter().rev())
     }
 
-    /// A new watcher at `position`; woken through `wake`.
-    pub fn join(&mut self, position: u64, wake: Arc<Notify>) -> u64 {
+    /// A new watcher at `position` of what `filter` lets through; woken through `wake`.
+    pub fn join(&mut self, position: u64, filter: Arc<Filter>, wake: Arc<Notify>) -> u64 {
         let id = self.next_watcher;
         self.next_watcher += 1;
-        self.watchers.insert(id, Watcher { position, wake });
+        self.watchers.insert(id, Watcher { position, filter, wake });
         id
+    }
+
+    /// How far a watcher is; one that is not known is at the end.
+    pub fn position(&self, id: u64) -> u64 {
+        self.watchers.get(&id).map_or(self.next, |watcher| watcher.position)
     }
 
     /// Notes how far a watcher is.

@@ -6,50 +6,18 @@ use tokio::sync::Notify;
 
 use super::{MemoryStore, Shared};
 use crate::memory::collection::{Collection, KEPT_MAX};
+use crate::memory::filter::Filter;
 use crate::metadata::Pointer;
-use crate::query::Query;
 use crate::resource::AnyResource;
 use crate::store::{Bookmark, Change, Event, Start, StateError, Watch, WatchOptions};
-
-/// Which events a watcher wants.
-enum Filter {
-    Id(String),
-    Query(Query),
-}
-
-impl Filter {
-    fn matches(&self, resource: &AnyResource) -> bool {
-        match self {
-            Self::Id(id) => resource.id() == id,
-            Self::Query(query) => query.matches(resource.metadata()),
-        }
-    }
-
-    /// The event as the watcher sees it: a resource that begins or ceases to match appears or disappears.
-    fn apply(&self, change: &Change) -> Option<Change> {
-        match change {
-            Change::Updated { new, old } => match (self.matches(new), self.matches(old)) {
-                (true, true) => Some(change.clone()),
-                (true, false) => Some(Change::Created(new.clone())),
-                (false, true) => Some(Change::Destroyed(new.clone())),
-                (false, false) => None,
-            },
-            Change::Created(resource) | Change::Destroyed(resource) => {
-                self.matches(resource).then(|| change.clone())
-            }
-            _ => None,
-        }
-    }
-}
 
 /// A watcher's place.
 struct Cursor {
     shared: Arc<Shared>,
     kind: Pointer,
-    filter: Filter,
+    filter: Arc<Filter>,
     aggregated: bool,
     id: u64,
-    position: u64,
     wake: Arc<Notify>,
     initial: Vec<Event>,
     lost: bool,
@@ -83,16 +51,17 @@ impl Cursor {
         let mut inner = self.shared.inner.lock();
         let collection = inner.collection_mut(&self.kind);
         let mut events = Vec::new();
-        let Some(changes) = collection.since(self.position) else {
+        let start = collection.position(self.id);
+        let Some(changes) = collection.since(start) else {
             self.lost = true;
-            let behind = collection.next() - self.position;
+            let behind = collection.next() - start;
             let text = format!(
                 "buffer overrun: namespace {:?} type {:?}, {behind} events behind, capacity {KEPT_MAX}",
                 self.kind.namespace, self.kind.kind
             );
             return vec![Event { change: Change::Errored(text), bookmark: None }];
         };
-        let mut position = self.position;
+        let mut position = start;
         for (at, change) in changes {
             position = at + 1;
             if let Some(change) = self.filter.apply(change) {
@@ -102,8 +71,7 @@ impl Cursor {
                 }
             }
         }
-        if position != self.position {
-            self.position = position;
+        if position != start {
             collection.advance(self.id, position);
         }
         events
@@ -186,7 +154,8 @@ impl MemoryStore {
         };
         let initial = initial(collection, bookmark(cookie, position.wrapping_sub(1)));
         let wake = Arc::new(Notify::new());
-        let id = collection.join(position, Arc::clone(&wake));
+        let filter = Arc::new(filter);
+        let id = collection.join(position, Arc::clone(&filter), Arc::clone(&wake));
         drop(inner);
         let cursor = Cursor {
             shared: Arc::clone(&self.0),
@@ -194,7 +163,6 @@ impl MemoryStore {
             filter,
             aggregated: options.aggregated,
             id,
-            position,
             wake,
             initial,
             lost: false,

@@ -4,17 +4,16 @@
 //! MachineStatusController ─watch, unwatch, forget─▶ Watches ─owns─▶ one watch for each machine ─▶ Board
 //! ```
 //!
-//! What a machine costs, in memory, as long as it is connected and answers:
+//! What a machine costs here, in memory, as long as it is connected and answers:
 //!
-//! | part                                                            | KiB     |
-//! |-----------------------------------------------------------------|---------|
-//! | TLS and HTTP/2: buffers for reading and writing, header tables  | 36 – 44 |
-//! | up to 18 streams with buffers of 512 bytes instead of 8 KiB     | 20 – 30 |
-//! | task, timers, entries                                           | 4       |
-//! | what it says (`Observed`)                                       | 3 – 6   |
+//! | part                                       | KiB     |
+//! |--------------------------------------------|---------|
+//! | TLS: keys, the buffer that it reads into   | 8 – 10  |
+//! | up to 18 streams                           | 2       |
+//! | task, timers, entries                      | 6       |
+//! | what it says (`Observed`)                  | 3 – 6   |
 //!
-//! So 10,000 machines need 630 to 840 MiB, with everything else of the manager beside that. One that does not answer
-//! costs about 1 KiB, one that is not connected nothing.
+//! One that does not answer costs about 1 KiB, one that is not connected nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
