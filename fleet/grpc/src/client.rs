@@ -13,8 +13,8 @@ use tonic::{Code, Status};
 
 use crate::endpoint::{Endpoint, Event, StreamId};
 use crate::fields;
-use crate::link::Link;
-use crate::message::{Bad, framed};
+use crate::link::{Link, Silence};
+use crate::message::{BadMessage, framed};
 
 /// Largest request, bytes: it is kept until the peer takes it.
 const REQUEST_MAX: usize = 16 * 1024;
@@ -30,7 +30,7 @@ pub enum Answer {
 
 /// A request that is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a request has {0} bytes, and may have 16 KiB")]
+#[error("a request has {0} bytes, and may have {REQUEST_MAX}")]
 pub struct TooLarge(pub usize);
 
 /// Calls a server. Nothing is sent and nothing is heard but in [`Client::next`], which is therefore always to be waited
@@ -43,9 +43,13 @@ pub struct Client<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Client<IO> {
     /// A client of the server at the other end, which is called by the name `authority`; of messages up to so many
-    /// bytes.
+    /// bytes. Whether the peer is there is for the connection below to find out: servers hang up on clients that ask them
+    /// often (gRPC, "Client-side Keepalive").
     pub fn new(io: IO, authority: &str, message_max: usize) -> Self {
-        Self { link: Link::new(io, Endpoint::client(message_max)), authority: authority.into() }
+        Self {
+            link: Link::new(io, Endpoint::client(message_max), Silence::Kept),
+            authority: authority.into(),
+        }
     }
 
     /// Begins a call with its only request; `None` when the peer takes no further one.
@@ -62,7 +66,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Client<IO> {
 
     /// Gives a call up; nothing more comes of it.
     pub fn cancel(&mut self, call: StreamId) {
-        self.link.endpoint.cancel(call);
+        self.link.cancel(call);
     }
 
     /// The next thing that comes of any call. May be dropped and asked again without loss.
@@ -74,13 +78,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Client<IO> {
             match self.link.next().await? {
                 Event::Begun { stream, fields } => {
                     if let Some(status) = fields.failure() {
-                        self.link.endpoint.cancel(stream);
+                        self.link.cancel(stream);
                         return Ok((stream, Answer::End(status)));
                     }
                 }
                 Event::Message { stream, message } => return Ok((stream, Answer::Message(message))),
                 Event::Bad { stream, bad } => {
-                    self.link.endpoint.cancel(stream);
+                    self.link.cancel(stream);
                     return Ok((stream, Answer::End(bad.into())));
                 }
                 Event::Ended { stream, fields, is_cut } => {
@@ -94,22 +98,20 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Client<IO> {
                         Status::unavailable(format!("the other side gave a call up, code {}", code.0));
                     return Ok((stream, Answer::End(status)));
                 }
-                Event::Leaving => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::ConnectionAborted,
-                        "the other side is about to close the connection",
-                    ));
+                Event::Leaving { code } => {
+                    let text = format!("the other side is about to close the connection, code {}", code.0);
+                    return Err(io::Error::new(io::ErrorKind::ConnectionAborted, text));
                 }
             }
         }
     }
 }
 
-impl From<Bad> for Status {
-    fn from(bad: Bad) -> Self {
+impl From<BadMessage> for Status {
+    fn from(bad: BadMessage) -> Self {
         match bad {
-            Bad::Compressed => Self::unimplemented("a message is compressed, which nobody asked for"),
-            Bad::TooLarge(size) => {
+            BadMessage::Compressed => Self::unimplemented("a message is compressed, which nobody asked for"),
+            BadMessage::TooLarge(size) => {
                 Self::resource_exhausted(format!("a message has {size} bytes, which are too many"))
             }
         }

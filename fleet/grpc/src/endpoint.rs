@@ -16,11 +16,11 @@ use bytes::Bytes;
 
 use crate::fields::Fields;
 use crate::frame::{
-    Code, HEAD, Head, PAYLOAD_MAX, PREFACE, content, flag, kind, put, put_goaway, put_reset, put_settings,
-    put_window, setting,
+    ErrorCode, HEAD, Head, PAYLOAD_MAX, PREFACE, content, flag, kind, put, put_goaway, put_reset,
+    put_settings, put_window, setting,
 };
 use crate::hpack::Decoder;
-use crate::message::Bad;
+use crate::message::BadMessage;
 use crate::streams::{Streams, Unsent};
 
 /// Number of a stream: of a call, as long as the connection holds.
@@ -50,11 +50,11 @@ enum Side {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the other side breaks HTTP/2: {what}")]
 pub(crate) struct Fault {
-    pub code: Code,
+    pub code: ErrorCode,
     pub what: &'static str,
 }
 
-const fn fault(code: Code, what: &'static str) -> Fault {
+const fn fault(code: ErrorCode, what: &'static str) -> Fault {
     Fault { code, what }
 }
 
@@ -66,13 +66,27 @@ pub(crate) enum Event {
     /// A message.
     Message { stream: StreamId, message: Bytes },
     /// Data that makes no message; nothing more comes of the stream.
-    Bad { stream: StreamId, bad: Bad },
+    Bad { stream: StreamId, bad: BadMessage },
     /// The end of the stream, with the fields that came last, and whether a message was cut off.
     Ended { stream: StreamId, fields: Option<Fields>, is_cut: bool },
     /// The stream was given up.
-    Reset { stream: StreamId, code: Code },
+    Reset { stream: StreamId, code: ErrorCode },
     /// The peer takes no further calls.
-    Leaving,
+    Leaving { code: ErrorCode },
+}
+
+impl Event {
+    /// The stream that it is about.
+    pub const fn stream(&self) -> Option<StreamId> {
+        match self {
+            Self::Begun { stream, .. }
+            | Self::Message { stream, .. }
+            | Self::Bad { stream, .. }
+            | Self::Ended { stream, .. }
+            | Self::Reset { stream, .. } => Some(*stream),
+            Self::Leaving { .. } => None,
+        }
+    }
 }
 
 /// A block of fields that is not complete yet.
@@ -153,7 +167,8 @@ impl Endpoint {
     pub fn receive(&mut self, bytes: &[u8], events: &mut VecDeque<Event>) -> Result<(), Fault> {
         let taken = self.take(bytes, events);
         if let Err(fault) = taken {
-            put_goaway(&mut self.out, self.last, fault.code);
+            let last = if self.side == Side::Client { 0 } else { self.last };
+            put_goaway(&mut self.out, last, fault.code);
         }
         taken
     }
@@ -191,7 +206,7 @@ impl Endpoint {
     /// Gives a call up.
     pub fn cancel(&mut self, id: StreamId) {
         if self.streams.remove(id) {
-            put_reset(&mut self.out, id, Code::CANCEL);
+            put_reset(&mut self.out, id, ErrorCode::CANCEL);
         }
     }
 
@@ -208,17 +223,26 @@ impl Endpoint {
         let bytes = self.greet(bytes)?;
         let mut input = std::mem::take(&mut self.input);
         input.extend_from_slice(bytes);
-        let mut rest = input.as_slice();
+        let taken = self.frames(&input, events)?;
+        if taken < input.len() {
+            input.drain(..taken);
+            self.input = input;
+        }
+        Ok(())
+    }
+
+    /// Takes whole frames; how many bytes they are.
+    fn frames(&mut self, input: &[u8], events: &mut VecDeque<Event>) -> Result<usize, Fault> {
+        let mut rest = input;
         while let Some(head) = Head::parse(rest) {
             if head.length > PAYLOAD_MAX {
-                return Err(fault(Code::FRAME_SIZE, "a frame is larger than it may be"));
+                return Err(fault(ErrorCode::FRAME_SIZE, "a frame is larger than it may be"));
             }
             let Some(payload) = rest.get(HEAD..HEAD + head.length) else { break };
             self.frame(head, payload, events)?;
             rest = rest.get(HEAD + head.length..).unwrap_or_default();
         }
-        self.input = rest.to_vec();
-        Ok(())
+        Ok(input.len() - rest.len())
     }
 
     /// The client's first words; what comes after them.
@@ -226,16 +250,20 @@ impl Endpoint {
         let (words, rest) = bytes.split_at(bytes.len().min(self.preface.len()));
         let (expected, left) = self.preface.split_at(words.len());
         self.preface = left;
-        if words == expected { Ok(rest) } else { Err(fault(Code::PROTOCOL, "it begins with something else")) }
+        if words == expected {
+            Ok(rest)
+        } else {
+            Err(fault(ErrorCode::PROTOCOL, "it begins with something else"))
+        }
     }
 
     fn frame(&mut self, head: Head, payload: &[u8], events: &mut VecDeque<Event>) -> Result<(), Fault> {
         if !self.is_greeted && head.kind != kind::SETTINGS {
-            return Err(fault(Code::PROTOCOL, "it does not begin with settings"));
+            return Err(fault(ErrorCode::PROTOCOL, "it does not begin with settings"));
         }
         let continues = head.kind == kind::CONTINUATION;
         if self.block.as_ref().is_some_and(|block| !continues || block.stream != head.stream) {
-            return Err(fault(Code::PROTOCOL, "something comes between the parts of a block of fields"));
+            return Err(fault(ErrorCode::PROTOCOL, "something comes between the parts of a block of fields"));
         }
         match head.kind {
             kind::DATA => self.data(head, payload, events),
@@ -243,11 +271,12 @@ impl Endpoint {
             kind::CONTINUATION => self.continuation(head, payload, events),
             kind::RST_STREAM => self.reset(head, payload, events),
             kind::SETTINGS => self.settings(head, payload),
-            kind::PUSH_PROMISE => Err(fault(Code::PROTOCOL, "it pushes, which it may not")),
+            kind::PUSH_PROMISE => Err(fault(ErrorCode::PROTOCOL, "it pushes, which it may not")),
             kind::PING => self.pinged(head, payload),
             kind::GOAWAY => {
                 self.is_leaving = true;
-                events.push_back(Event::Leaving);
+                let code = payload.get(4..8).map(number).transpose()?;
+                events.push_back(Event::Leaving { code: ErrorCode(code.unwrap_or(ErrorCode::PROTOCOL.0)) });
                 Ok(())
             }
             kind::WINDOW_UPDATE => self.widened(head, payload),
@@ -255,10 +284,10 @@ impl Endpoint {
         }
     }
 
-    /// What is said of a stream that is not open: that it was, or never.
-    fn closed(&self, stream: StreamId) -> Result<(), Fault> {
+    /// What is said of a stream that is not open is of no interest any more; that it never was breaks the rules.
+    fn check_was_open(&self, stream: StreamId) -> Result<(), Fault> {
         if stream == 0 || stream > self.last {
-            return Err(fault(Code::PROTOCOL, "it speaks of a stream that nobody opened"));
+            return Err(fault(ErrorCode::PROTOCOL, "it speaks of a stream that nobody opened"));
         }
         Ok(())
     }
@@ -266,14 +295,15 @@ impl Endpoint {
     fn data(&mut self, head: Head, payload: &[u8], events: &mut VecDeque<Event>) -> Result<(), Fault> {
         let id = head.stream;
         let data = content(head, payload);
-        let data = data.ok_or(fault(Code::PROTOCOL, "the padding of a frame is longer than the frame"))?;
+        let data =
+            data.ok_or(fault(ErrorCode::PROTOCOL, "the padding of a frame is longer than the frame"))?;
         let length = u32::try_from(head.length).unwrap_or(u32::MAX);
         self.received = self.received.saturating_add(length);
         if self.received >= UNACKNOWLEDGED_MAX {
             put_window(&mut self.out, 0, std::mem::take(&mut self.received));
         }
         let Some(stream) = self.streams.get(id).filter(|stream| !stream.is_done_there) else {
-            return self.closed(id);
+            return self.check_was_open(id);
         };
         stream.received = stream.received.saturating_add(length);
         if stream.received >= UNACKNOWLEDGED_MAX && !head.has(flag::END_STREAM) && !stream.is_deaf {
@@ -300,7 +330,7 @@ impl Endpoint {
         if self.side == Side::Client {
             // Whatever was not sent yet is wanted by nobody.
             if !stream.is_done_here {
-                put_reset(&mut self.out, id, Code::CANCEL);
+                put_reset(&mut self.out, id, ErrorCode::CANCEL);
             }
             self.streams.remove(id);
         }
@@ -312,7 +342,8 @@ impl Endpoint {
 
     fn headers(&mut self, head: Head, payload: &[u8], events: &mut VecDeque<Event>) -> Result<(), Fault> {
         let bytes = content(head, payload);
-        let bytes = bytes.ok_or(fault(Code::PROTOCOL, "the padding of a frame is longer than the frame"))?;
+        let bytes =
+            bytes.ok_or(fault(ErrorCode::PROTOCOL, "the padding of a frame is longer than the frame"))?;
         let ends = head.has(flag::END_STREAM);
         if head.has(flag::END_HEADERS) {
             return self.block(head.stream, ends, bytes, events);
@@ -328,11 +359,13 @@ impl Endpoint {
         payload: &[u8],
         events: &mut VecDeque<Event>,
     ) -> Result<(), Fault> {
-        let mut block =
-            self.block.take().ok_or(fault(Code::PROTOCOL, "a block of fields goes on that never began"))?;
+        let mut block = self
+            .block
+            .take()
+            .ok_or(fault(ErrorCode::PROTOCOL, "a block of fields goes on that never began"))?;
         block.frames += 1;
         if block.bytes.len() + payload.len() > BLOCK_MAX || block.frames > CONTINUATIONS_MAX {
-            return Err(fault(Code::ENHANCE_YOUR_CALM, "a block of fields is larger than it may be"));
+            return Err(fault(ErrorCode::ENHANCE_YOUR_CALM, "a block of fields is larger than it may be"));
         }
         block.bytes.extend_from_slice(payload);
         if head.has(flag::END_HEADERS) {
@@ -352,25 +385,28 @@ impl Endpoint {
     ) -> Result<(), Fault> {
         let mut fields = Fields::default();
         let read = self.decoder.decode(bytes, |name, value| fields.take(name, value));
-        read.map_err(|_| fault(Code::COMPRESSION, "its fields cannot be read"))?;
+        read.map_err(|_| fault(ErrorCode::COMPRESSION, "its fields cannot be read"))?;
         if let Side::Server { streams_max } = self.side
             && id > self.last
         {
             if id.is_multiple_of(2) {
-                return Err(fault(Code::PROTOCOL, "it opens a stream with a number that is not its own"));
+                return Err(fault(
+                    ErrorCode::PROTOCOL,
+                    "it opens a stream with a number that is not its own",
+                ));
             }
             self.last = id;
             if self.streams.len() >= streams_max {
-                put_reset(&mut self.out, id, Code::REFUSED_STREAM);
+                put_reset(&mut self.out, id, ErrorCode::REFUSED_STREAM);
                 return Ok(());
             }
             self.streams.add(id, self.window_first);
         }
         let Some(stream) = self.streams.get(id).filter(|stream| !stream.is_done_there) else {
-            return self.closed(id);
+            return self.check_was_open(id);
         };
         if stream.is_begun && !ends {
-            return Err(fault(Code::PROTOCOL, "it begins a stream twice"));
+            return Err(fault(ErrorCode::PROTOCOL, "it begins a stream twice"));
         }
         if self.side == Side::Client && fields.is_informational() && !ends {
             return Ok(());
@@ -392,12 +428,12 @@ impl Endpoint {
     }
 
     fn reset(&mut self, head: Head, payload: &[u8], events: &mut VecDeque<Event>) -> Result<(), Fault> {
-        let code = Code(number(payload)?);
+        let code = ErrorCode(number(payload)?);
         if self.streams.remove(head.stream) {
             events.push_back(Event::Reset { stream: head.stream, code });
             return Ok(());
         }
-        self.closed(head.stream)
+        self.check_was_open(head.stream)
     }
 
     fn settings(&mut self, head: Head, payload: &[u8]) -> Result<(), Fault> {
@@ -407,7 +443,7 @@ impl Endpoint {
         }
         let entries = payload.chunks_exact(6);
         if !entries.remainder().is_empty() {
-            return Err(fault(Code::FRAME_SIZE, "its settings are cut off"));
+            return Err(fault(ErrorCode::FRAME_SIZE, "its settings are cut off"));
         }
         for entry in entries {
             let &[a, b, ref value @ ..] = entry else { continue };
@@ -418,7 +454,7 @@ impl Endpoint {
                     let first = i64::from(value);
                     let more = first - std::mem::replace(&mut self.window_first, first);
                     if first > WINDOW_MAX || !self.streams.widen(more, WINDOW_MAX) {
-                        return Err(fault(Code::FLOW_CONTROL, "it takes more than anybody may send"));
+                        return Err(fault(ErrorCode::FLOW_CONTROL, "it takes more than anybody may send"));
                     }
                 }
                 _ => {}
@@ -431,7 +467,7 @@ impl Endpoint {
 
     fn pinged(&mut self, head: Head, payload: &[u8]) -> Result<(), Fault> {
         if payload.len() != 8 {
-            return Err(fault(Code::FRAME_SIZE, "its sign of life has another size"));
+            return Err(fault(ErrorCode::FRAME_SIZE, "its sign of life has another size"));
         }
         if !head.has(flag::ACK) {
             put(&mut self.out, kind::PING, flag::ACK, 0, payload);
@@ -445,14 +481,14 @@ impl Endpoint {
         let window = match (head.stream, stream) {
             (0, _) => &mut self.window,
             (_, Some(stream)) => &mut stream.window,
-            (id, None) => return self.closed(id),
+            (id, None) => return self.check_was_open(id),
         };
         *window += more;
         if more == 0 {
-            return Err(fault(Code::PROTOCOL, "it gives no room"));
+            return Err(fault(ErrorCode::PROTOCOL, "it gives no room"));
         }
         if *window > WINDOW_MAX {
-            return Err(fault(Code::FLOW_CONTROL, "it takes more than anybody may send"));
+            return Err(fault(ErrorCode::FLOW_CONTROL, "it takes more than anybody may send"));
         }
         self.pump();
         Ok(())
@@ -464,5 +500,5 @@ fn number(payload: &[u8]) -> Result<u32, Fault> {
     let bytes = payload.try_into();
     bytes
         .map(u32::from_be_bytes)
-        .map_err(|_| fault(Code::FRAME_SIZE, "a frame has another size than its type"))
+        .map_err(|_| fault(ErrorCode::FRAME_SIZE, "a frame has another size than its type"))
 }

@@ -39,9 +39,9 @@ pub(crate) mod setting {
 
 /// Why a connection or a stream ends (RFC 9113, 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Code(pub u32);
+pub(crate) struct ErrorCode(pub u32);
 
-impl Code {
+impl ErrorCode {
     pub const NO_ERROR: Self = Self(0);
     pub const PROTOCOL: Self = Self(1);
     pub const FLOW_CONTROL: Self = Self(3);
@@ -97,7 +97,7 @@ pub(crate) fn put_settings(out: &mut Vec<u8>, settings: &[(u16, u32)]) {
 }
 
 /// Appends the end of a stream.
-pub(crate) fn put_reset(out: &mut Vec<u8>, stream: u32, code: Code) {
+pub(crate) fn put_reset(out: &mut Vec<u8>, stream: u32, code: ErrorCode) {
     put(out, kind::RST_STREAM, 0, stream, &code.0.to_be_bytes());
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn put_window(out: &mut Vec<u8>, stream: u32, more: u32) {
 }
 
 /// Appends the end of the connection, with the last stream that was looked at.
-pub(crate) fn put_goaway(out: &mut Vec<u8>, last: u32, code: Code) {
+pub(crate) fn put_goaway(out: &mut Vec<u8>, last: u32, code: ErrorCode) {
     let mut payload = [0; 8];
     payload[..4].copy_from_slice(&last.to_be_bytes());
     payload[4..].copy_from_slice(&code.0.to_be_bytes());

@@ -14,12 +14,14 @@ use crate::table::STATIC;
 
 /// What a peer may have kept, bytes: the initial size, and never more (RFC 9113, 6.5.2).
 const TABLE_BYTES_MAX: usize = 4096;
+/// What the fields of one block may come to, bytes: a block may refer to the same field thousands of times.
+const FIELDS_BYTES_MAX: usize = 32 * 1024;
 /// What an entry counts more than its texts (RFC 7541, 4.1).
 const ENTRY_BYTES: usize = 32;
 /// Longest integer, in bytes after the first: enough for 28 bits.
 const INTEGER_BYTES_MAX: u32 = 4;
 
-/// A block that cannot be read. The state of the connection is lost with it.
+/// A block that cannot be read, or comes to more than it may. The state of the connection is lost with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
@@ -44,13 +46,19 @@ impl Decoder {
     /// Reads a block and hands on its fields.
     pub fn decode(&mut self, block: &[u8], mut field: impl FnMut(&[u8], &[u8])) -> Result<(), Malformed> {
         let mut reader = Reader(block);
+        let mut left = FIELDS_BYTES_MAX;
+        let mut tell = |name: &[u8], value: &[u8]| {
+            left = left.checked_sub(name.len() + value.len() + ENTRY_BYTES).ok_or(Malformed)?;
+            field(name, value);
+            Ok(())
+        };
         while let Some(first) = reader.0.first().copied() {
             if first & 0x80 != 0 {
                 let (name, value) = self.entry(reader.integer(7)?)?;
-                field(name, value);
+                tell(name, value)?;
             } else if first & 0xc0 == 0x40 {
                 let (name, value) = self.literal(&mut reader, 6)?;
-                field(&name, &value);
+                tell(&name, &value)?;
                 self.keep(name, value);
             } else if first & 0xe0 == 0x20 {
                 let size = reader.integer(5)?;
@@ -61,7 +69,7 @@ impl Decoder {
                 self.evict();
             } else {
                 let (name, value) = self.literal(&mut reader, 4)?;
-                field(&name, &value);
+                tell(&name, &value)?;
             }
         }
         Ok(())
@@ -142,6 +150,11 @@ impl<'a> Reader<'a> {
         httlib_huffman::decode(bytes, &mut text, DecoderSpeed::FiveBits).map_err(|_| Malformed)?;
         Ok(text.into())
     }
+}
+
+/// Begins a block: its peer need keep nothing of it, also one that may not (RFC 7541, 4.2).
+pub(crate) fn begun() -> Vec<u8> {
+    vec![0x20]
 }
 
 /// Appends a field of the static table.
@@ -248,6 +261,17 @@ mod tests {
         assert_eq!(decoder.entries.len(), 3);
         let too_large = [0x3f, 0xe2, 0x1f];
         assert_eq!(decoder.decode(&too_large, |_, _| {}), Err(Malformed), "4097 bytes");
+    }
+
+    #[test]
+    fn a_block_comes_to_no_more_than_it_may_however_often_it_refers_to_a_field() {
+        let mut decoder = Decoder::default();
+        let mut block = vec![0x44];
+        put_text(&mut block, &[0xff; 4000]);
+        decoder.decode(&block, |_, _| {}).unwrap();
+        let mut fields = 0;
+        assert_eq!(decoder.decode(&[0xbe; 16_384], |_, _| fields += 1), Err(Malformed));
+        assert_eq!(fields, FIELDS_BYTES_MAX / (":path".len() + 4000 + ENTRY_BYTES));
     }
 
     #[test]

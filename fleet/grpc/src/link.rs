@@ -8,24 +8,36 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use corten_base::poll_piece;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
 
-use crate::endpoint::{Endpoint, Event};
+use crate::endpoint::{Endpoint, Event, StreamId};
 
 /// Silence after which a sign of life is asked for.
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long it may take.
 const ANSWER: Duration = Duration::from_secs(20);
-/// Bytes that are read at once.
-const PIECE: usize = 8 * 1024;
+/// How long one waits where silence is kept.
+const EVER: Duration = Duration::from_secs(24 * 3600);
+/// Pieces that are read in a row: a peer that talks without pause does not hold back others.
+const PIECES_MAX: usize = 16;
 /// Bytes that wait to be sent, above which nothing is read: a peer that asks and does not read is not answered for ever.
-const UNSENT_MAX: usize = 64 * 1024;
+const UNSENT_BYTES_MAX: usize = 64 * 1024;
+
+/// What becomes of silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Silence {
+    /// The peer is asked for a sign of life.
+    Broken,
+    /// Nothing.
+    Kept,
+}
 
 /// A connection.
 #[derive(Debug)]
@@ -33,18 +45,27 @@ pub(crate) struct Link<IO> {
     io: IO,
     pub endpoint: Endpoint,
     events: VecDeque<Event>,
-    /// Of what is to be sent, so much is.
+    /// Of what is to be sent, so many bytes are.
     sent: usize,
     is_flushed: bool,
+    silence: Silence,
     heard: Instant,
-    is_asked: bool,
+    /// When a sign of life was asked for that has not come.
+    asked: Option<Instant>,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Link<IO> {
     /// A connection that begins now.
-    pub fn new(io: IO, endpoint: Endpoint) -> Self {
+    pub fn new(io: IO, endpoint: Endpoint, silence: Silence) -> Self {
         let heard = Instant::now();
-        Self { io, endpoint, events: VecDeque::new(), sent: 0, is_flushed: false, heard, is_asked: false }
+        let (events, asked) = (VecDeque::new(), None);
+        Self { io, endpoint, events, sent: 0, is_flushed: false, silence, heard, asked }
+    }
+
+    /// Gives a call up; nothing more comes of it.
+    pub fn cancel(&mut self, call: StreamId) {
+        self.endpoint.cancel(call);
+        self.events.retain(|event| event.stream() != Some(call));
     }
 
     /// What the peer says next. May be dropped and asked again without loss.
@@ -53,21 +74,31 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Link<IO> {
     /// [`io::ErrorKind::UnexpectedEof`] when the peer hung up, [`io::ErrorKind::TimedOut`] when it is silent,
     /// [`io::ErrorKind::InvalidData`] when it broke the rules.
     pub async fn next(&mut self) -> io::Result<Event> {
+        consume_budget().await;
+        if !self.events.is_empty() {
+            // What was answered since is not held back by what else came; an error comes again.
+            let _ = poll_fn(|cx| Poll::Ready(self.poll_write(cx))).await;
+        }
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Ok(event);
             }
             // Whatever held many events at once is given back.
             self.events = VecDeque::new();
-            let deadline = self.heard + if self.is_asked { SILENCE + ANSWER } else { SILENCE };
+            let deadline = match (self.silence, self.asked) {
+                (Silence::Kept, _) => Instant::now() + EVER,
+                (Silence::Broken, Some(asked)) => asked + ANSWER,
+                (Silence::Broken, None) => self.heard + SILENCE,
+            };
             match timeout_at(deadline, poll_fn(|cx| self.poll(cx))).await {
                 Ok(done) => done?,
-                Err(_) if self.is_asked => {
+                Err(_) if self.silence == Silence::Kept => {}
+                Err(_) if self.asked.is_some() => {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, "the other side is silent"));
                 }
                 Err(_) => {
                     self.endpoint.ping();
-                    self.is_asked = true;
+                    self.asked = Some(Instant::now());
                 }
             }
         }
@@ -75,30 +106,40 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Link<IO> {
 
     /// Reads until there is an event.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let is_written = self.poll_write(cx)?.is_ready();
+        for _ in 0..PIECES_MAX {
+            let written = self.poll_write(cx);
             if !self.events.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            if !is_written && self.endpoint.out.len() > UNSENT_MAX {
+            if written.is_pending() && self.endpoint.out.len() > UNSENT_BYTES_MAX {
                 return Poll::Pending;
             }
-            let mut piece = [MaybeUninit::uninit(); PIECE];
-            let mut buffer = ReadBuf::uninit(&mut piece);
-            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
-            let bytes = buffer.filled();
-            if bytes.is_empty() {
-                let gone =
-                    io::Error::new(io::ErrorKind::UnexpectedEof, "the other side closed the connection");
-                return Poll::Ready(Err(gone));
-            }
-            (self.heard, self.is_asked) = (Instant::now(), false);
-            if let Err(fault) = self.endpoint.receive(bytes, &mut self.events) {
-                // Told if there is room for it.
-                let _ = self.poll_write(cx);
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, fault)));
+            let (endpoint, events) = (&mut self.endpoint, &mut self.events);
+            let read = poll_piece(&mut self.io, cx, |bytes| match bytes {
+                [] => {
+                    Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the other side closed the connection"))
+                }
+                bytes => endpoint
+                    .receive(bytes, events)
+                    .map_err(|fault| io::Error::new(io::ErrorKind::InvalidData, fault)),
+            });
+            match (read, written) {
+                (Poll::Ready(Ok(Ok(()))), _) => (self.heard, self.asked) = (Instant::now(), None),
+                // What the peer said last counts more than that it does not listen any more.
+                (_, Poll::Ready(Err(error))) => return Poll::Ready(Err(error)),
+                (Poll::Ready(Ok(Err(error)) | Err(error)), _) => {
+                    // That it broke the rules is told if there is room for it.
+                    drop(self.poll_write(cx));
+                    return Poll::Ready(Err(error));
+                }
+                (Poll::Pending, _) => return Poll::Pending,
             }
         }
+        if self.events.is_empty() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Writes what there is.

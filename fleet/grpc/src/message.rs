@@ -7,7 +7,7 @@ const PREFIX: usize = 5;
 
 /// Data that makes no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bad {
+pub(crate) enum BadMessage {
     /// It is compressed, which nobody asked for.
     Compressed,
     /// It has so many bytes, which are too many.
@@ -20,7 +20,12 @@ pub(crate) struct Partial(Vec<u8>);
 
 impl Partial {
     /// Takes data and hands on the messages that it completes, none larger than `max`.
-    pub fn push(&mut self, mut data: &[u8], max: usize, mut whole: impl FnMut(Bytes)) -> Result<(), Bad> {
+    pub fn push(
+        &mut self,
+        mut data: &[u8],
+        max: usize,
+        mut whole: impl FnMut(Bytes),
+    ) -> Result<(), BadMessage> {
         while !data.is_empty() {
             let wanted = self.wanted(max)?;
             let (taken, rest) = data.split_at(data.len().min(wanted - self.0.len()));
@@ -40,13 +45,13 @@ impl Partial {
     }
 
     /// Bytes that are wanted, as far as can be told.
-    fn wanted(&self, max: usize) -> Result<usize, Bad> {
+    fn wanted(&self, max: usize) -> Result<usize, BadMessage> {
         let [is_compressed, a, b, c, d, ..] = *self.0.as_slice() else { return Ok(PREFIX) };
         if is_compressed != 0 {
-            return Err(Bad::Compressed);
+            return Err(BadMessage::Compressed);
         }
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        if length > max { Err(Bad::TooLarge(length)) } else { Ok(PREFIX + length) }
+        if length > max { Err(BadMessage::TooLarge(length)) } else { Ok(PREFIX + length) }
     }
 }
 
@@ -64,7 +69,7 @@ pub(crate) fn framed(message: &impl prost::Message) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn pushed(pieces: &[&[u8]]) -> Result<Vec<Bytes>, Bad> {
+    fn pushed(pieces: &[&[u8]]) -> Result<Vec<Bytes>, BadMessage> {
         let (mut partial, mut found) = (Partial::default(), Vec::new());
         for piece in pieces {
             partial.push(piece, 8, |message| found.push(message))?;
@@ -86,8 +91,8 @@ mod tests {
 
     #[test]
     fn what_is_compressed_or_too_large_is_refused_before_it_is_kept() {
-        assert_eq!(pushed(&[&[1, 0, 0, 0, 1, 1]]), Err(Bad::Compressed));
-        assert_eq!(pushed(&[&[0, 0, 0, 0, 9, 1]]), Err(Bad::TooLarge(9)));
+        assert_eq!(pushed(&[&[1, 0, 0, 0, 1, 1]]), Err(BadMessage::Compressed));
+        assert_eq!(pushed(&[&[0, 0, 0, 0, 9, 1]]), Err(BadMessage::TooLarge(9)));
         assert_eq!(framed(&7_u32), [0, 0, 0, 0, 2, 8, 7]);
     }
 }

@@ -2,18 +2,24 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use crate::endpoint::{Endpoint, Event, StreamId};
 use crate::fields;
-use crate::link::Link;
+use crate::link::{Link, Silence};
 use crate::message::framed;
 
-/// Calls that may have begun at a time: each may keep a message.
-const CALLS_MAX: u32 = 8;
+/// Calls that may have begun at a time: each keeps a message.
+const CALLS_MAX: u32 = 2;
+/// How long a call may take to come.
+const COMING_MAX: Duration = Duration::from_secs(30);
+/// How long one waits when there is none.
+const EVER: Duration = Duration::from_secs(24 * 3600);
 
 /// A call.
 #[derive(Clone, Debug)]
@@ -27,8 +33,9 @@ pub struct Request {
 /// A call that is not complete yet.
 struct Begun {
     stream: StreamId,
+    since: Instant,
     path: String,
-    messages: Vec<Bytes>,
+    message: Option<Bytes>,
 }
 
 /// Answers calls until the peer hangs up. Requests may have so many bytes; while one is answered nothing is read.
@@ -41,30 +48,42 @@ where
     F: Future<Output = Result<R, Status>>,
     R: prost::Message,
 {
-    let mut link = Link::new(io, Endpoint::server(message_max, CALLS_MAX));
+    let mut link = Link::new(io, Endpoint::server(message_max, CALLS_MAX), Silence::Broken);
     let mut calls: Vec<Begun> = Vec::new();
     loop {
-        let event = match link.next().await {
-            Ok(event) => event,
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-            Err(error) => return Err(error),
+        let deadline = calls.first().map_or_else(|| Instant::now() + EVER, |call| call.since + COMING_MAX);
+        let event = match timeout_at(deadline, link.next()).await {
+            Ok(Ok(event)) => event,
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => {
+                if let Some(call) = calls.first().map(|call| call.stream) {
+                    refuse(
+                        &mut link,
+                        &mut calls,
+                        call,
+                        &Status::deadline_exceeded("the call takes too long to come"),
+                    );
+                }
+                continue;
+            }
         };
         match event {
             Event::Begun { stream, fields } => {
-                calls.push(Begun { stream, path: fields.path, messages: Vec::new() });
+                let since = Instant::now();
+                calls.push(Begun { stream, since, path: fields.path, message: None });
             }
             Event::Message { stream, message } => {
-                if let Some(call) = calls.iter_mut().find(|call| call.stream == stream) {
-                    // A second one is enough to see that it is too many.
-                    call.messages.truncate(1);
-                    call.messages.push(message);
+                let Some(call) = calls.iter_mut().find(|call| call.stream == stream) else { continue };
+                if call.message.replace(message).is_some() {
+                    refuse(&mut link, &mut calls, stream, &one_message());
                 }
             }
             Event::Ended { stream, is_cut, .. } => {
-                let Some(call) = ended(&mut calls, stream) else { continue };
-                let answer = match request(call, is_cut) {
-                    Ok(request) => handle(request).await,
-                    Err(status) => Err(status),
+                let Some(Begun { path, message, .. }) = ended(&mut calls, stream) else { continue };
+                let answer = match message.filter(|_| !is_cut) {
+                    Some(message) => handle(Request { path, message }).await,
+                    None => Err(one_message()),
                 };
                 match answer {
                     Ok(answer) => {
@@ -73,30 +92,29 @@ where
                     Err(status) => link.endpoint.refuse(stream, &fields::refusal(&status)),
                 }
             }
-            Event::Bad { stream, bad } => {
-                ended(&mut calls, stream);
-                link.endpoint.refuse(stream, &fields::refusal(&bad.into()));
-            }
+            Event::Bad { stream, bad } => refuse(&mut link, &mut calls, stream, &bad.into()),
             Event::Reset { stream, .. } => drop(ended(&mut calls, stream)),
-            Event::Leaving => {}
+            Event::Leaving { .. } => {}
         }
     }
+}
+
+fn one_message() -> Status {
+    Status::internal("a call of this method has one message, which is whole")
+}
+
+/// Ends a call before it came.
+fn refuse<IO>(link: &mut Link<IO>, calls: &mut Vec<Begun>, stream: StreamId, status: &Status) {
+    drop(ended(calls, stream));
+    link.endpoint.refuse(stream, &fields::refusal(status));
 }
 
 /// Takes a call out.
 fn ended(calls: &mut Vec<Begun>, stream: StreamId) -> Option<Begun> {
     let position = calls.iter().position(|call| call.stream == stream)?;
-    let call = calls.swap_remove(position);
+    let call = calls.remove(position);
     if calls.is_empty() {
         *calls = Vec::new();
     }
     Some(call)
-}
-
-fn request(call: Begun, is_cut: bool) -> Result<Request, Status> {
-    let Begun { path, messages, .. } = call;
-    match <[Bytes; 1]>::try_from(messages) {
-        Ok([message]) if !is_cut => Ok(Request { path, message }),
-        _ => Err(Status::internal("a call of this method has one message, which is whole")),
-    }
 }

@@ -1,7 +1,7 @@
 //! The open streams of a connection: few, and what each still has to send.
 
 use crate::endpoint::StreamId;
-use crate::frame::{Code, PAYLOAD_MAX, flag, kind, put, put_reset};
+use crate::frame::{ErrorCode, PAYLOAD_MAX, flag, kind, put, put_reset};
 use crate::message::Partial;
 
 /// What a stream has to send.
@@ -92,7 +92,7 @@ impl Streams {
         for stream in &self.0 {
             // The answer is complete and the peer still talks: it may stop (RFC 9113, 8.1).
             if stream.is_done_here && !stream.is_done_there && stream.is_deaf {
-                put_reset(out, stream.id, Code::NO_ERROR);
+                put_reset(out, stream.id, ErrorCode::NO_ERROR);
             }
         }
         self.0.retain(|stream| !stream.is_done_here || !(stream.is_done_there || stream.is_deaf));

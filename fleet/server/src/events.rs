@@ -9,8 +9,8 @@ use corten_api::machine::MachineStatusEvent as Wire;
 use corten_api::machine::machine_status_event::machine_status::UnmetCondition;
 use corten_api::machine::machine_status_event::{MachineStage as WireStage, MachineStatus};
 use corten_fleet_controllers_machine::Events;
-use corten_fleet_resources::machine::{MachineStage, MachineStatusEvent, SiderolinkCounter};
-use corten_fleet_siderolink::{Counters, News, NoRoom, Report, Snapshots};
+use corten_fleet_resources::machine::{MachineStage, MachineStatusEvent};
+use corten_fleet_siderolink::{News, NoRoom, Report, Snapshots};
 
 /// Hands events of machines to the controllers.
 #[derive(Clone, Debug)]
@@ -35,14 +35,6 @@ impl Snapshots for Stages {
             }
         }
     }
-}
-
-/// Takes the traffic of machines, and forgets it: who shows it asks the tunnel when it is looked at.
-#[derive(Clone, Copy, Debug)]
-pub struct Uncounted;
-
-impl Counters for Uncounted {
-    fn count(&self, _: &str, _: SiderolinkCounter) {}
 }
 
 /// The event as it came from the machine.

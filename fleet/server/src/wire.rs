@@ -24,7 +24,7 @@ use corten_resource::{Runtime, State, StateError};
 
 use crate::discovery::Kept;
 use crate::doors::Waiting;
-use crate::events::{Stages, Uncounted};
+use crate::events::Stages;
 use crate::failure::Failure;
 use crate::outside::{Behind, Outside};
 use crate::paths::Paths;
@@ -120,7 +120,6 @@ pub async fn wire(base: &Base, stored: Stored) -> Result<Manager, Failure> {
     let outlets = Outlets {
         snapshots: Arc::new(Stages::new(events)),
         logs: Arc::new(sink),
-        counters: Arc::new(Uncounted),
         discovery: discovery.as_ref().map(|kept| kept.service().clone()),
     };
     let ways = Arc::new(ways);

@@ -18,7 +18,7 @@ use corten_api::common;
 use corten_api::events::{EventRequest, EventResponse};
 use corten_api::machine::{self, machine_status_event::MachineStage as WireStage, sequence_event};
 use corten_base::chain;
-use corten_fleet_grpc::serve;
+use corten_fleet_grpc::{Request, serve};
 use corten_fleet_resources::machine::{MachineReadiness, MachineStage, MachineStatusEvent, UnmetCondition};
 use prost::Message as _;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -147,25 +147,29 @@ impl EventSink {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let serving = serve(io, EVENT_BYTES_MAX, async |request| match request.path.as_str() {
-            PUBLISH => {
-                let unreadable =
-                    |error| Status::invalid_argument(format!("the event cannot be read: {error}"));
-                let event = EventRequest::decode(request.message).map_err(unreadable)?;
-                self.publish(source, event).await
-            }
-            path => Err(Status::unimplemented(format!("there is no method {path} here"))),
+        let serving = serve(io, EVENT_BYTES_MAX, async |request| {
+            // Whatever it is.
+            self.places.spend(source, 1).await;
+            self.answer(source, request)
         });
         tokio::select! {
+            // Dropped, an event may have been taken and the machine not been told: it sends it again.
             served = serving => served,
             () = place.evicted() => Ok(()),
         }
     }
 
-    async fn publish(&self, source: IpAddr, event: EventRequest) -> Result<EventResponse, Status> {
+    fn answer(&self, source: IpAddr, request: Request) -> Result<EventResponse, Status> {
+        if request.path != PUBLISH {
+            return Err(Status::unimplemented("there is no such method here"));
+        }
+        let unreadable = |error| Status::invalid_argument(format!("the event cannot be read: {error}"));
+        self.publish(source, EventRequest::decode(request.message).map_err(unreadable)?)
+    }
+
+    fn publish(&self, source: IpAddr, event: EventRequest) -> Result<EventResponse, Status> {
         let machine = self.senders.machine(source);
         let machine = machine.ok_or_else(|| Status::permission_denied("no machine has this address"))?;
-        self.places.spend(source, 1).await;
         let event = event.data.unwrap_or_default();
         match news(&event.type_url, &event.value) {
             Ok(Some(news)) => {
@@ -270,7 +274,7 @@ mod tests {
     #[tokio::test]
     async fn a_status_is_reported_for_the_machine_that_has_the_address() {
         let (service, mut reports) = service();
-        service.publish(address(ADDRESS), running()).await.unwrap();
+        service.publish(address(ADDRESS), running()).unwrap();
         let unmet = UnmetCondition { name: "services".to_owned(), reason: "kubelet".to_owned() };
         let status = MachineReadiness { ready: false, unmet_conditions: vec![unmet] };
         let stage = MachineStatusEvent { stage: MachineStage::Running, status: Some(status) };
@@ -284,7 +288,7 @@ mod tests {
         let unknown = event("machine.PhaseEvent", vec![1]);
         let damaged = event("machine.SequenceEvent", vec![0xff]);
         for message in [unknown, damaged, EventRequest::default()] {
-            service.publish(address(ADDRESS), message).await.unwrap();
+            service.publish(address(ADDRESS), message).unwrap();
         }
         assert!(reports.try_recv().is_err());
     }
@@ -292,12 +296,12 @@ mod tests {
     #[tokio::test]
     async fn unknown_senders_and_a_full_channel_are_errors() {
         let (service, _reports) = service();
-        let stranger = service.publish(address("fdae::8"), running()).await.unwrap_err();
+        let stranger = service.publish(address("fdae::8"), running()).unwrap_err();
         assert_eq!(stranger.code(), tonic::Code::PermissionDenied);
         for _ in 0..REPORTS_MAX {
-            service.publish(address(ADDRESS), running()).await.unwrap();
+            service.publish(address(ADDRESS), running()).unwrap();
         }
-        let full = service.publish(address(ADDRESS), running()).await.unwrap_err();
+        let full = service.publish(address(ADDRESS), running()).unwrap_err();
         assert_eq!(full.code(), tonic::Code::Unavailable);
     }
 

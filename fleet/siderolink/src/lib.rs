@@ -9,7 +9,7 @@
 //!        :8092 logs      lines of JSON ──────────────▶ LogSink
 //!        :8093 discovery Cluster (corten-fleet-discovery)
 //!        :50001 trustd   SecurityService ◀─────────── ClusterMachineSecrets, ClusterSecrets
-//! tunnel ──liveness──▶ Link, PendingMachine, Counters
+//! tunnel ──liveness──▶ Link, PendingMachine
 //! ```
 //!
 //! Invariants:
@@ -45,7 +45,6 @@ pub use corten_base::Rate;
 pub use events::{News, NoRoom, Report, Reports, Sequence, SequenceAction, Snapshots, channel};
 pub use kms::KmsBinding;
 pub use listeners::{Outlets, Ports};
-pub use liveness::Counters;
 pub use logs::LogSink;
 
 use carrier::Carriers;
@@ -134,12 +133,8 @@ impl Services {
         let (state, refreshed) = (self.state.clone(), self.refreshed.clone());
         let collect = move || pending::run(state.clone(), refreshed.clone());
         tasks.push(spawn("pending machines", supervise("pending machines", self.rng.clone(), collect)));
-        let (state, clock, tunnel) = (self.state.clone(), self.clock.clone(), self.tunnel.clone());
-        let counters = Arc::clone(&outlets.counters);
-        let look = move || {
-            let (state, clock) = (state.clone(), clock.clone());
-            Liveness::new(state, clock, tunnel.clone(), Arc::clone(&counters)).run()
-        };
+        let (state, tunnel) = (self.state.clone(), self.tunnel.clone());
+        let look = move || Liveness::new(state.clone(), tunnel.clone()).run();
         tasks.push(spawn("liveness of machines", supervise("liveness of machines", self.rng.clone(), look)));
         for task in tasks {
             // None ends before the program does; dropped here, they all end.

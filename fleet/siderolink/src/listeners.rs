@@ -21,7 +21,6 @@ use tokio::time::{Instant, sleep};
 
 use crate::connections::{accept, canonical, http2};
 use crate::events::{EventSink, Snapshots};
-use crate::liveness::Counters;
 use crate::logs::{LogReceiver, LogSink};
 use crate::places::{Bounds, Overflow, Place, Places};
 use crate::trustd::Trustd;
@@ -46,8 +45,6 @@ pub struct Outlets {
     pub snapshots: Arc<dyn Snapshots>,
     /// Takes the logs of machines.
     pub logs: Arc<dyn LogSink>,
-    /// Takes the traffic of machines.
-    pub counters: Arc<dyn Counters>,
     /// The discovery service for members of clusters; `None` when it is switched off.
     pub discovery: Option<Discovery>,
 }

@@ -1,9 +1,10 @@
 //! Which machines are alive, as the tunnel tells.
 //!
 //! ```text
-//! Tunnel (handshake, endpoint, bytes) ──every 30 s, of those that are away every 5 s──▶ Link, PendingMachine
-//!                                     └─every 30 s──▶ Counters
+//! Tunnel (handshake, endpoint) ──every 30 s, of those that are away every 5 s──▶ Link, PendingMachine
 //! ```
+//!
+//! Not all are looked at in the same moment: with thousands of them whoever asks the manager something would wait.
 //!
 //! What has not changed is not written. After a start nobody is said to be away for two rounds: machines shake hands
 //! about every two minutes only when there is something to send.
@@ -11,14 +12,13 @@
 //! WireGuard refuses handshakes of a machine whose clock was set back, and tells nobody; here it is said. Calls of the
 //! manager still reach such a machine where it was heard last.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use corten_base::{Clock, chain};
+use corten_base::chain;
 use corten_fleet_resources::link::{Link, PendingMachine};
-use corten_fleet_resources::machine::SiderolinkCounter;
 use corten_fleet_tunnel::Tunnel;
 use corten_resource::{AnyResource, Spec, State, StateError, Store as _, UpdateOptions};
 use corten_wireguard::{PeerStatus, PublicKey};
@@ -28,10 +28,12 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::OWNER;
 
-/// Between two looks at those that are away.
-const INTERVAL: Duration = Duration::from_secs(5);
-/// So many looks are a round, in which all are looked at: 30 s (fleet.md 1.4).
-const LOOKS_PER_ROUND: u64 = 6;
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// So many looks are a round, in which everybody is looked at: 30 s (fleet.md 1.4).
+const LOOKS_PER_ROUND: u64 = 60;
+/// One that is away is looked at once in so many looks: 5 s.
+const LOOKS_PER_AWAY: u64 = 10;
 /// Rounds after the start in which nobody is said to be away (fleet.md 1.4).
 const GRACE_ROUNDS: u64 = 2;
 /// A peer is away when its last handshake is older: the longest life of a session, its repeat, and some more (fleet.md
@@ -41,12 +43,6 @@ const DOWN_AFTER: Duration = Duration::from_secs(275);
 const CONCURRENCY: usize = 64;
 /// So many refused handshakes are no accident of the network: a machine repeats one every 5 s.
 const STALE_MIN: u32 = 3;
-
-/// Takes the traffic of machines. Whoever owns what a list of machines shows implements it.
-pub trait Counters: Send + Sync + 'static {
-    /// Takes the traffic of the machine with this UUID since the manager started. It must not wait.
-    fn count(&self, machine: &str, counter: SiderolinkCounter);
-}
 
 /// How peers are. Implemented for the tunnel and by a fake.
 pub(crate) trait Peers: Send + Sync + 'static {
@@ -63,23 +59,9 @@ impl Peers for Tunnel {
 /// Looks at peers for ever.
 pub(crate) struct Liveness<P> {
     state: State,
-    clock: Clock,
     peers: P,
-    counters: Arc<dyn Counters>,
-    traffic: HashMap<String, Traffic>,
     /// Machines of which it was said that their clock was set back.
     late: HashSet<String>,
-}
-
-/// Bytes of one machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Traffic {
-    /// As the tunnel counted last, from zero for each key of the machine.
-    received_last: u64,
-    sent_last: u64,
-    /// Since the manager started.
-    received: u64,
-    sent: u64,
 }
 
 /// What a link and a pending machine have alike.
@@ -90,15 +72,15 @@ struct Parts<'a> {
 }
 
 impl<P: Peers> Liveness<P> {
-    /// Nothing is counted yet.
-    pub fn new(state: State, clock: Clock, peers: P, counters: Arc<dyn Counters>) -> Self {
-        Self { state, clock, peers, counters, traffic: HashMap::new(), late: HashSet::new() }
+    /// Nobody was looked at yet.
+    pub fn new(state: State, peers: P) -> Self {
+        Self { state, peers, late: HashSet::new() }
     }
 
     /// Runs for ever.
     pub async fn run(mut self) -> Infallible {
         let mut ticks = interval(INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let mut look = 0;
         loop {
             ticks.tick().await;
@@ -108,41 +90,24 @@ impl<P: Peers> Liveness<P> {
     }
 
     async fn look(&mut self, look: u64) {
-        let is_round = look > 0 && look.is_multiple_of(LOOKS_PER_ROUND);
         let in_grace = look / LOOKS_PER_ROUND <= GRACE_ROUNDS;
-        let links = all::<Link>(&self.state);
-        let pending = all::<PendingMachine>(&self.state);
-        let is_due = |connected: bool| is_round || !connected;
-        let changes: Vec<AnyResource> = links
-            .iter()
-            .filter(|link| link.spec::<Link>().is_some_and(|link| is_due(link.connected)))
-            .filter_map(|link| changed::<Link>(link, &self.peers, in_grace, link_parts))
-            .chain(pending.iter().filter_map(|machine| {
-                changed::<PendingMachine>(machine, &self.peers, in_grace, pending_parts)
-            }))
-            .collect();
+        let links: Vec<AnyResource> = due::<Link>(&self.state, look, |link| link.connected);
+        let pending = due::<PendingMachine>(&self.state, look, |machine| machine.connected);
+        let links_changed = links.iter().filter_map(|link| changed(link, &self.peers, in_grace, link_parts));
+        let pending_changed =
+            pending.iter().filter_map(|machine| changed(machine, &self.peers, in_grace, pending_parts));
+        let changes: Vec<AnyResource> = links_changed.chain(pending_changed).collect();
         stream::iter(changes).for_each_concurrent(CONCURRENCY, |change| write(&self.state, change)).await;
-        if is_round {
-            self.count(&links);
-        }
-    }
-
-    fn count(&mut self, links: &[AnyResource]) {
-        let mut traffic = HashMap::with_capacity(links.len());
-        for link in links {
+        for link in &links {
             let key = link.spec::<Link>().and_then(|link| link.node_public_key.parse::<PublicKey>().ok());
-            let Some(status) = key.and_then(|key| self.peers.status(&key)) else { continue };
-            let before = self.traffic.get(link.id()).copied();
-            let now = before.unwrap_or_default().after(&status);
-            if before != Some(now) {
-                self.counters.count(link.id(), self.counter(now, &status));
+            if let Some(status) = key.and_then(|key| self.peers.status(&key)) {
+                self.tell_late(link.id(), status.stale_handshakes);
             }
-            self.tell_late(link.id(), status.stale_handshakes);
-            traffic.insert(link.id().to_owned(), now);
         }
-        // Those that are gone are forgotten.
-        self.late.retain(|machine| traffic.contains_key(machine));
-        self.traffic = traffic;
+        if look.is_multiple_of(LOOKS_PER_ROUND) {
+            // Those that are gone are forgotten.
+            self.late.retain(|machine| self.state.get::<Link>(machine).is_some());
+        }
     }
 
     /// Says once that the clock of a machine was set back.
@@ -158,36 +123,19 @@ impl<P: Peers> Liveness<P> {
             );
         }
     }
-
-    fn counter(&self, traffic: Traffic, status: &PeerStatus) -> SiderolinkCounter {
-        let bytes = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        let now = self.clock.now();
-        SiderolinkCounter {
-            bytes_received: bytes(traffic.received),
-            bytes_sent: bytes(traffic.sent),
-            last_alive: status.handshake_age.and_then(|age| now.checked_sub(age)),
-        }
-    }
 }
 
-impl Traffic {
-    /// With what the tunnel counts now. Less than before means that the machine has another key and counts from zero.
-    const fn after(self, status: &PeerStatus) -> Self {
-        let (received_last, sent_last) = (status.received_bytes, status.sent_bytes);
-        let is_anew = received_last < self.received_last || sent_last < self.sent_last;
-        let (received_from, sent_from) = if is_anew { (0, 0) } else { (self.received_last, self.sent_last) };
-        Self {
-            received_last,
-            sent_last,
-            received: self.received.saturating_add(received_last - received_from),
-            sent: self.sent.saturating_add(sent_last - sent_from),
-        }
-    }
-}
-
-fn all<S: Spec>(state: &State) -> Vec<AnyResource> {
+/// Those whose turn it is in this look.
+fn due<S: Spec>(state: &State, look: u64, is_connected: fn(&S) -> bool) -> Vec<AnyResource> {
     let mut all = state.list_any(S::DEFINITION.namespace, S::DEFINITION.kind);
-    all.retain(|resource| !resource.metadata().is_tearing_down());
+    all.retain(|resource| {
+        let mut hasher = DefaultHasher::new();
+        resource.id().hash(&mut hasher);
+        let turn = hasher.finish();
+        let every =
+            if resource.spec::<S>().is_some_and(is_connected) { LOOKS_PER_ROUND } else { LOOKS_PER_AWAY };
+        turn % every == look % every && !resource.metadata().is_tearing_down()
+    });
     all
 }
 
@@ -243,6 +191,8 @@ async fn write(state: &State, change: AnyResource) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use parking_lot::Mutex;
 
     use super::*;
@@ -252,28 +202,19 @@ mod tests {
 
     /// One peer, as the test sets it.
     #[derive(Clone, Default)]
-    struct Fake {
-        status: Arc<Mutex<Option<PeerStatus>>>,
-        counted: Arc<Mutex<Vec<SiderolinkCounter>>>,
-    }
+    struct Fake(Arc<Mutex<Option<PeerStatus>>>);
 
     impl Peers for Fake {
         fn status(&self, key: &PublicKey) -> Option<PeerStatus> {
-            self.status.lock().filter(|_| key.to_string() == KEY)
+            self.0.lock().filter(|_| key.to_string() == KEY)
         }
     }
 
-    impl Counters for Fake {
-        fn count(&self, _: &str, counter: SiderolinkCounter) {
-            self.counted.lock().push(counter);
-        }
-    }
-
-    fn seen(fake: &Fake, age: u64, received_bytes: u64) {
-        *fake.status.lock() = Some(PeerStatus {
+    fn seen(fake: &Fake, age: u64) {
+        *fake.0.lock() = Some(PeerStatus {
             endpoint: Some("192.0.2.1:50180".parse().unwrap()),
             handshake_age: Some(Duration::from_secs(age)),
-            received_bytes,
+            received_bytes: 1,
             sent_bytes: 1,
             stale_handshakes: 0,
         });
@@ -288,67 +229,62 @@ mod tests {
         let (state, fake) = (state(), Fake::default());
         let spec = Link { node_public_key: KEY.to_owned(), connected, ..Link::default() };
         state.put(OWNER, "uuid", spec).unwrap();
-        let clock = Clock::fixed(1_700_000_000);
-        (Liveness::new(state.clone(), clock, fake.clone(), Arc::new(fake.clone())), fake, state)
+        (Liveness::new(state.clone(), fake.clone()), fake, state)
+    }
+
+    /// All looks of a round.
+    async fn round(liveness: &mut Liveness<Fake>, round: u64) {
+        for look in round * LOOKS_PER_ROUND..(round + 1) * LOOKS_PER_ROUND {
+            liveness.look(look).await;
+        }
     }
 
     #[tokio::test]
-    async fn a_handshake_connects_at_the_next_look_and_nothing_is_written_twice() {
+    async fn a_handshake_connects_within_5_s_and_nothing_is_written_twice() {
         let (mut liveness, fake, state) = started(false);
         let pending = PendingMachine { node_public_key: KEY.to_owned(), ..PendingMachine::default() };
         state.put(OWNER, KEY, pending).unwrap();
-        liveness.look(0).await;
+        round(&mut liveness, 0).await;
         assert_eq!(link(&state), (false, String::new(), 1));
-        seen(&fake, 274, 1);
-        for look in 1..8 {
+        seen(&fake, 274);
+        for look in LOOKS_PER_ROUND..LOOKS_PER_ROUND + LOOKS_PER_AWAY {
             liveness.look(look).await;
-            assert_eq!(link(&state), (true, "192.0.2.1:50180".to_owned(), 2));
         }
+        assert_eq!(link(&state), (true, "192.0.2.1:50180".to_owned(), 2));
+        round(&mut liveness, 2).await;
+        assert_eq!(link(&state).2, 2);
         assert!(state.get::<PendingMachine>(KEY).unwrap().connected);
     }
 
     #[tokio::test]
     async fn nobody_is_away_in_the_first_two_rounds() {
         let (mut liveness, _, state) = started(true);
-        for look in 0..LOOKS_PER_ROUND * (GRACE_ROUNDS + 1) {
-            liveness.look(look).await;
-            assert!(link(&state).0, "{look}");
+        for number in 0..=GRACE_ROUNDS {
+            round(&mut liveness, number).await;
+            assert!(link(&state).0, "{number}");
         }
-        liveness.look(LOOKS_PER_ROUND * (GRACE_ROUNDS + 1)).await;
+        round(&mut liveness, GRACE_ROUNDS + 1).await;
         assert!(!link(&state).0);
     }
 
     #[tokio::test]
     async fn an_old_handshake_is_none() {
         let (mut liveness, fake, state) = started(true);
-        seen(&fake, 275, 1);
-        liveness.look(LOOKS_PER_ROUND * 3).await;
+        seen(&fake, 275);
+        round(&mut liveness, 3).await;
         assert_eq!(link(&state), (false, String::new(), 2));
     }
 
     #[tokio::test]
     async fn a_clock_that_was_set_back_is_told_once_until_the_machine_shakes_hands_again() {
         let (mut liveness, fake, _) = started(true);
-        for (round, stale, is_late) in [(1, 2, false), (2, 3, true), (3, 9, true), (4, 0, false)] {
-            seen(&fake, 10, 1);
-            if let Some(status) = fake.status.lock().as_mut() {
+        for (number, stale, is_late) in [(1, 2, false), (2, 3, true), (3, 9, true), (4, 0, false)] {
+            seen(&fake, 10);
+            if let Some(status) = fake.0.lock().as_mut() {
                 status.stale_handshakes = stale;
             }
-            liveness.look(LOOKS_PER_ROUND * round).await;
+            round(&mut liveness, number).await;
             assert_eq!(liveness.late.contains("uuid"), is_late, "{stale}");
         }
-    }
-
-    #[tokio::test]
-    async fn traffic_adds_up_over_the_keys_of_a_machine_and_is_told_when_it_changes() {
-        let (mut liveness, fake, _) = started(false);
-        for (received, round) in [(100, 1), (100, 2), (130, 3), (20, 4)] {
-            seen(&fake, 10, received);
-            liveness.look(LOOKS_PER_ROUND * round).await;
-        }
-        let counted = fake.counted.lock();
-        assert_eq!(counted.iter().map(|counter| counter.bytes_received).collect::<Vec<_>>(), [100, 130, 150]);
-        let last_alive = counted.last().and_then(|counter| counter.last_alive).unwrap();
-        assert_eq!(last_alive, Clock::fixed(1_699_999_990).now());
     }
 }

@@ -11,21 +11,16 @@ mod lines;
 
 use std::future::poll_fn;
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, ready};
 
-use tokio::io::{AsyncRead, ReadBuf};
+use corten_base::poll_piece;
+use tokio::io::AsyncRead;
 
 use crate::places::Place;
 use crate::senders::Senders;
 
 use lines::Lines;
-
-/// Bytes that are read at once, into the stack: a connection on which nothing comes keeps no buffer.
-const PIECE: usize = 8 * 1024;
 
 /// Takes lines of machines.
 pub trait LogSink: Send + Sync + 'static {
@@ -58,18 +53,16 @@ impl LogReceiver {
         let Some(mut machine) = self.senders.machine(source) else { return Ok(()) };
         loop {
             let reading = poll_fn(|cx| {
-                let mut piece = [MaybeUninit::uninit(); PIECE];
-                let mut buffer = ReadBuf::uninit(&mut piece);
-                ready!(Pin::new(&mut stream).poll_read(cx, &mut buffer))?;
-                let bytes = buffer.filled();
-                if bytes.is_empty() {
-                    lines.finish(|line| self.sink.append(&machine, line));
-                    return Poll::Ready(Ok(0));
-                }
-                let Some(current) = self.senders.machine(source) else { return Poll::Ready(Ok(0)) };
-                machine = current;
-                lines.push(bytes, |line| self.sink.append(&machine, line));
-                Poll::Ready(io::Result::Ok(bytes.len()))
+                poll_piece(&mut stream, cx, |bytes| {
+                    if bytes.is_empty() {
+                        lines.finish(|line| self.sink.append(&machine, line));
+                        return 0;
+                    }
+                    let Some(current) = self.senders.machine(source) else { return 0 };
+                    machine = current;
+                    lines.push(bytes, |line| self.sink.append(&machine, line));
+                    bytes.len()
+                })
             });
             let count = tokio::select! {
                 // Dropped, a read has taken nothing.

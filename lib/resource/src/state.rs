@@ -259,8 +259,8 @@ impl State {
         watch.expect("starting with the contents needs no bookmark")
     }
 
-    /// Waits until the resource satisfies `wanted`, which is asked again after each change of its type; then
-    /// returns it. An absent resource is `None` for the predicate and never returned.
+    /// Waits until the resource satisfies `wanted`, which is asked again after each change of the
+    /// resource; then returns it. An absent resource is `None` for the predicate and never returned.
     pub async fn wait_for<S: Spec>(
         &self,
         id: &str,

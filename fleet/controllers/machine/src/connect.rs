@@ -44,10 +44,11 @@ pub const PORT: u16 = 50_000;
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How long a machine may take to say its first word. One that says nothing has refused nothing.
 const FIRST_WORD_LIMIT: Duration = Duration::from_secs(3);
-/// Between two questions whether a silent machine is still there.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// How long it may take to answer them.
-const PING_LIMIT: Duration = Duration::from_secs(20);
+/// Silence of a machine after which TCP asks it for a sign of life. HTTP/2 does not: servers may hang up on clients that
+/// ask often.
+const SIGN_INTERVAL: Duration = Duration::from_secs(30);
+/// How long it may take.
+const SIGN_LIMIT: Duration = Duration::from_secs(20);
 /// What of the first word is kept until somebody reads, bytes.
 const WORD_BYTES: usize = 256;
 /// Clusters whose set-up of TLS is kept.
@@ -301,6 +302,7 @@ impl<S: Streams> Line<S> {
     async fn connect(&self) -> io::Result<Stream> {
         let tcp = self.streams.connect(SocketAddrV6::new(self.address, PORT, 0, 0)).await?;
         tcp.set_nodelay(true)?;
+        tcp.set_signs_of_life(SIGN_INTERVAL, SIGN_LIMIT)?;
         let name = ServerName::from(IpAddr::V6(self.address));
         let tls = TlsConnector::from(Arc::clone(&self.config)).connect(name, tcp).await?;
         // A refusal of our certificate comes after the handshake (RFC 8446, 4.4.2.4); HTTP/2 would tell it as a broken
@@ -319,7 +321,6 @@ impl<S: Streams> Line<S> {
         let address = self.address;
         let failed = |error| DialError::Unreachable { address, source: io::Error::other(error) };
         let endpoint = Endpoint::from_shared(format!("https://[{address}]:{PORT}")).map_err(failed)?;
-        let endpoint = endpoint.http2_keep_alive_interval(PING_INTERVAL).keep_alive_timeout(PING_LIMIT);
         let line = Arc::new(self);
         let ready = Arc::new(Mutex::new(Some(first)));
         Ok(Connection::new(endpoint.connect_with_connector_lazy(service_fn(move |_| {

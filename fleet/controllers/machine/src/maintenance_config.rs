@@ -63,7 +63,10 @@ impl<D: Dial> Configure for Arc<Pool<D>> {
         documents: &Secret<String>,
     ) -> anyhow::Result<()> {
         let connection = self.get(machine, target, None).await?;
-        Ok(calls::apply(connection.client(), documents.reveal()).await.map(drop)?)
+        let applied = calls::apply(connection.client(), documents.reveal()).await;
+        // Nobody has more to say to a machine in maintenance, and all of them come at once after a power cut.
+        self.forget(machine);
+        Ok(applied.map(drop)?)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::endpoint::{Endpoint, Event};
 use crate::fields;
-use crate::frame::{Code, PREFACE, flag, kind, put, put_settings, put_window, setting};
+use crate::frame::{ErrorCode, PREFACE, flag, kind, put, put_settings, put_window, setting};
 use crate::message::framed;
 
 type Events = VecDeque<Event>;
@@ -83,7 +83,7 @@ fn a_server_takes_so_many_calls_at_a_time_and_a_client_makes_no_more() {
     assert_eq!(calls.iter().flatten().count(), 9, "it was not told yet");
     let mut server_of_it = Endpoint::server(1024, 8);
     let events = exchange(&mut refused, &mut server_of_it);
-    let reset = |event: &Event| matches!(event, Event::Reset { stream: 17, code: Code::REFUSED_STREAM });
+    let reset = |event: &Event| matches!(event, Event::Reset { stream: 17, code: ErrorCode::REFUSED_STREAM });
     assert_eq!(events.iter().filter(|event| reset(event)).count(), 1, "{events:?}");
     server.out.clear();
 }
@@ -98,34 +98,38 @@ fn whoever_breaks_the_rules_is_told_which() {
     let between = [frame(kind::HEADERS, 0, 1, &[]), frame(kind::PING, 0, 0, &[0; 8])].concat();
     let large = [0xff; 4];
     for (what, bytes, code) in [
-        ("no settings", frame(kind::PING, 0, 0, &[0; 8]), Code::PROTOCOL),
-        ("a frame too large", with(oversize), Code::FRAME_SIZE),
-        ("data of no stream", with(frame(kind::DATA, 0, 5, b"x")), Code::PROTOCOL),
-        ("data of the connection", with(frame(kind::DATA, 0, 0, b"x")), Code::PROTOCOL),
+        ("no settings", frame(kind::PING, 0, 0, &[0; 8]), ErrorCode::PROTOCOL),
+        ("a frame too large", with(oversize), ErrorCode::FRAME_SIZE),
+        ("data of no stream", with(frame(kind::DATA, 0, 5, b"x")), ErrorCode::PROTOCOL),
+        ("data of the connection", with(frame(kind::DATA, 0, 0, b"x")), ErrorCode::PROTOCOL),
         (
             "padding without end",
             with(frame(kind::HEADERS, flag::PADDED | flag::END_HEADERS, 1, &[9])),
-            Code::PROTOCOL,
+            ErrorCode::PROTOCOL,
         ),
         (
             "fields that are none",
             with(frame(kind::HEADERS, flag::END_HEADERS, 1, &[0xff])),
-            Code::COMPRESSION,
+            ErrorCode::COMPRESSION,
         ),
         (
             "fields without end",
             with([endless, frame(kind::CONTINUATION, 0, 1, &[0; 16_000])].concat()),
-            Code::ENHANCE_YOUR_CALM,
+            ErrorCode::ENHANCE_YOUR_CALM,
         ),
-        ("something between", with(between), Code::PROTOCOL),
-        ("the server's number", with(frame(kind::HEADERS, flag::END_HEADERS, 2, &[0x83])), Code::PROTOCOL),
-        ("a push", with(frame(kind::PUSH_PROMISE, 0, 1, &[0; 4])), Code::PROTOCOL),
-        ("half settings", with(frame(kind::SETTINGS, 0, 0, &[0; 5])), Code::FRAME_SIZE),
-        ("a long sign of life", with(frame(kind::PING, 0, 0, &[0; 9])), Code::FRAME_SIZE),
-        ("no room", with(frame(kind::WINDOW_UPDATE, 0, 0, &[0; 4])), Code::PROTOCOL),
-        ("too much room", with(frame(kind::WINDOW_UPDATE, 0, 0, &large)), Code::FLOW_CONTROL),
-        ("the end of no stream", with(frame(kind::RST_STREAM, 0, 3, &[0; 4])), Code::PROTOCOL),
-        ("continued, not begun", with(frame(kind::CONTINUATION, 0, 1, &[])), Code::PROTOCOL),
+        ("something between", with(between), ErrorCode::PROTOCOL),
+        (
+            "the server's number",
+            with(frame(kind::HEADERS, flag::END_HEADERS, 2, &[0x83])),
+            ErrorCode::PROTOCOL,
+        ),
+        ("a push", with(frame(kind::PUSH_PROMISE, 0, 1, &[0; 4])), ErrorCode::PROTOCOL),
+        ("half settings", with(frame(kind::SETTINGS, 0, 0, &[0; 5])), ErrorCode::FRAME_SIZE),
+        ("a long sign of life", with(frame(kind::PING, 0, 0, &[0; 9])), ErrorCode::FRAME_SIZE),
+        ("no room", with(frame(kind::WINDOW_UPDATE, 0, 0, &[0; 4])), ErrorCode::PROTOCOL),
+        ("too much room", with(frame(kind::WINDOW_UPDATE, 0, 0, &large)), ErrorCode::FLOW_CONTROL),
+        ("the end of no stream", with(frame(kind::RST_STREAM, 0, 3, &[0; 4])), ErrorCode::PROTOCOL),
+        ("continued, not begun", with(frame(kind::CONTINUATION, 0, 1, &[])), ErrorCode::PROTOCOL),
     ] {
         let mut server = Endpoint::server(1024, 8);
         server.out.clear();
@@ -136,7 +140,7 @@ fn whoever_breaks_the_rules_is_told_which() {
     }
     let mut server = Endpoint::server(1024, 8);
     let other = server.receive(b"GET / HTTP/1.1\r\n", &mut Events::new()).expect_err("another protocol");
-    assert_eq!(other.code, Code::PROTOCOL);
+    assert_eq!(other.code, ErrorCode::PROTOCOL);
 }
 
 #[test]

@@ -11,12 +11,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use corten_api::common::Data;
 use corten_api::cosi::resource::{Event as WireEvent, EventType, WatchOptions, WatchRequest, WatchResponse};
 use corten_api::machine::ReadRequest;
 use corten_fleet_grpc::{Answer, Client, StreamId};
-use prost::Message as _;
+use prost::encoding::{DecodeContext, decode_key, skip_field};
+use prost::{DecodeError, Message as _};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tonic::Status;
 
@@ -32,6 +33,8 @@ use crate::version::is_at_least;
 const API_VERSION: i32 = 1;
 /// Largest resource that is looked at, bytes on the wire. Only a schematic with a configuration inside comes near.
 const RESOURCE_BYTES_MAX: usize = 512 * 1024;
+/// Most changes in one message: machines send one, or what happened at once.
+const EVENTS_MAX: usize = 1024;
 /// Between two questions for the id of the boot, and how long one waits for its answer.
 const BOOT_ID_INTERVAL: Duration = Duration::from_secs(30);
 /// First version that may be asked for it.
@@ -94,15 +97,15 @@ impl Ears {
     }
 
     /// Asks for the id of the boot; a question that was not answered is given up.
-    fn ask(&mut self) -> Result<(), Status> {
+    fn ask(&mut self) {
         if let Some(asked) = self.asked.take() {
             tracing::debug!("the machine does not tell the id of its boot");
             self.client.cancel(asked.stream);
         }
         let request = ReadRequest { path: calls::BOOT_ID_PATH.to_owned() };
-        let stream = begin(&mut self.client, "/machine.MachineService/Read", &request)?;
-        self.asked = Some(Asked { stream, content: Vec::new() });
-        Ok(())
+        // A machine that has no room for the question is asked again later.
+        let begun = self.client.call("/machine.MachineService/Read", &request);
+        self.asked = begun.ok().flatten().map(|stream| Asked { stream, content: Vec::new() });
     }
 
     /// Takes what came of a call.
@@ -125,6 +128,9 @@ impl Ears {
     /// Takes what the watch of a type says; when it has told all, the next one begins.
     fn changed(&mut self, kind: Kind, message: Bytes) -> Result<(), Status> {
         let unreadable = |error| Status::internal(format!("a change of the machine cannot be read: {error}"));
+        if count(message.clone()).map_err(unreadable)? > EVENTS_MAX {
+            return Err(Status::resource_exhausted("the machine tells more changes at once than are taken"));
+        }
         let response = WatchResponse::decode(message).map_err(unreadable)?;
         for event in response.event {
             let event = read(kind, event)?;
@@ -141,8 +147,9 @@ impl Ears {
         match (answer, &mut self.asked) {
             (Answer::Message(message), Some(asked)) => {
                 let bytes = Data::decode(message).unwrap_or_default().bytes;
-                let room = calls::BOOT_ID_BYTES_MAX.saturating_sub(asked.content.len());
-                asked.content.extend(bytes.iter().take(room + 1));
+                // One byte too many tells that the content is none.
+                let room = (calls::BOOT_ID_BYTES_MAX + 1).saturating_sub(asked.content.len());
+                asked.content.extend(bytes.iter().take(room));
             }
             (Answer::End(status), asked) => {
                 let content = asked.take().map(|asked| asked.content).unwrap_or_default();
@@ -154,6 +161,17 @@ impl Ears {
             (Answer::Message(_), None) => {}
         }
     }
+}
+
+/// How many fields a message has, before it is decoded: two bytes of a message may be hundreds in memory.
+fn count(mut message: Bytes) -> Result<usize, DecodeError> {
+    let mut count = 0;
+    while message.has_remaining() {
+        let (tag, wire_type) = decode_key(&mut message)?;
+        skip_field(wire_type, tag, &mut message, DecodeContext::default())?;
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// Begins a call.
@@ -188,7 +206,7 @@ impl Listen for Ears {
                     self.take(stream, answer)?;
                 }
                 // A tick that is not waited for any more comes again.
-                () = tick(&mut self.timer) => self.ask()?,
+                () = tick(&mut self.timer) => self.ask(),
             }
         }
     }
@@ -233,6 +251,21 @@ mod tests {
         let spec = Spec { proto_spec: bytes.into(), yaml_spec: String::new() };
         let resource = Some(Resource { metadata: Some(metadata), spec: Some(spec) });
         WireEvent { resource, event_type: event_type.into(), ..WireEvent::default() }
+    }
+
+    #[test]
+    fn changes_are_counted_before_they_take_memory() {
+        let events = vec![WireEvent::default(); 3];
+        let message = Bytes::from(WatchResponse { event: events }.encode_to_vec());
+        assert_eq!(message.len(), 6);
+        assert_eq!(count(message), Ok(3));
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let message = Bytes::copy_from_slice(bytes);
+            let decoded = WatchResponse::decode(message.clone()).map(|response| response.event.len());
+            if let (Ok(events), Ok(count)) = (decoded, count(message)) {
+                assert!(events <= count);
+            }
+        });
     }
 
     #[test]

@@ -27,8 +27,8 @@ use crate::pool::{Pool, Target};
 
 /// Largest message of a machine, bytes.
 const MESSAGE_BYTES_MAX: usize = 2 << 20;
-/// Most messages of an answer.
-const MESSAGES_MAX: usize = 4096;
+/// Largest answer of several messages, bytes.
+const ANSWER_BYTES_MAX: usize = 2 << 20;
 
 /// A machine that answered the first calls.
 pub(super) struct Greeting {
@@ -108,12 +108,19 @@ async fn ask<A: Message + Default>(
     request: &impl Message,
 ) -> Result<Vec<A>, CallError> {
     let answers = within(QUESTION, what, async {
-        begin(client, path, request)?;
-        let mut answers = Vec::new();
+        let call = begin(client, path, request)?;
+        let (mut answers, mut size) = (Vec::new(), 0);
         loop {
             match client.next().await.map_err(broken)? {
-                (_, Answer::Message(message)) if answers.len() < MESSAGES_MAX => answers.push(message),
-                (_, Answer::Message(_)) => return Err(Status::resource_exhausted("the answer has no end")),
+                (stream, _) if stream != call => {}
+                (_, Answer::Message(message)) => {
+                    // An empty one takes memory, too.
+                    size += message.len() + size_of::<A>();
+                    if size > ANSWER_BYTES_MAX {
+                        return Err(Status::resource_exhausted("the answer is larger than it may be"));
+                    }
+                    answers.push(message);
+                }
                 (_, Answer::End(status)) if status.code() == Code::Ok => return Ok(answers),
                 (_, Answer::End(status)) => return Err(status),
             }
