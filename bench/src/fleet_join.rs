@@ -62,6 +62,11 @@ const STEPS: [u32; 3] = [100, 1_000, 10_000];
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two looks at memory at rest; each walks all open files.
 const LOOK_AT_REST: Duration = Duration::from_secs(10);
+/// Between two looks whether the manager is at rest again, and how long one waits for that.
+const SETTLE_LOOK: Duration = Duration::from_secs(5);
+const SETTLE_MAX: Duration = Duration::from_secs(120);
+/// A manager that takes less than so much of a core is at rest: its budget.
+const SETTLED_CORES: f64 = 0.3;
 /// What answering the page of counters may take.
 const PAGE_MAX: Duration = Duration::from_secs(10);
 /// Longest page that is read, bytes.
@@ -181,6 +186,7 @@ impl<'a> Bench<'a> {
         let seconds = began.elapsed().as_secs_f64();
         let spent = self.spent()?.since(before);
         self.probe.label()?;
+        self.settle()?;
         let processes = self.manager.fleet.processes()?;
         Ok(Step {
             machines,
@@ -272,6 +278,23 @@ impl<'a> Bench<'a> {
         };
         let statuses = all.iter().filter_map(|status| status.resource::<MachineStatus>());
         Ok(statuses.filter(|status| is_whole(&status.spec)).count() as u64)
+    }
+
+    /// Waits until the manager is at rest again after many have joined: that is when lists and watches have their budgets.
+    fn settle(&self) -> Result<()> {
+        let began = Instant::now();
+        while began.elapsed() < SETTLE_MAX {
+            let (before, look) = (self.spent()?, Instant::now());
+            std::thread::sleep(SETTLE_LOOK);
+            if self.spent()?.since(before).manager < look.elapsed().as_secs_f64() * SETTLED_CORES {
+                return Ok(());
+            }
+        }
+        say(&format!(
+            "the manager is still at work {} s after the last machine joined",
+            SETTLE_MAX.as_secs()
+        ));
+        Ok(())
     }
 
     /// All machines are left alone.

@@ -5,12 +5,15 @@
 //! another value ─▶ 16 watchers of all labels ─▶ until each of them has it
 //! ```
 //!
-//! It runs on the processor of the emulators, so its figures contain what it waits for itself.
+//! It runs on the processor of the emulators, so its figures contain what it waits for itself. A list is over when its
+//! last resource has come; what a client makes of them is not the manager's doing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use corten_api::cosi::resource as wire;
+use corten_api::cosi::resource::state_client::StateClient;
 use corten_base::{Rng, Secret};
 use corten_config::values::to_base64;
 use corten_cosi::Client;
@@ -82,6 +85,8 @@ pub struct Probe {
     runtime: Handle,
     /// The runtime's thread ends with this.
     _end: oneshot::Sender<()>,
+    channel: Channel,
+    signer: Signer,
     client: Client<InterceptedService<Channel, Signer>>,
     labeled: Vec<String>,
 }
@@ -98,9 +103,9 @@ impl Probe {
             let _inside = runtime.enter();
             endpoint.connect_lazy()
         };
-        let channel = InterceptedService::new(channel, signer);
-        let client = Client::new(channel, corten_fleet_resources::registry());
-        Ok(Self { runtime, _end: end, client, labeled: Vec::new() })
+        let signed = InterceptedService::new(channel.clone(), signer.clone());
+        let client = Client::new(signed, corten_fleet_resources::registry());
+        Ok(Self { runtime, _end: end, channel, signer, client, labeled: Vec::new() })
     }
 
     /// All resources of a type.
@@ -136,15 +141,33 @@ impl Probe {
 
     /// How long it takes to list the machines with the label among all.
     pub fn lists(&self) -> Result<Latency> {
-        let query = with_label();
         let mut times = Vec::new();
         for _ in 0..LISTS {
-            let began = Instant::now();
-            let found = self.list::<MachineStatus>(&query)?;
-            times.push(began.elapsed());
-            ensure!(found.len() == self.labeled.len(), "{} machines have the label", found.len());
+            let listed = async { timeout(ANSWER_MAX, self.listed()).await };
+            let (found, time) = self.runtime.block_on(listed).context("no answer")??;
+            times.push(time);
+            ensure!(found == self.labeled.len(), "{found} machines have the label");
         }
         Ok(Latency::of(times))
+    }
+
+    /// How many machines have the label, and how long the answer took.
+    async fn listed(&self) -> Result<(usize, Duration)> {
+        let kind = kind::<MachineStatus>();
+        let term = wire::LabelTerm { key: LABEL.to_owned(), ..wire::LabelTerm::default() };
+        let label_query = vec![wire::LabelQuery { terms: vec![term] }];
+        let options = wire::ListOptions { label_query, ..wire::ListOptions::default() };
+        let (namespace, r#type) = (kind.namespace, kind.kind);
+        let mut request = Request::new(wire::ListRequest { namespace, r#type, options: Some(options) });
+        self.signer.sign("/cosi.resource.State/List", request.metadata_mut())?;
+        let began = Instant::now();
+        let mut client = StateClient::new(self.channel.clone());
+        let mut answers = client.list(request).await.context("cannot list")?.into_inner();
+        let mut found = 0;
+        while answers.message().await.context("a list breaks off")?.is_some() {
+            found += 1;
+        }
+        Ok((found, began.elapsed()))
     }
 
     /// How long it takes from a change being sent until every watcher has it.
