@@ -14,6 +14,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use corten_base::{Clock, Rng, chain};
 use corten_fleet_settings::{File, Loaded, Settings, arguments, load, paths as config_paths};
 use corten_fleet_tunnel::{CHILD, KEEPER, child, keeper};
+use corten_sys::memory;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::failure::Failure;
@@ -32,6 +33,8 @@ const BLOCKING_THREADS_MAX: usize = 64;
 /// For calls that block when everything else has ended.
 const LAST_CALLS_MAX: Duration = Duration::from_secs(5);
 
+/// Between two times that free memory is given back.
+const GIVEN_BACK_EVERY: Duration = Duration::from_secs(60);
 const ABOUT: &str = "Manage machines and clusters of many places";
 const SERVE_ABOUT: &str = "Run the manager until it is told to stop.
 
@@ -119,9 +122,9 @@ fn command() -> Command {
 }
 
 fn run(matches: &ArgMatches) -> Result<(), Failure> {
-    // Each thread that writes to the disk would keep what others have given back. Where the allocator refuses there is
-    // nothing lost but memory.
-    let _ = corten_sys::memory::share_one_arena();
+    // Each thread that writes to the disk would keep what others have given back, and so would the heap what thousands
+    // of machines needed to join.
+    memory::keep_small(GIVEN_BACK_EVERY, memory::trim);
     let files = config_paths(matches).iter().map(|path| File::read(path)).collect::<Result<Vec<_>, _>>()?;
     let Loaded { settings, warnings, changed } = load(&files, matches)?;
     let unheeded = effects::judge(&changed).map_err(Failure::Effects)?;

@@ -1,23 +1,45 @@
 //! Memory of the calling process: how little of it a program keeps that mostly waits.
 
 use std::ffi::c_void;
+use std::time::Duration;
 
 use crate::error::failed;
 use crate::{Error, Result};
 
 const MAPS: &str = "/proc/self/maps";
+/// Stack of the thread that gives memory back.
+const STACK_BYTES: usize = 64 * 1024;
+
+/// Lets all threads allocate from one arena and gives memory back once in a while, on a thread of its own. Where the
+/// allocator or the kernel refuses there is nothing lost but memory. To be called before the first thread starts.
+pub fn keep_small(period: Duration, give_back: impl Fn() + Send + 'static) {
+    let _ = share_one_arena();
+    let builder = std::thread::Builder::new().name("memory".to_owned()).stack_size(STACK_BYTES);
+    let _ = builder.spawn(move || {
+        loop {
+            std::thread::sleep(period);
+            give_back();
+        }
+    });
+}
 
 /// Lets all threads allocate from one arena. Otherwise each thread that ever made a blocking call keeps one of its own;
 /// programs that mostly wait do not compete for the lock. To be called before the first thread starts.
 ///
 /// # Errors
 /// When the allocator refuses.
-pub fn share_one_arena() -> Result<()> {
+fn share_one_arena() -> Result<()> {
     // SAFETY: mallopt only changes a number in the allocator, and no other thread runs yet that could read it.
     match unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) } {
         1 => Ok(()),
         _ => Err(Error::new("limit", "the arenas of the allocator", std::io::ErrorKind::InvalidInput)),
     }
+}
+
+/// Gives back free pages of the heap, also those between others.
+pub fn trim() {
+    // SAFETY: malloc_trim takes the allocator's locks and returns only pages that nothing is allocated in.
+    unsafe { libc::malloc_trim(0) };
 }
 
 /// Gives back what only the past needed: free pages of the heap, and pages of the program's file that were touched, as
@@ -26,8 +48,7 @@ pub fn share_one_arena() -> Result<()> {
 /// # Errors
 /// When the kernel refuses.
 pub fn give_back() -> Result<()> {
-    // SAFETY: malloc_trim takes the allocator's locks and returns only pages that nothing is allocated in.
-    unsafe { libc::malloc_trim(0) };
+    trim();
     let maps = std::fs::read_to_string(MAPS).map_err(failed("read", MAPS))?;
     let program = std::env::current_exe().map_err(failed("find", "this program"))?;
     for range in maps.lines().filter_map(|line| pristine(line, &program.to_string_lossy())) {
