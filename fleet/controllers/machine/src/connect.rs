@@ -47,8 +47,8 @@ const FIRST_WORD_LIMIT: Duration = Duration::from_secs(3);
 /// Silence of a machine after which TCP asks it for a sign of life. HTTP/2 does not: servers may hang up on clients that
 /// ask often.
 const SIGN_INTERVAL: Duration = Duration::from_secs(30);
-/// How long it may take.
-const SIGN_LIMIT: Duration = Duration::from_secs(20);
+/// Silence after which it is gone.
+const SIGN_LIMIT: Duration = Duration::from_secs(90);
 /// What of the first word is kept until somebody reads, bytes.
 const WORD_BYTES: usize = 256;
 /// Clusters whose set-up of TLS is kept.

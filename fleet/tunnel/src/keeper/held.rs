@@ -214,8 +214,8 @@ impl AsFd for Held {
     }
 }
 
-/// Asks for a sign of life after `period` of silence, and ends the connection when one, or an acknowledgement, is owed
-/// for `limit`.
+/// Asks for a sign of life after `period` of silence, and ends the connection when it was silent, or an acknowledgement
+/// is owed, for `limit`. A packet may be lost: where `limit` is the longer one, it is asked for several times.
 ///
 /// # Errors
 /// When the connection is broken.
@@ -223,8 +223,19 @@ pub fn set_signs_of_life(socket: impl AsFd, period: Duration, limit: Duration) -
     let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
     sockopt::set_socket_keepalive(&socket, true)?;
     sockopt::set_tcp_keepidle(&socket, period)?;
-    sockopt::set_tcp_keepintvl(&socket, period)?;
+    sockopt::set_tcp_keepintvl(&socket, interval(period, limit))?;
     Ok(sockopt::set_tcp_user_timeout(&socket, millis)?)
+}
+
+/// How often a silent peer is asked before it is gone, where there is time.
+const QUESTIONS: u32 = 4;
+
+/// Between two questions for a sign of life.
+fn interval(period: Duration, limit: Duration) -> Duration {
+    match limit.checked_sub(period) {
+        Some(rest) if !rest.is_zero() => (rest / QUESTIONS).max(Duration::from_secs(1)).min(period),
+        _ => period,
+    }
 }
 
 #[cfg(test)]
@@ -233,6 +244,15 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+
+    #[test]
+    fn a_sign_of_life_is_asked_for_more_than_once_where_there_is_time() {
+        let seconds = Duration::from_secs;
+        for (period, limit, expected) in [(30, 90, 15), (30, 30, 30), (30, 20, 30), (11, 77, 11), (30, 31, 1)]
+        {
+            assert_eq!(interval(seconds(period), seconds(limit)), seconds(expected), "{period} {limit}");
+        }
+    }
 
     fn held() -> (Held, UnixStream) {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
