@@ -11,7 +11,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::{Code, Status};
 
-use crate::endpoint::{Endpoint, Event, StreamId};
+use crate::endpoint::Endpoint;
+use crate::event::{Event, StreamId};
 use crate::fields;
 use crate::link::{Link, Silence};
 use crate::message::{BadMessage, framed};

@@ -12,19 +12,14 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
+use crate::event::{Event, StreamId};
 use crate::fields::Fields;
 use crate::frame::{
     ErrorCode, HEAD, Head, PAYLOAD_MAX, PREFACE, content, flag, kind, put, put_goaway, put_reset,
     put_settings, put_window, setting,
 };
 use crate::hpack::Decoder;
-use crate::message::BadMessage;
 use crate::streams::{Streams, Unsent};
-
-/// Number of a stream: of a call, as long as the connection holds.
-pub type StreamId = u32;
 
 /// Room that a side has to begin with (RFC 9113, 6.9.2).
 const WINDOW: i64 = 65_535;
@@ -56,37 +51,6 @@ pub(crate) struct Fault {
 
 const fn fault(code: ErrorCode, what: &'static str) -> Fault {
     Fault { code, what }
-}
-
-/// What a peer says.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// A call, or the beginning of an answer.
-    Begun { stream: StreamId, fields: Fields },
-    /// A message.
-    Message { stream: StreamId, message: Bytes },
-    /// Data that makes no message; nothing more comes of the stream.
-    Bad { stream: StreamId, bad: BadMessage },
-    /// The end of the stream, with the fields that came last, and whether a message was cut off.
-    Ended { stream: StreamId, fields: Option<Fields>, is_cut: bool },
-    /// The stream was given up.
-    Reset { stream: StreamId, code: ErrorCode },
-    /// The peer takes no further calls.
-    Leaving { code: ErrorCode },
-}
-
-impl Event {
-    /// The stream that it is about.
-    pub const fn stream(&self) -> Option<StreamId> {
-        match self {
-            Self::Begun { stream, .. }
-            | Self::Message { stream, .. }
-            | Self::Bad { stream, .. }
-            | Self::Ended { stream, .. }
-            | Self::Reset { stream, .. } => Some(*stream),
-            Self::Leaving { .. } => None,
-        }
-    }
 }
 
 /// A block of fields that is not complete yet.

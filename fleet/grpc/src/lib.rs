@@ -18,6 +18,7 @@
 
 mod client;
 mod endpoint;
+mod event;
 mod fields;
 mod frame;
 mod hpack;
@@ -28,7 +29,7 @@ mod streams;
 mod table;
 
 pub use client::{Answer, Client, TooLarge};
-pub use endpoint::StreamId;
+pub use event::StreamId;
 pub use server::{Request, serve};
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
 
-use crate::endpoint::{Endpoint, Event, StreamId};
+use crate::endpoint::Endpoint;
+use crate::event::{Event, StreamId};
 
 /// Silence after which a sign of life is asked for.
 const SILENCE: Duration = Duration::from_secs(30);

@@ -9,7 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
-use crate::endpoint::{Endpoint, Event, StreamId};
+use crate::endpoint::Endpoint;
+use crate::event::{Event, StreamId};
 use crate::fields;
 use crate::link::{Link, Silence};
 use crate::message::framed;

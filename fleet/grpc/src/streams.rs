@@ -1,6 +1,6 @@
 //! The open streams of a connection: few, and what each still has to send.
 
-use crate::endpoint::StreamId;
+use crate::event::StreamId;
 use crate::frame::{ErrorCode, PAYLOAD_MAX, flag, kind, put, put_reset};
 use crate::message::Partial;
 

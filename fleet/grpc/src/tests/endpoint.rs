@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::endpoint::{Endpoint, Event};
+use crate::endpoint::Endpoint;
+use crate::event::Event;
 use crate::fields;
 use crate::frame::{ErrorCode, PREFACE, flag, kind, put, put_settings, put_window, setting};
 use crate::message::framed;
