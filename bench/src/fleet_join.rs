@@ -227,6 +227,7 @@ impl<'a> Bench<'a> {
     fn wait_joined(&mut self, machines: u32, began: Instant) -> Result<()> {
         let wanted = u64::from(machines);
         let mut told = Instant::now();
+        let mut asked: Option<Instant> = None;
         loop {
             let mut joined = 0;
             for emulator in &mut self.emulators {
@@ -243,8 +244,10 @@ impl<'a> Bench<'a> {
                     count(kind::SNAPSHOT),
                     count("PendingMachines.omni.sidero.dev"),
                 );
-                if known.0 >= wanted && known.1 >= wanted && known.2 == 0 {
+                let is_due = asked.is_none_or(|at| at.elapsed() >= LOOK_AT_REST);
+                if known.0 >= wanted && known.1 >= wanted && known.2 == 0 && is_due {
                     whole = self.whole()?;
+                    asked = Some(Instant::now());
                 }
                 if whole >= wanted {
                     return Ok(());
@@ -269,7 +272,7 @@ impl<'a> Bench<'a> {
     }
 
     /// How many machines are connected and have told what they are made of. Asked when the counters say that all have
-    /// come, since it costs the manager something, which is measured with the rest.
+    /// come, and not often, since it costs the manager something, which is measured with the rest.
     fn whole(&self) -> Result<u64> {
         let all = self.probe.list::<MachineStatus>(&Query::default())?;
         let is_whole = |status: &MachineStatus| {
