@@ -37,11 +37,23 @@ pub const LAYERS: &[Layer] = &[
 ];
 
 /// Parts of layers that may be run alone.
-pub const PARTS: &[Layer] = &[Layer {
-    name: "fleet-roles",
-    about: "a part of unit: the manager's methods and types by every role and transport, and secrets",
-    run: fleet_roles,
-}];
+pub const PARTS: &[Layer] = &[
+    Layer {
+        name: "roles",
+        about: "a part of unit: a machine's methods and types by every role and way in",
+        run: roles,
+    },
+    Layer {
+        name: "fleet-roles",
+        about: "a part of unit: the manager's methods and types by every role and transport, and secrets",
+        run: fleet_roles,
+    },
+    Layer {
+        name: "resources",
+        about: "all types of resources of an emulated machine: listed, in both encodings, decoded by Talos's own module",
+        run: resources,
+    },
+];
 
 /// Components of the kit that tests run, with the programs of each.
 const TOOLS: [(&str, &[&str]); 6] = [
@@ -158,8 +170,16 @@ fn programs() -> Result<PathBuf> {
     Ok(folder)
 }
 
+fn roles() -> Result<Map<String, Value>> {
+    figures::cargo(&["test", "--package", "corten-machined", "api::roles::", "--", "--nocapture"])
+}
+
 fn fleet_roles() -> Result<Map<String, Value>> {
     figures::cargo(&["test", "--package", "corten-fleet", "--test", "roles", "--", "--nocapture"])
+}
+
+fn resources() -> Result<Map<String, Value>> {
+    scenario(&["e2e", "resources", "--qemu", "--json"])
 }
 
 fn container() -> Result<Map<String, Value>> {

@@ -49,8 +49,10 @@ pub struct ClusterPlan {
     pub kubernetes_port: u16,
     /// Kubernetes version, without `v`.
     pub kubernetes_version: String,
-    /// Further patches, applied in order.
+    /// Further patches of the control plane, applied in order.
     pub patches: Vec<String>,
+    /// Patches of workers, applied in order.
+    pub worker_patches: Vec<String>,
 }
 
 impl ClusterPlan {
@@ -68,6 +70,10 @@ impl ClusterPlan {
                 Mode::Container => Vec::new(),
                 Mode::Qemu => vec![NO_TIME_SERVER.to_owned(), NO_ELECTIONS.to_owned()],
             },
+            worker_patches: match options.mode {
+                Mode::Container => Vec::new(),
+                Mode::Qemu => vec![NO_TIME_SERVER.to_owned()],
+            },
         }
     }
 
@@ -81,8 +87,10 @@ impl ClusterPlan {
 /// Files that a cluster's operator keeps.
 #[derive(Clone, Debug)]
 pub struct Files {
-    /// Machine configuration.
+    /// Machine configuration of a control plane.
     pub controlplane: PathBuf,
+    /// Machine configuration of a worker.
+    pub worker: PathBuf,
     /// For talosctl and corten.
     pub talosconfig: PathBuf,
     /// For kubectl.
@@ -95,6 +103,7 @@ impl Files {
     pub fn at(folder: &Path) -> Self {
         Self {
             controlplane: folder.join("controlplane.yaml"),
+            worker: folder.join("worker.yaml"),
             talosconfig: folder.join("talosconfig"),
             kubeconfig: folder.join("kubeconfig"),
         }
@@ -111,14 +120,14 @@ impl Files {
         options.additional_sans = vec![Ipv4Addr::LOCALHOST.to_string()];
         options.discovery = false;
         let generated = corten_config::generate::generate(&options, &secrets);
-        let config = Config::parse(generated.controlplane.reveal().as_bytes())
-            .map_err(|problems| anyhow::anyhow!("{problems}"))?;
-        let patches =
-            std::iter::once(ALLOW_PODS_ON_CONTROL_PLANES).chain(plan.patches.iter().map(String::as_str));
-        let patches = patches.map(|patch| Patch::parse(patch.as_bytes())).collect::<Result<Vec<_>, _>>();
-        let config =
-            config.patched(&patches.context("cannot read a patch")?).context("cannot apply a patch")?;
-        write_secret(&files.controlplane, config.text())?;
+        let own = [ALLOW_PODS_ON_CONTROL_PLANES];
+        let patches = plan.patches.iter().map(String::as_str);
+        write_patched(&files.controlplane, generated.controlplane.reveal(), own.into_iter().chain(patches))?;
+        write_patched(
+            &files.worker,
+            generated.worker.reveal(),
+            plan.worker_patches.iter().map(String::as_str),
+        )?;
         let endpoint = format!("{}:{}", Ipv4Addr::LOCALHOST, plan.api_port);
         let client = corten_config::generate::talosconfig(&plan.name, &[endpoint], &secrets, now, &rng);
         let mut client = TalosConfig::parse(client.context("cannot make a talosconfig")?.reveal())?;
@@ -128,6 +137,14 @@ impl Files {
         write_secret(&files.talosconfig, &client.to_yaml())?;
         Ok(files)
     }
+}
+
+/// Writes a configuration after patches.
+fn write_patched<'a>(path: &Path, text: &str, patches: impl Iterator<Item = &'a str>) -> Result<()> {
+    let config = Config::parse(text.as_bytes()).map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    let patches = patches.map(|patch| Patch::parse(patch.as_bytes())).collect::<Result<Vec<_>, _>>();
+    let config = config.patched(&patches.context("cannot read a patch")?).context("cannot apply a patch")?;
+    write_secret(path, config.text())
 }
 
 /// Writes a file that only its owner can read.
