@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A machine that fails is never the failure of the call. Unary answers are merged in the order of the machines and
-//! together are no larger than one message; streamed ones are passed on as they come, and a client that stops reading
-//! stops its own machines only. All that is held meanwhile takes from one [`Room`].
+//! together are no larger than one message; streamed ones are passed on as they come, one of each machine at a time, and a
+//! client that stops reading stops its own machines only. All that is held meanwhile takes from one [`Room`].
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -36,7 +36,7 @@ use crate::frame::{self, Frames, PREFIX_BYTES};
 use crate::room::{Held, Room};
 use crate::upstream::{Dial, Lease, Reached};
 
-/// Answers that wait for the client's reading.
+/// Answers of all machines that wait for the client's reading.
 const QUEUE: usize = 4;
 /// Machines that are asked at a time for one answer each.
 pub const LEGS_AT_ONCE: usize = 32;
@@ -187,7 +187,7 @@ async fn unary_leg<D: Dial>(leg: Leg<D>, message: Bytes, fan: Fan, turns: Arc<Se
         if answers.next().await?.is_some() {
             return Err(Status::internal("more than one response message"));
         }
-        Ok(Part { bytes: envelope::tagged(&answer, &name)?.freeze(), _held: held })
+        Ok(Part { bytes: envelope::tagged(&answer, &name)?.freeze(), _held: held, _turn: None })
     };
     asked.await.unwrap_or_else(|status| Part::failure(&name, &status, Kind::Unary))
 }
@@ -210,14 +210,18 @@ async fn pass_on<D: Dial>(
 ) -> Result<(), Status> {
     let metadata = envelope::metadata(name);
     let mut answers = Answers::open(reached?, message, fan).await?;
-    while let Some((answer, held)) = answers.next().await? {
-        let part = Part { bytes: frame::join(&[&answer, &metadata]), _held: held };
+    // What a client that does not read holds is one message of each machine, not as many as wait anywhere.
+    let turns = Arc::new(Semaphore::new(1));
+    loop {
+        let turn =
+            Arc::clone(&turns).acquire_owned().await.map_err(|error| Status::internal(chain(&error)))?;
+        let Some((answer, held)) = answers.next().await? else { return Ok(()) };
+        let part = Part { bytes: frame::join(&[&answer, &metadata]), _held: held, _turn: Some(turn) };
         drop(answer);
         if sender.send(part).await.is_err() {
             return Ok(());
         }
     }
-    Ok(())
 }
 
 /// Messages of one machine's answer.
@@ -291,12 +295,14 @@ fn status_of(trailers: &HeaderMap) -> Option<Status> {
 struct Part {
     bytes: Bytes,
     _held: Held,
+    /// The next message of the same machine waits for it.
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Part {
     /// Bytes that take no room.
     fn of(bytes: impl Into<Bytes>) -> Self {
-        Self { bytes: bytes.into(), _held: Held::default() }
+        Self { bytes: bytes.into(), _held: Held::default(), _turn: None }
     }
 
     /// What stands for the answer of a machine that failed.

@@ -356,7 +356,7 @@ mod tests {
         };
         let (old4, old6) = (id(&four, "10.0.0.5/24"), id(&six, "fd00::5/128"));
         assert_eq!(kept([None, None]), [old4, old6.clone()], "as after a restart of this program");
-        assert_eq!(kept([Some(Progress::Lost), Some(Progress::Asking)]), [old6.clone()]);
+        assert_eq!(kept([Some(Progress::Lost), Some(Progress::Asking)]), std::slice::from_ref(&old6));
         let outcome = Outcome { address: Some(address("10.0.0.6/24")), ..Outcome::default() };
         let bound = Progress::Bound(Box::new(outcome));
         assert_eq!(kept([Some(bound), Some(Progress::Asking)]), [id(&four, "10.0.0.6/24"), old6]);
