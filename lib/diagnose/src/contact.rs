@@ -54,10 +54,12 @@ pub(crate) const TABLE: &[Diagnosis] = &[
     Diagnosis {
         id: "identity-refused",
         title: "The machine and you do not know each other.",
-        why: "The client configuration belongs to another cluster, or the machine has been reset and is another one now.",
+        why: "The client configuration belongs to another cluster, the machine has been reset and is another one now, or it has \
+              a configuration and nobody of its cluster has signed a certificate for it yet.",
         remedy: &[
             "Look with `corten config info` whether the context is that of the machine's cluster, and choose another with --context.",
             "If the machine waits for a configuration, ask it with --insecure.",
+            "If it is a worker that was configured just now, its console says what it waits for: its endpoint (cluster.controlPlane.endpoint), machine.token and machine.ca have to be those of a control plane that runs.",
         ],
         severity: Severity::Problem,
         after: &[],

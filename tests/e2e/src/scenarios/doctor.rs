@@ -211,14 +211,15 @@ fn joining(cx: &mut Cx, scene: &Scene<'_>) -> Result<()> {
         })
     };
     let worker = scene.worker();
+    // A machine that has never had a certificate of its cluster can tell nobody anything: the endpoint is right at first.
+    apply(&wrong("cluster:\n  token: abcdef.0123456789abcdef\n")?)?;
+    let fault = Fault::new("a worker with a wrong token", "kubelet-refused", worker.clone());
+    fault.case(cx, scene, nothing, nothing);
     let endpoint = "cluster:\n  controlPlane:\n    endpoint: https://192.0.2.1:6443\n";
-    apply(&wrong(endpoint)?)?;
-    Fault::new("a worker with a wrong endpoint", "wrong-endpoint", worker.clone())
-        .case(cx, scene, nothing, nothing);
-    Fault::new("a worker with a wrong token", "kubelet-refused", worker.clone()).case(
+    Fault::new("a worker with a wrong endpoint", "wrong-endpoint", worker.clone()).case(
         cx,
         scene,
-        || scene.restore(&worker, &wrong("cluster:\n  token: abcdef.0123456789abcdef\n")?),
+        || scene.restore(&worker, &wrong(endpoint)?),
         nothing,
     );
     let subnets = format!("cluster:\n  network:\n    podSubnets: [{}/24]\n", scene.pair.worker_address());
