@@ -68,6 +68,9 @@ const TOOLS: [(&str, &[&str]); 6] = [
 /// Components that tests of the builder look for in the kit's cache themselves (`image/kit/tests/tools.rs`).
 const LOOKED_FOR: [&str; 2] = ["debian/boot", "debian/build-tools"];
 
+/// The component with programs of a machine that judge what we write on disks.
+const DEBIAN: &str = "debian/base";
+
 /// What CI runs: all layers of tests, or those that are named.
 #[derive(Debug, Parser)]
 pub struct Test {
@@ -140,6 +143,7 @@ fn unit() -> Result<Map<String, Value>> {
     let variables = [
         ("CORTEN_TALOSCTL", programs.join("talosctl")),
         ("CORTEN_CONTAINERD", programs.clone()),
+        ("CORTEN_DEBIAN", programs.join("debian")),
         ("CORTEN_ETCD", programs.join("etcd")),
         ("CORTEN_KUBERNETES", programs.clone()),
         ("CORTEN_OPENSSL", openssl),
@@ -152,7 +156,8 @@ fn unit() -> Result<Map<String, Value>> {
 fn programs() -> Result<PathBuf> {
     let mut steps = Steps::default();
     let folder = kit::repository().join("target/test-programs");
-    let names: Vec<_> = TOOLS.iter().map(|(component, _)| *component).chain(LOOKED_FOR).collect();
+    let names: Vec<_> =
+        TOOLS.iter().map(|(component, _)| *component).chain(LOOKED_FOR).chain([DEBIAN]).collect();
     let made = steps.run("programs for tests", || kit::open()?.make(&names))?;
     if folder.exists() {
         std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
@@ -167,6 +172,9 @@ fn programs() -> Result<PathBuf> {
                 .with_context(|| format!("cannot link {}", path.display()))?;
         }
     }
+    let debian = made.get(DEBIAN).with_context(|| format!("the kit did not make `{DEBIAN}`"))?;
+    std::os::unix::fs::symlink(debian.tree(), folder.join("debian"))
+        .context("cannot link Debian's programs")?;
     Ok(folder)
 }
 
