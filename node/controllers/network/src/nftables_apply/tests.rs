@@ -117,6 +117,8 @@ const FRIEND: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 3);
 /// Long for a datagram over a cable.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// A cable carries nothing until the kernel has noticed both its ends, which takes a second or more on a host with work.
+const TRIES: usize = 20;
 
 /// Others, at the end of a cable whose other end is in this thread's network.
 fn others() -> NamedNetwork {
@@ -162,7 +164,7 @@ fn packets_pass_or_not_as_the_configuration_says() {
         let passes = |cases: [(Ipv4Addr, u16); 4]| cases.map(|(from, port)| arrives(&others, from, port));
         let cases = [(FRIEND, 4000), (STRANGER, 4001), (FRIEND, 5000), (STRANGER, 5000)];
 
-        assert_eq!(passes(cases), [true; 4]);
+        assert!((0..TRIES).any(|_| passes(cases) == [true; 4]), "the cable carries nothing");
         program(RULE.trim_start_matches("---\n"));
         assert_eq!(passes(cases), [true, false, true, true]);
         program(&format!("{BLOCK}{RULE}"));
