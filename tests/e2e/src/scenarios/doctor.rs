@@ -64,8 +64,16 @@ impl Scene<'_> {
     }
 }
 
-/// Ids and remedies of what is found, from the program's JSON. That something is wrong makes it fail.
-fn findings(tool: &Tool, arguments: &[&str], limit: std::time::Duration) -> Result<Vec<(String, usize)>> {
+/// Something that was found.
+#[derive(Debug)]
+struct Found {
+    id: String,
+    remedies: usize,
+    evidence: String,
+}
+
+/// What is found, from the program's JSON. That something is wrong makes it fail.
+fn findings(tool: &Tool, arguments: &[&str], limit: std::time::Duration) -> Result<Vec<Found>> {
     let command: Vec<&str> =
         ["doctor"].into_iter().chain(arguments.iter().copied()).chain(["-o", "json"]).collect();
     let output = tool.output(&command, None, limit)?;
@@ -76,17 +84,19 @@ fn findings(tool: &Tool, arguments: &[&str], limit: std::time::Duration) -> Resu
         .into_iter()
         .flatten()
         .flat_map(|machine| machine["findings"].as_array().cloned().unwrap_or_default());
-    let found = findings.map(|finding| {
-        let id = finding["id"].as_str().unwrap_or_default().to_owned();
-        (id, finding["remedy"].as_array().map_or(0, Vec::len))
+    let found = findings.map(|finding| Found {
+        id: finding["id"].as_str().unwrap_or_default().to_owned(),
+        remedies: finding["remedy"].as_array().map_or(0, Vec::len),
+        evidence: finding["evidence"].to_string(),
     });
     Ok(found.collect())
 }
 
-fn has(found: &[(String, usize)], id: &str) -> Result<()> {
-    let finding = found.iter().find(|(known, _)| known == id);
-    let (_, remedies) = finding.with_context(|| format!("{id} is not among {found:?}"))?;
-    ensure!(*remedies > 0, "{id} has no remedy");
+fn has(found: &[Found], id: &str, evidence: &str) -> Result<()> {
+    let is_meant = |finding: &&Found| finding.id == id && finding.evidence.contains(evidence);
+    let finding =
+        found.iter().find(is_meant).with_context(|| format!("{id} ({evidence}) is not among {found:?}"))?;
+    ensure!(finding.remedies > 0, "{id} has no remedy");
     Ok(())
 }
 
@@ -95,28 +105,31 @@ struct Fault<'a> {
     what: &'a str,
     id: &'a str,
     tool: Tool,
+    /// What its evidence says, where a machine without the fault has the same diagnosis.
+    evidence: &'a str,
     /// Arguments of a machine that knows nobody yet.
     insecure: &'a [&'a str],
 }
 
 impl<'a> Fault<'a> {
     const fn new(what: &'a str, id: &'a str, tool: Tool) -> Self {
-        Self { what, id, tool, insecure: &[] }
+        Self { what, id, tool, evidence: "", insecure: &[] }
     }
 
     /// Proves that it is found on the machine and in its bundle.
     fn is_found(&self, scene: &Scene<'_>) -> Result<()> {
         let limit = scene.cluster.limit(120);
-        scene
-            .cluster
-            .step(self.id, SEEN_MAX, || has(&findings(&self.tool, self.insecure, limit)?, self.id))?;
+        scene.cluster.step(self.id, SEEN_MAX, || {
+            has(&findings(&self.tool, self.insecure, limit)?, self.id, self.evidence)
+        })?;
         let bundle = scene.folder.join(format!("{}.zip", self.id));
         let place = bundle.to_string_lossy().into_owned();
         let command: Vec<&str> =
             ["support", "-O", &place].into_iter().chain(self.insecure.iter().copied()).collect();
         self.tool.output(&command, None, scene.cluster.limit(400))?.success()?;
         let alone = scene.corten.with(["--talosconfig", "/nonexistent"]);
-        has(&findings(&alone, &["--bundle", &place], limit)?, self.id).context("from the bundle")?;
+        let found = findings(&alone, &["--bundle", &place], limit)?;
+        has(&found, self.id, self.evidence).context("from the bundle")?;
         std::fs::remove_file(&bundle).context("cannot remove the bundle")
     }
 
@@ -162,7 +175,7 @@ pub fn run(cx: &mut Cx) -> Result<()> {
             for tool in [scene.control_plane(), scene.worker()] {
                 let mut found = findings(&tool, &[], limit)?;
                 // Nothing is around the network of the machines.
-                found.retain(|(id, _)| !corten_diagnose::BEARABLE.contains(&id.as_str()));
+                found.retain(|found| !corten_diagnose::BEARABLE.contains(&found.id.as_str()));
                 ensure!(found.is_empty(), "{found:?}");
             }
             Ok(())
@@ -234,6 +247,8 @@ fn joining(cx: &mut Cx, scene: &Scene<'_>) -> Result<()> {
 
 /// A configuration that breaks something: what it is, the diagnosis and the patch.
 type Patch = (&'static str, &'static str, &'static str);
+/// What the evidence of a diagnosis says that the machines have anyway: nothing is around their network.
+const SILENT_NAME_SERVER: (&str, &str) = ("dns-failing", "192.0.2.53");
 
 /// Those of a worker.
 const WORKER_PATCHES: [Patch; 5] = [
@@ -283,7 +298,8 @@ fn configuration(cx: &mut Cx, scene: &Scene<'_>) {
     let on_control_plane =
         CONTROL_PLANE_PATCHES.into_iter().map(|patch| (patch, &control_plane, of_control_plane));
     for ((what, id, patch), tool, file) in on_worker.chain(on_control_plane) {
-        Fault::new(what, id, tool.clone()).case(
+        let evidence = if id == SILENT_NAME_SERVER.0 { SILENT_NAME_SERVER.1 } else { "" };
+        Fault { evidence, ..Fault::new(what, id, tool.clone()) }.case(
             cx,
             scene,
             || scene.patch(tool, patch),
