@@ -125,10 +125,14 @@ impl Facts {
         self.vitals.services.iter().find(|service| service.id == id)
     }
 
-    /// Whether a service was seen, and was not well.
+    /// Whether a service was seen, and was not well. One that starts and fails has no resource between the attempts.
     pub(crate) fn is_ill(&self, id: &str) -> bool {
-        self.get::<Service>(id)
-            .is_some_and(|service| !service.running || (!service.unknown && !service.healthy))
+        match self.get::<Service>(id) {
+            Some(service) => !service.running || (!service.unknown && !service.healthy),
+            None => {
+                self.service(id).is_some_and(|service| service.failures > 0 && service.state != "Running")
+            }
+        }
     }
 
     /// What a service said of why it is not well, newest first.

@@ -15,6 +15,9 @@ const NO_API: &[&str] =
 /// What it says when the API server does not want it.
 const NOT_WELCOME: &[&str] =
     &["x509: certificate signed by unknown authority", "Unauthorized", "x509: certificate is valid for"];
+/// What it says when that is over: it was welcome after all, or has begun anew and came less far.
+const WELCOME_OR_ANEW: &[&str] =
+    &["Successfully registered node", "failed to parse kubelet flag", "failed to load kubelet config"];
 /// What it says of a node that is not ready.
 const NOT_READY: &[&str] = &[
     "KubeletNotReady",
@@ -263,7 +266,9 @@ fn wrong_endpoint(facts: &Facts) -> Vec<Evidence> {
 
 fn kubelet_refused(facts: &Facts) -> Vec<Evidence> {
     let is_out = is_not_ready(facts) || facts.list::<NodeStatus>().next().is_none();
-    let line = facts.lines("kubelet", NOT_WELCOME).next().filter(|_| is_out);
+    let either = [NOT_WELCOME, WELCOME_OR_ANEW].concat();
+    let last = facts.lines("kubelet", &either).next().filter(|_| is_out);
+    let line = last.filter(|line| NOT_WELCOME.iter().any(|word| line.contains(word)));
     line.map(|line| Evidence::new("the kubelet is refused").with(line)).into_iter().collect()
 }
 
@@ -337,7 +342,7 @@ mod tests {
 
     use super::*;
     use crate::testing::{check, check_absent, facts, find, ids, role, running, service, vitals};
-    use crate::vitals::Vitals;
+    use crate::vitals::{ServiceFact, Vitals};
 
     fn node(node_ready: bool, unschedulable: bool) -> AnyResource {
         let nodename = "w-1".to_owned();
@@ -392,6 +397,16 @@ mod tests {
         check(&ill, "kubelet-unwell", "the kubelet is not running, or not healthy");
         let found = find(&ill, "kubelet-unwell").expect("found");
         assert_eq!(found.evidence[0].details, ["Waiting: Waiting for time sync"]);
+    }
+
+    #[test]
+    fn a_kubelet_that_starts_and_fails_is_unwell_between_its_attempts_and_not_refused() {
+        let kubelet = ServiceFact { failures: 3, ..service("kubelet", "Waiting", "task failed") };
+        let mut failing = vitals(Vitals { services: vec![kubelet], ..Vitals::default() });
+        failing.read("MachineStatuses.runtime.talos.dev", [running()]);
+        failing.log("kubelet", "E0101 Unauthorized\nE0102 failed to parse kubelet flag: unknown flag: --x\n");
+        check(&failing, "kubelet-unwell", "the kubelet is not running, or not healthy");
+        check_absent(&failing, "kubelet-refused");
     }
 
     #[test]

@@ -409,7 +409,7 @@ fn space(cx: &mut Cx, scene: &Scene<'_>) -> Result<()> {
         || fill(EPHEMERAL_MIB / 60),
         || std::fs::remove_file(&file).context("cannot make room"),
     );
-    scene.cluster.wait_node_ready().map(drop)
+    scene.pair.wait_ready(scene.cluster).map(drop)
 }
 
 /// Takes room from a place on.
