@@ -307,7 +307,23 @@ mod tests {
             links.set_up(name).unwrap();
         }
         links.add_address("a", Ipv4Addr::new(10, 9, 0, 1), 24).unwrap();
+        // It carries nothing until the kernel has noticed both its ends, a second later on a host with work.
+        let sender = UdpSocket::bind((Ipv4Addr::new(10, 9, 0, 1), 0)).unwrap();
+        sender.set_broadcast(true).unwrap();
+        let carries = (0..2000).any(|_| {
+            sender.send_to(&[0], (Ipv4Addr::new(10, 9, 0, 255), 9)).unwrap();
+            let pause = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+            received("b") > 0 || poll(&mut [], Some(&pause)).is_err()
+        });
+        assert!(carries, "the cable carries nothing");
         links
+    }
+
+    /// Packets that came to a link of this thread's network.
+    fn received(link: &str) -> u64 {
+        let table = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+        let row = table.lines().find_map(|line| line.trim().strip_prefix(link)?.strip_prefix(':'));
+        row.and_then(|row| row.split_whitespace().nth(1)?.parse().ok()).unwrap_or_default()
     }
 
     fn settings(link: u32, filter: &[Instruction]) -> Settings<'_> {
