@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use corten_base::Rng;
+use corten_config::Contract;
 use corten_config::schema::LATER_KINDS;
 use corten_pki::PrivateKey;
 
@@ -24,6 +25,9 @@ use crate::cx::Cx;
 use crate::machine::Mode;
 use crate::tool::Tool;
 
+/// The form of configurations in which documents stand for what earlier ones have fields for: those would be refused
+/// beside them.
+const DOCUMENTS: Contract = Contract::new(1, 14);
 /// Stands for the version of Kubernetes in an example.
 const VERSION: &str = "@KUBERNETES@";
 /// Stands for a new private key in an example.
@@ -103,8 +107,7 @@ impl Row {
 pub fn run(cx: &mut Cx) -> Result<()> {
     let mut options = cx.machine(0)?;
     options.further_disks = further_disks(cx)?;
-    let mut plan = ClusterPlan::of(&options);
-    plan.patches.push(kubernetes::ALWAYS.to_owned());
+    let plan = ClusterPlan { contract: DOCUMENTS, ..ClusterPlan::of(&options) };
     let files = Files::write(&plan, cx.folder())?;
     let machine = options.start()?;
     let cluster = cx.cluster(plan, files, &machine, std::time::Instant::now())?;
@@ -202,7 +205,9 @@ fn is_there(cluster: &Cluster<'_>, row: &Row) -> Result<()> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use corten_config::schema::DOCUMENTS;
+    use std::net::Ipv4Addr;
+
+    use corten_config::{Config, Patch, Target, schema};
 
     use super::*;
 
@@ -214,10 +219,43 @@ mod tests {
         let kinds: BTreeSet<&str> = rows().map(|row| row.kind).collect();
         assert_eq!(kinds.len(), rows().count(), "a kind stands twice");
         assert_eq!(kinds.len(), KINDS);
-        let known = DOCUMENTS.iter().map(|document| document.kind).filter(|kind| kind.ends_with("Config"));
+        let known =
+            schema::DOCUMENTS.iter().map(|document| document.kind).filter(|kind| kind.ends_with("Config"));
         for kind in known.chain(LATER_KINDS.iter().copied()) {
             assert!(kinds.contains(kind), "{kind} has no row");
         }
+    }
+
+    #[test]
+    fn every_example_fits_the_machine() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let plan = ClusterPlan {
+            name: "e2e".to_owned(),
+            mode: Mode::Qemu,
+            node: Ipv4Addr::new(10, 5, 0, 2),
+            api_port: 50_000,
+            kubernetes_port: 6443,
+            kubernetes_version: corten_config::defaults::KUBERNETES_VERSION.to_owned(),
+            contract: DOCUMENTS,
+            patches: Vec::new(),
+            worker_patches: Vec::new(),
+        };
+        let files = Files::write(&plan, folder.path()).expect("files");
+        let text = std::fs::read_to_string(files.controlplane).expect("a configuration");
+        let config = Config::parse(text.as_bytes()).expect("a configuration");
+        let mut wrong = Vec::new();
+        for row in rows().filter(|row| !LATER_KINDS.contains(&row.kind)) {
+            let document = row.document().expect("an example");
+            let patch = Patch::parse(document.as_bytes()).expect("a patch");
+            let told = match config.patched(&[patch]) {
+                Ok(patched) => {
+                    Config::check(patched.text().as_bytes(), Target::Installed).err().map(|it| it.to_string())
+                }
+                Err(error) => Some(format!("{error:#}")),
+            };
+            wrong.extend(told.map(|told| format!("{}: {told}", row.kind)));
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
     #[test]
@@ -225,7 +263,7 @@ mod tests {
         let mut wrong = Vec::new();
         for row in rows().filter(|row| !LATER_KINDS.contains(&row.kind)) {
             let document = row.document().expect("an example");
-            if let Err(problems) = corten_config::Config::parse(document.as_bytes()) {
+            if let Err(problems) = Config::parse(document.as_bytes()) {
                 wrong.push(format!("{document}\n{problems}"));
             }
         }

@@ -2,17 +2,6 @@
 
 use super::{Needs, Row, Seen, row};
 
-/// What the cluster is made with: kinds that cannot be changed on a running one.
-pub(super) const ALWAYS: &str = "\
-apiVersion: v1alpha1
-kind: KubeCoreDNSConfig
-enabled: true
----
-apiVersion: v1alpha1
-kind: KubePrismConfig
-port: 7445
-";
-
 const fn kubernetes(
     kind: &'static str,
     body: &'static str,

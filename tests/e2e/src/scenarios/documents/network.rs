@@ -64,7 +64,7 @@ pub(super) const ROWS: &[Row] = &[
         &["get", "operatorspecs"],
         &["192.0.2.10"],
     ),
-    row("HostnameConfig", "hostname: renamed\n", &["get", "hostname"], &["renamed"]),
+    row("HostnameConfig", "hostname: renamed\nauto: \"off\"\n", &["get", "hostname"], &["renamed"]),
     row(
         "HTTPProbeConfig",
         "name: page\nurl: http://127.0.0.1:1/\ninterval: 1s\ntimeout: 1s\nfailureThreshold: 1\n",
