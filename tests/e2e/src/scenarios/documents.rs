@@ -12,12 +12,12 @@ mod kubernetes;
 mod network;
 mod system;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use corten_base::Rng;
-use corten_config::Contract;
 use corten_config::schema::LATER_KINDS;
+use corten_config::{Config, Contract, Patch};
 use corten_pki::PrivateKey;
 
 use crate::cluster::{Cluster, ClusterPlan, Files, write_secret};
@@ -162,14 +162,14 @@ fn refused(cx: &mut Cx, cluster: &Cluster<'_>, row: &Row) {
         write_secret(&file, &format!("{good}\n---\n{}", row.document()?))?;
         let command = ["apply-config", "--mode=no-reboot", "--file", &file.to_string_lossy()];
         let said = cluster.admin().refuse(&command)?;
-        ensure!(said.contains(row.kind) && said.contains("not supported"), "{said}");
+        ensure!(said.contains(row.kind) && said.contains("not yet supported"), "{said}");
         Ok(())
     });
 }
 
 /// The kind is taken, its effect is seen, and it goes with the document.
 fn effective(cx: &mut Cx, cluster: &Cluster<'_>, row: &Row) {
-    let patch = cx.folder().join("patch.yaml");
+    let changed = cx.folder().join("changed.yaml");
     let admin = cluster.admin();
     cx.case(&format!("{} has an effect", row.kind), || {
         let (tool, command, words): (Tool, _, _) = match row.seen {
@@ -177,9 +177,9 @@ fn effective(cx: &mut Cx, cluster: &Cluster<'_>, row: &Row) {
             Seen::Machine(command, words) => (admin.clone(), command, words),
             Seen::Kubernetes(command, words) => (cluster.kubectl(), command, words),
         };
-        write_secret(&patch, &row.document()?)?;
-        let from = format!("@{}", patch.display());
-        admin.run(&["patch", "machineconfig", "--mode=no-reboot", "--patch", &from])?;
+        write_secret(&changed, &with(&cluster.files.controlplane, &row.document()?)?)?;
+        let file = changed.to_string_lossy().into_owned();
+        admin.run(&["apply-config", "--mode=no-reboot", "--file", &file])?;
         let seen = cluster.step(&format!("the effect of {}", row.kind), 90, || {
             let text = tool.run(command)?;
             let missing: Vec<_> = words.iter().filter(|word| !text.contains(**word)).collect();
@@ -192,6 +192,14 @@ fn effective(cx: &mut Cx, cluster: &Cluster<'_>, row: &Row) {
         cluster.wait_node_ready()?;
         seen.map(drop)
     });
+}
+
+/// A configuration with a document more. It is put in here, since a client need not know the kind.
+fn with(file: &Path, document: &str) -> Result<String> {
+    let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let config = Config::parse(&text).map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    let patch = Patch::parse(document.as_bytes()).context("cannot read an example")?;
+    Ok(config.patched(&[patch]).context("cannot add an example")?.text().to_owned())
 }
 
 /// A document that the cluster was made with is in the configuration, and the cluster works.
@@ -207,7 +215,7 @@ mod tests {
 
     use std::net::Ipv4Addr;
 
-    use corten_config::{Config, Patch, Target, schema};
+    use corten_config::{Target, schema};
 
     use super::*;
 
@@ -241,16 +249,11 @@ mod tests {
             worker_patches: Vec::new(),
         };
         let files = Files::write(&plan, folder.path()).expect("files");
-        let text = std::fs::read_to_string(files.controlplane).expect("a configuration");
-        let config = Config::parse(text.as_bytes()).expect("a configuration");
         let mut wrong = Vec::new();
         for row in rows().filter(|row| !LATER_KINDS.contains(&row.kind)) {
             let document = row.document().expect("an example");
-            let patch = Patch::parse(document.as_bytes()).expect("a patch");
-            let told = match config.patched(&[patch]) {
-                Ok(patched) => {
-                    Config::check(patched.text().as_bytes(), Target::Installed).err().map(|it| it.to_string())
-                }
+            let told = match with(&files.controlplane, &document) {
+                Ok(text) => Config::check(text.as_bytes(), Target::Installed).err().map(|it| it.to_string()),
                 Err(error) => Some(format!("{error:#}")),
             };
             wrong.extend(told.map(|told| format!("{}: {told}", row.kind)));
