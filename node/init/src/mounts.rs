@@ -50,7 +50,7 @@ fn table() -> Vec<Row> {
     // Files below /etc that the image does not have need a place to be bound over; see `writable_etc`.
     let options = format!("lowerdir=/etc,upperdir={ETC_LAYERS}/upper,workdir={ETC_LAYERS}/work");
     let etc = Mount::pseudo("overlay", ETC_WRITABLE).flags(SAFE).options(options);
-    rows.push(own_kernel(etc));
+    rows.push(everywhere(etc));
     rows.extend(
         [
             Mount::pseudo("tmpfs", "/etc/cni").flags(SAFE).options("mode=0755"),
@@ -119,10 +119,16 @@ pub fn mount_all(kernel: &dyn Mounts, place: Place, log: &mut Log) {
     }
 }
 
-/// Shows the overlay at `/etc`, where nobody can write. Only who knows its other place makes new files in it.
+/// Shows the overlay at `/etc`, where nobody can write. Only who knows its other place makes new files in it. What the host
+/// of a container has mounted there stays visible.
 fn writable_etc(kernel: &dyn Mounts) -> corten_sys::Result<()> {
     let etc = Path::new("/etc");
-    kernel.bind(Path::new(ETC_WRITABLE), etc, Depth::Single)?;
+    for entry in kernel.table()? {
+        if let Some(inside) = entry.target.strip_prefix(etc).ok().filter(|inside| *inside != Path::new("")) {
+            kernel.bind(&entry.target, &Path::new(ETC_WRITABLE).join(inside), Depth::Single)?;
+        }
+    }
+    kernel.bind(Path::new(ETC_WRITABLE), etc, Depth::Recursive)?;
     kernel.remount_bind(etc, SAFE.union(MountFlags::RDONLY))
 }
 
