@@ -16,7 +16,7 @@ pub(super) const ROWS: &[Row] = &[
         &["get", "routes", "-o", "yaml"],
         &["192.0.2.0/24", "blackhole"],
     ),
-    row(
+    hardware(
         "BondConfig",
         "name: bond9\nlinks: [dummy9]\nbondMode: active-backup\nmiimon: 100\n---\napiVersion: v1alpha1\nkind: DummyLinkConfig\nname: dummy9\n",
         &["get", "links", "bond9", "-o", "yaml"],
@@ -46,7 +46,7 @@ pub(super) const ROWS: &[Row] = &[
         &["get", "operatorspecs"],
         &["dhcp6/dummy9"],
     ),
-    row(
+    hardware(
         "DummyLinkConfig",
         "name: dummy9\naddresses:\n  - address: 192.0.2.9/32\n",
         &["get", "addresses"],
@@ -129,13 +129,13 @@ pub(super) const ROWS: &[Row] = &[
         &["get", "links", "eth0.9", "-o", "yaml"],
         &["vlanID: 9"],
     ),
-    row(
+    hardware(
         "VRFConfig",
         "name: vrf9\nlinks: []\ntable: \"109\"\n",
         &["get", "links", "vrf9", "-o", "yaml"],
         &["vrf"],
     ),
-    row(
+    hardware(
         "WireguardConfig",
         "name: wg9\nprivateKey: mJ2kgcc4TQMUsPH5Wp6JbH8d1ZJxPJ7r7Tz3gJcNvGg=\nlistenPort: 51999\npeers: []\n",
         &["get", "links", "wg9", "-o", "yaml"],
