@@ -34,13 +34,13 @@ pub(super) const ROWS: &[Row] = &[
         &["get", "nftableschains", "-o", "yaml"],
         &["ingress", "policy: drop"],
     ),
-    row(
+    hardware(
         "DHCPv4Config",
         "name: dummy9\nrouteMetric: 512\n---\napiVersion: v1alpha1\nkind: DummyLinkConfig\nname: dummy9\n",
         &["get", "operatorspecs"],
         &["dhcp4/dummy9"],
     ),
-    row(
+    hardware(
         "DHCPv6Config",
         "name: dummy9\n---\napiVersion: v1alpha1\nkind: DummyLinkConfig\nname: dummy9\n",
         &["get", "operatorspecs"],
@@ -78,7 +78,7 @@ pub(super) const ROWS: &[Row] = &[
         &["get", "kubespanconfigs"],
         &["kubespan"],
     ),
-    row("Layer2VIPConfig", "name: 192.0.2.12\nlink: eth0\n", &["get", "operatorspecs"], &["192.0.2.12"]),
+    hardware("Layer2VIPConfig", "name: 192.0.2.12\nlink: eth0\n", &["get", "operatorspecs"], &["192.0.2.12"]),
     row(
         "LinkConfig",
         "name: eth0\naddresses:\n  - address: 192.0.2.13/32\n",
