@@ -123,7 +123,7 @@ pub(super) const ROWS: &[Row] = &[
         &["192.0.2.123"],
     ),
     row("VethConfig", "name: veth9\npeer:\n  name: veth10\n", &["get", "links"], &["veth9", "veth10"]),
-    row(
+    hardware(
         "VLANConfig",
         "name: eth0.9\nparent: eth0\nvlanID: 9\n",
         &["get", "links", "eth0.9", "-o", "yaml"],
