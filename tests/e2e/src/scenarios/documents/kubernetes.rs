@@ -87,12 +87,8 @@ pub(super) const ROWS: &[Row] = &[
         &["get", "extramanifestsconfigs", "-o", "yaml"],
         &["127.0.0.1:1"],
     ),
-    kubernetes(
-        "KubeFlannelCNIConfig",
-        "backendMTU: 1400\n",
-        &["get", "configmap", "kube-flannel-cfg", "-n", "kube-system", "-o", "yaml"],
-        &["1400"],
-    ),
+    // What a cluster has of its manifests is changed by an upgrade of Kubernetes only, which comes later.
+    row("KubeFlannelCNIConfig", "backendMTU: 1400\n", &["get", "manifests", "-o", "yaml"], &["1400"]),
     kubernetes(
         "KubeInlineManifestConfig",
         "name: page\nmanifest: |\n  apiVersion: v1\n  kind: ConfigMap\n  metadata:\n    name: inline\n    namespace: default\n",
@@ -118,10 +114,10 @@ pub(super) const ROWS: &[Row] = &[
         &["get", "nodes", "-o", "yaml"],
         &["zone: a", "PreferNoSchedule"],
     ),
-    kubernetes(
+    row(
         "KubeProxyConfig",
         "enabled: true\nimage: registry.k8s.io/kube-proxy:v@KUBERNETES@\nmode: iptables\n",
-        &["get", "daemonset", "kube-proxy", "-n", "kube-system", "-o", "yaml"],
+        &["get", "manifests", "-o", "yaml"],
         &["iptables"],
     ),
     kubernetes(

@@ -85,7 +85,7 @@ pub(super) const ROWS: &[Row] = &[
         &["get", "addresses"],
         &["eth0/192.0.2.13/32"],
     ),
-    row(
+    hardware(
         "LinkAliasConfig",
         "name: uplink\nselector:\n  match: link.kind == \"\" || true\n",
         &["get", "links", "-o", "yaml"],
