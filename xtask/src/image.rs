@@ -245,9 +245,10 @@ fn build_own(wanted: &Image) -> Result<()> {
 /// Packages with a machine's programs, and the program of each.
 const PROGRAMS: [(&str, &str); 2] = [("corten-init", "init"), ("corten-machined", "machined")];
 
-/// What only linking is told: relocations in their packed form, of which a program has ninety thousand. In the other form
-/// they are two megabytes, which every process reads when it starts and keeps in its memory.
-const LINKER: &str = "link-arg=-Wl,-z,pack-relative-relocs";
+/// What only linking is told: the place of a program in memory is fixed, as that of Talos's is. Otherwise each of its five
+/// processes writes 1.2 MiB of relocated addresses when it starts, and has them for itself alone. Stacks, heaps and
+/// mappings stay at random places.
+const LINKER: [&str; 2] = ["-C", "relocation-model=static"];
 
 /// Compiles without shared libraries: the root's C library is not the building host's.
 fn build_programs(packages: &[&str]) -> Result<()> {
@@ -256,7 +257,8 @@ fn build_programs(packages: &[&str]) -> Result<()> {
             .current_dir(kit::repository())
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
             .args(["rustc", "--quiet", "--release", "--target", TARGET])
-            .args(["--package", package, "--bin", program, "--", "-C", LINKER])
+            .args(["--package", package, "--bin", program, "--"])
+            .args(LINKER)
             .status()?;
         ensure!(status.success(), "cargo ended with {status}");
     }
