@@ -77,7 +77,7 @@ fn image_not_pulled(facts: &Facts) -> Vec<Evidence> {
         }
     }
     if told.is_empty() {
-        let line = facts.lines("kubelet", PULL_REASONS).next();
+        let line = facts.late_lines("kubelet", PULL_REASONS).next();
         told.extend(line.map(|line| Evidence::new("the kubelet cannot have an image").with(line)));
     }
     told

@@ -11,6 +11,8 @@ use crate::vitals::{ServiceFact, Vitals};
 
 /// Lines of a log that are looked at, from its end.
 const LINES_MAX: usize = 400;
+/// What is told again and again while it lasts was told less than so long ago.
+const LATELY: Duration = Duration::from_secs(180);
 
 /// The types that diagnoses read and a machine knows of itself. None of them holds a secret.
 pub const KINDS: &[&Definition] = &[
@@ -109,6 +111,16 @@ impl Facts {
         self.logs.get(log).into_iter().flatten().rev().filter(is_meant).map(String::as_str)
     }
 
+    /// The same of a log in JSON, without lines that were written long before the machine was asked.
+    pub(crate) fn late_lines<'a>(&'a self, log: &str, words: &'a [&str]) -> impl Iterator<Item = &'a str> {
+        let is_late = |line: &&str| {
+            let both = moment(line).zip(self.vitals.asked);
+            // Both clocks are that of the machine; what was said during the question is late enough.
+            both.is_none_or(|(said, asked)| asked.duration_since(said).map_or(true, |age| age <= LATELY))
+        };
+        self.lines(log, words).filter(is_late)
+    }
+
     /// Whether the machine is past its boot.
     pub(crate) fn is_running(&self) -> bool {
         let machine = self.list::<runtime::MachineStatus>().next();
@@ -162,6 +174,13 @@ impl Facts {
     }
 }
 
+/// When a line of the kubelet was written: `{"ts":1795957728859.7876,…`.
+fn moment(line: &str) -> Option<SystemTime> {
+    let (number, _) = line.split_once("\"ts\":")?.1.split_once([',', '}'])?;
+    let since = Duration::try_from_secs_f64(number.trim().parse::<f64>().ok()? / 1000.0).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(since)
+}
+
 #[cfg(test)]
 mod tests {
     use corten_resource::testing::resource;
@@ -185,6 +204,18 @@ mod tests {
         facts.log("kubelet", &text);
         let found: Vec<&str> = facts.lines("kubelet", &["line 99", "line 5"]).collect();
         assert_eq!((found.first(), found.last()), (Some(&"line 999"), Some(&"line 990")));
+    }
+
+    #[test]
+    fn what_was_said_long_ago_does_not_count() {
+        let mut facts = crate::testing::vitals(Vitals::default());
+        let said = |seconds: u64, word: &str| format!("{{\"ts\":{}.5,\"msg\":\"{word}\"}}\n", seconds * 1000);
+        let text = [said(1_799_999_000, "old"), said(1_799_999_900, "new"), said(1_800_000_001, "newest")];
+        facts.log("kubelet", &format!("{}plain msg\n", text.concat()));
+        let found: Vec<&str> = facts.late_lines("kubelet", &["msg"]).collect();
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found.iter().all(|line| !line.contains("old")));
+        assert_eq!(moment("{\"ts\":-1e400,"), None);
     }
 
     #[test]
