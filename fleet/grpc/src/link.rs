@@ -24,8 +24,8 @@ use crate::event::{Event, StreamId};
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long it may take.
 const ANSWER: Duration = Duration::from_secs(20);
-/// How long one waits where silence is kept.
-const EVER: Duration = Duration::from_secs(24 * 3600);
+/// How long one waits where nothing has to come.
+pub(crate) const EVER: Duration = Duration::from_secs(24 * 3600);
 /// Pieces that are read in a row: a peer that talks without pause does not hold back others.
 const PIECES_MAX: usize = 16;
 /// Bytes that wait to be sent, above which nothing is read: a peer that asks and does not read is not answered for ever.

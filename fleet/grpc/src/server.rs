@@ -12,15 +12,13 @@ use tonic::Status;
 use crate::endpoint::Endpoint;
 use crate::event::{Event, StreamId};
 use crate::fields;
-use crate::link::{Link, Silence};
+use crate::link::{EVER, Link, Silence};
 use crate::message::framed;
 
 /// Calls that may have begun at a time: each keeps a message.
 const CALLS_MAX: u32 = 2;
 /// How long a call may take to come.
 const COMING_MAX: Duration = Duration::from_secs(30);
-/// How long one waits when there is none.
-const EVER: Duration = Duration::from_secs(24 * 3600);
 
 /// A call.
 #[derive(Clone, Debug)]
