@@ -13,6 +13,9 @@ use corten_fleet_resources::link::{
 };
 use corten_resource::{AnyResource, Concern, ItemTransform, Plan, Resource, View, controller};
 
+/// How old the number of the machines that came with a token may be.
+const COUNTED_WITHIN: Duration = Duration::from_secs(1);
+
 /// Says of each join token what it is worth.
 #[derive(Debug)]
 pub struct JoinTokenStatusController;
@@ -23,13 +26,15 @@ controller!(JoinTokenStatusController, "JoinTokenStatusController",
 
 impl ItemTransform for JoinTokenStatusController {
     const HAS_SECRET_IDS: bool = true;
-    // Each machine that joins changes the number of all that came with its token.
-    const PACE: Duration = Duration::from_secs(1);
-
     fn concern(resource: &AnyResource) -> Concern {
         let used = resource.spec::<JoinTokenUsage>().map(|usage| &usage.token_id);
         let default = resource.spec::<DefaultJoinToken>().map(|default| &default.token_id);
         used.or(default).map_or_else(|| Concern::by_id(resource), |token| Concern::Item(token.clone()))
+    }
+
+    fn patience(resource: &AnyResource) -> Duration {
+        // Each machine that joins changes the number of all that came with its token.
+        if resource.spec::<JoinTokenUsage>().is_some() { COUNTED_WITHIN } else { Duration::ZERO }
     }
 
     fn plan(&self, item: &str, view: &View<Self>) -> Plan<Self> {
@@ -105,16 +110,20 @@ mod tests {
     async fn machines_that_came_with_it_are_counted_and_the_default_is_marked() {
         let runtime = started();
         runtime.put(resource("t", token(false, None)));
+        runtime.quiet().await;
         runtime.put(resource("default", DefaultJoinToken { token_id: "t".to_owned() }));
         for machine in ["m1", "m2"] {
             runtime.put(resource(machine, JoinTokenUsage { token_id: "t".to_owned() }));
         }
         runtime.put(resource("m3", JoinTokenUsage { token_id: "other".to_owned() }));
-        runtime.advance(JoinTokenStatusController::PACE).await;
+        runtime.advance(COUNTED_WITHIN).await;
         let status = found(&runtime, "t");
         assert_eq!((status.use_count, status.is_default), (2, true));
+        runtime.put(resource("m4", JoinTokenUsage { token_id: "t".to_owned() }));
+        runtime.quiet().await;
+        assert_eq!(found(&runtime, "t").use_count, 2, "machines are counted together");
         runtime.state().remove::<JoinToken>("", "t").expect("removed");
-        runtime.advance(JoinTokenStatusController::PACE).await;
+        runtime.quiet().await;
         assert!(runtime.state().get::<JoinTokenStatus>("t").is_none());
     }
 }

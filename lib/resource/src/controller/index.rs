@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -91,7 +92,8 @@ pub struct Index {
     /// Inputs, and outputs of the controller itself, apart, since a type may be both.
     inputs: BTreeMap<Pointer, Row>,
     outputs: BTreeMap<Pointer, Row>,
-    dirty: BTreeSet<String>,
+    /// Items to look at again, and how long that may wait.
+    dirty: BTreeMap<String, Duration>,
     is_all_dirty: bool,
 }
 
@@ -119,22 +121,27 @@ impl Index {
         ids.map(|id| Pointer::new(&kind.namespace, &kind.kind, id)).collect()
     }
 
-    /// Items to look at again; nothing is left of them here.
-    pub fn take_dirty(&mut self) -> BTreeSet<String> {
+    /// Items to look at again and how long that may wait; nothing is left of them here.
+    pub fn take_dirty(&mut self) -> BTreeMap<String, Duration> {
         let mut dirty = std::mem::take(&mut self.dirty);
         if std::mem::take(&mut self.is_all_dirty) {
             let rows = self.inputs.values().chain(self.outputs.values());
-            dirty.extend(rows.flat_map(|row| row.by_item.keys().map(|item| String::from(&**item))));
+            let items = rows.flat_map(|row| row.by_item.keys());
+            dirty.extend(items.map(|item| (String::from(&**item), Duration::ZERO)));
         }
         dirty
     }
 
-    /// Has an item looked at again.
-    pub fn mark(&mut self, concern: Concern) {
+    /// Has an item looked at again, `patience` from now at the latest. A setting does not wait.
+    pub fn mark(&mut self, concern: Concern, patience: Duration) {
+        let mut mark = |item| {
+            let left = self.dirty.entry(item).or_insert(patience);
+            *left = patience.min(*left);
+        };
         match concern {
             Concern::Nobody => {}
-            Concern::Item(item) => drop(self.dirty.insert(item)),
-            Concern::Items(items) => self.dirty.extend(items),
+            Concern::Item(item) => mark(item),
+            Concern::Items(items) => items.into_iter().for_each(mark),
             Concern::Everybody => self.is_all_dirty = true,
         }
     }
@@ -147,12 +154,18 @@ pub struct Feed {
     pub kind: Pointer,
     pub interest: Interest,
     pub concern: fn(&AnyResource) -> Concern,
+    pub patience: fn(&AnyResource) -> Duration,
 }
 
 impl Feed {
     /// Which items a resource concerns. This is asked under the store's lock, so a panic must not get out.
     fn concern(&self, resource: &AnyResource) -> Concern {
         catch_unwind(AssertUnwindSafe(|| (self.concern)(resource))).unwrap_or(Concern::Everybody)
+    }
+
+    /// How long a change of a resource may wait.
+    fn patience(&self, resource: &AnyResource) -> Duration {
+        catch_unwind(AssertUnwindSafe(|| (self.patience)(resource))).unwrap_or(Duration::ZERO)
     }
 
     fn row<'a>(&self, index: &'a mut Index) -> &'a mut Row {
@@ -169,7 +182,7 @@ impl Listener for Feed {
         let Some(resource) = change.resource().filter(|resource| self.interest.covers(resource)) else {
             return;
         };
-        let concern = self.concern(resource);
+        let (concern, patience) = (self.concern(resource), self.patience(resource));
         let mut index = self.index.lock();
         match change {
             Change::Created(new) => self.row(&mut index).add(concern.clone(), new.id()),
@@ -179,14 +192,14 @@ impl Listener for Feed {
                     let row = self.row(&mut index);
                     row.remove(was.clone(), old.id());
                     row.add(concern.clone(), new.id());
-                    index.mark(was);
+                    index.mark(was, patience);
                 }
             }
             Change::Destroyed(old) => self.row(&mut index).remove(concern.clone(), old.id()),
             Change::Bootstrapped | Change::Errored(_) | Change::Noop => {}
         }
         if self.interest.matches(change) {
-            index.mark(concern);
+            index.mark(concern, patience);
             drop(index);
             self.wake.fire();
         }
@@ -194,7 +207,7 @@ impl Listener for Feed {
 
     fn refused(&self, change: &Change) {
         if let Some(resource) = change.resource() {
-            self.index.lock().mark(self.concern(resource));
+            self.index.lock().mark(self.concern(resource), Duration::ZERO);
             self.wake.fire();
         }
     }
@@ -230,8 +243,11 @@ mod tests {
         let row = index.inputs.entry(kind.clone()).or_default();
         row.add(Concern::Item("a".to_owned()), "a");
         row.add(Concern::Everybody, "setting");
-        index.mark(Concern::Everybody);
-        assert_eq!(index.take_dirty().into_iter().collect::<Vec<_>>(), ["a"]);
+        index.mark(Concern::Item("b".to_owned()), Duration::from_secs(1));
+        index.mark(Concern::Item("b".to_owned()), Duration::from_secs(2));
+        index.mark(Concern::Everybody, Duration::from_secs(3));
+        let dirty = index.take_dirty().into_iter().collect::<Vec<_>>();
+        assert_eq!(dirty, [("a".to_owned(), Duration::ZERO), ("b".to_owned(), Duration::from_secs(1))]);
         assert!(index.take_dirty().is_empty());
         assert_eq!(index.inputs(&kind, "a"), ["a", "setting"]);
     }

@@ -47,12 +47,17 @@ impl Concern {
 pub trait ItemTransform: Declared + Sync + Sized {
     /// Whether ids of items are secrets, which logs and reasons show in part only.
     const HAS_SECRET_IDS: bool = false;
-    /// How long an item rests after a look, whatever changes meanwhile; for items that thousands of resources concern.
-    const PACE: Duration = Duration::ZERO;
 
     /// Which items an input or an output concerns; an output concerns the one item that it is put for.
     #[must_use]
     fn concern(resource: &AnyResource) -> Concern;
+
+    /// How long a change of a resource may wait, so that one look takes in many; for inputs of which thousands concern one
+    /// item.
+    #[must_use]
+    fn patience(_: &AnyResource) -> Duration {
+        Duration::ZERO
+    }
 
     /// Decides about one item, from what concerns it. Its outputs that are not put again are removed, unless the plan has
     /// a problem or is unfinished.
@@ -101,8 +106,6 @@ pub trait ItemCycle: Send + Sync {
     fn limit(&self) -> Duration;
     /// Whether ids of items are secrets.
     fn has_secret_ids(&self) -> bool;
-    /// How long an item rests after a look.
-    fn pace(&self) -> Duration;
     /// Observes and plans one item.
     fn plan<'a>(&'a self, item: &'a str, snapshot: Arc<Snapshot>) -> Step<'a, anyhow::Result<Planned<'a>>>;
 }
@@ -119,9 +122,6 @@ impl<T: ItemTransform> ItemCycle for Transforming<T> {
     }
     fn has_secret_ids(&self) -> bool {
         T::HAS_SECRET_IDS
-    }
-    fn pace(&self) -> Duration {
-        T::PACE
     }
     fn plan<'a>(&'a self, item: &'a str, snapshot: Arc<Snapshot>) -> Step<'a, anyhow::Result<Planned<'a>>> {
         Box::pin(async move {
@@ -142,9 +142,6 @@ impl<D: ItemDriver> ItemCycle for Driving<D> {
     }
     fn has_secret_ids(&self) -> bool {
         D::HAS_SECRET_IDS
-    }
-    fn pace(&self) -> Duration {
-        Duration::ZERO
     }
     fn plan<'a>(&'a self, item: &'a str, snapshot: Arc<Snapshot>) -> Step<'a, anyhow::Result<Planned<'a>>> {
         Box::pin(async move {

@@ -79,7 +79,7 @@ struct Agenda {
     /// When items are looked at again by themselves, and the same by item.
     timers: BTreeSet<(Instant, String)>,
     timer_of: BTreeMap<String, Instant>,
-    /// Items that failed or rest, and are not looked at before, whatever changes.
+    /// Items that failed, and are not looked at before, whatever changes.
     not_before: BTreeMap<String, Instant>,
     backoffs: BTreeMap<String, Backoff>,
     /// Items with a status, and its reason.
@@ -97,6 +97,15 @@ impl Agenda {
             if self.queued.insert(item.clone()) {
                 self.queue.push_back(item);
             }
+        }
+    }
+
+    /// Has an item looked at now or, when what changed can wait, at the latest when its patience ends.
+    fn push_within(&mut self, item: String, patience: Duration, now: Instant) {
+        if patience.is_zero() {
+            self.push(item, now);
+        } else {
+            self.set_timer(item, now + patience);
         }
     }
 
@@ -145,8 +154,8 @@ impl ItemRunner {
         self.wake.begin();
         while !self.stopping.load(Ordering::Acquire) {
             let now = Instant::now();
-            for item in self.index.lock().take_dirty() {
-                agenda.push(item, now);
+            for (item, patience) in self.index.lock().take_dirty() {
+                agenda.push_within(item, patience, now);
             }
             let next_timer = agenda.ring(now);
             while running.len() < self.cycle.parallel() {
@@ -346,9 +355,6 @@ impl ItemRunner {
         } else {
             agenda.backoffs.remove(&item);
             agenda.not_before.remove(&item);
-            if !self.cycle.pace().is_zero() {
-                agenda.not_before.insert(item.clone(), now + self.cycle.pace());
-            }
             (again_in, 0)
         };
         self.tell(agenda, &item, ControllerStatus { state, reason, failures });

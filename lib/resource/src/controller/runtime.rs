@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use corten_base::{Clock, Rng, Task};
 use parking_lot::Mutex;
@@ -87,12 +88,12 @@ impl Runtime {
 
     /// Registers a controller with effects over items. Conflicts come out at the start.
     pub fn register_items<D: ItemDriver>(&mut self, driver: D) -> &mut Self {
-        self.add_items::<D>(Box::new(item::Driving(driver)), D::concern)
+        self.add_items::<D>(Box::new(item::Driving(driver)), D::concern, |_| Duration::ZERO)
     }
 
     /// Registers a controller without effects over items. Conflicts come out at the start.
     pub fn register_item_transform<T: ItemTransform>(&mut self, transform: T) -> &mut Self {
-        self.add_items::<T>(Box::new(item::Transforming(transform)), T::concern)
+        self.add_items::<T>(Box::new(item::Transforming(transform)), T::concern, T::patience)
     }
 
     /// Notes what a controller declares, and what it must be woken for.
@@ -138,6 +139,7 @@ impl Runtime {
         &mut self,
         cycle: Box<dyn ItemCycle>,
         concern: fn(&AnyResource) -> Concern,
+        patience: fn(&AnyResource) -> Duration,
     ) -> &mut Self {
         let wake = Arc::new(Wake::new(Arc::clone(&self.activity)));
         let index = Arc::new(Mutex::new(Index::new()));
@@ -145,7 +147,7 @@ impl Runtime {
         let feed = |(kind, interest): (Pointer, Interest)| {
             let (index, wake) = (Arc::clone(&index), Arc::clone(&wake));
             let feed: Arc<dyn Listener> =
-                Arc::new(Feed { index, wake, kind: kind.clone(), interest, concern });
+                Arc::new(Feed { index, wake, kind: kind.clone(), interest, concern, patience });
             self.state.store().listen_from_now(&kind, &feed);
             feed
         };

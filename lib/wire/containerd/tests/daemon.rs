@@ -176,9 +176,13 @@ async fn a_deaf_process_is_killed_and_a_bad_program_leaves_nothing() {
     let Some(daemon) = Daemon::start("stubborn").await else { return };
     let namespace = daemon.client.namespace("system").unwrap();
     import(&daemon, &namespace).await;
-    let deaf = shell(&daemon, "trap '' TERM; while :; do sleep 0.05; done");
+    let deaf = shell(&daemon, "trap '' TERM; echo deaf; while :; do sleep 0.05; done");
     namespace.create_container(&deaf).await.unwrap();
-    namespace.start_task("shell", &Output::Null).await.unwrap();
+    let log = daemon.path("shell.log");
+    namespace.start_task("shell", &Output::File(log.clone())).await.unwrap();
+    // A task is started when runc's own process is about to become the shell, and that one is not deaf: it ends with 2.
+    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+    fixture::eventually("the shell's trap", || said() == "deaf\n").await;
     let exit = namespace.destroy_container("shell", TERM, Duration::from_millis(500)).await.unwrap();
     assert_eq!(exit.unwrap().status, 137);
 
