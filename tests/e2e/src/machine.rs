@@ -235,6 +235,7 @@ impl MachineOptions {
             None => spec.disks = vec![self.disk()],
         }
         spec.disks.extend(self.further_disks.iter().cloned());
+        spec.extra.extend(["-uuid".to_owned(), qemu_uuid(self.number)]);
         let mut arguments = self.kernel_arguments.clone();
         spec.address = self.plugged_in();
         if let Some((address, lab)) = spec.address.zip(self.shared_lab.as_ref()) {
@@ -255,6 +256,11 @@ impl MachineOptions {
         spec.registry = self.registry.clone();
         Ok(Machine::Qemu(QemuMachine::start(spec)?))
     }
+}
+
+/// What the firmware of a QEMU machine says that it is. QEMU itself gives every machine the same.
+pub fn qemu_uuid(number: u8) -> String {
+    format!("5ca1ab1e-0000-4000-8000-{number:012x}")
 }
 
 /// The kernel argument that gives a machine its address in a network that has no DHCP, and its name.
