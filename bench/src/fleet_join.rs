@@ -25,7 +25,7 @@
 
 mod budget;
 mod members;
-mod meter;
+pub(crate) mod meter;
 mod probe;
 
 use std::collections::BTreeMap;

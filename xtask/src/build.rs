@@ -101,6 +101,14 @@ pub fn emulator(profile: Profile, steps: &mut Steps) -> Result<PathBuf> {
     program("emulated machines", "corten-emulator", profile, steps)
 }
 
+/// Parts of a machine's programs that are measured alone; the path of the program that has them.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn bench(profile: Profile, steps: &mut Steps) -> Result<PathBuf> {
+    program("parts to be measured", "corten-bench", profile, steps)
+}
+
 /// A package's program of the same name.
 fn program(what: &str, package: &str, profile: Profile, steps: &mut Steps) -> Result<PathBuf> {
     let (folder, release): (_, &[&str]) = match profile {

@@ -227,30 +227,41 @@ pub fn program_paths() -> [PathBuf; 2] {
 /// # Errors
 /// When they do not compile.
 pub fn programs() -> Result<()> {
-    build_programs(&["--package", "corten-init", "--package", "corten-machined"])
+    build_programs(&["corten-init", "corten-machined"])
 }
 
 /// Builds those of our programs that were not named.
 fn build_own(wanted: &Image) -> Result<()> {
     let mut packages = Vec::new();
     if wanted.init.is_none() {
-        packages.extend(["--package", "corten-init"]);
+        packages.push("corten-init");
     }
     if wanted.machined.is_none() {
-        packages.extend(["--package", "corten-machined"]);
+        packages.push("corten-machined");
     }
     if packages.is_empty() { Ok(()) } else { build_programs(&packages) }
 }
 
+/// Packages with a machine's programs, and the program of each.
+const PROGRAMS: [(&str, &str); 2] = [("corten-init", "init"), ("corten-machined", "machined")];
+
+/// What only linking is told: the place of a program in memory is fixed, as that of Talos's is. Otherwise each of its five
+/// processes writes 1.2 MiB of relocated addresses when it starts, and has them for itself alone. Stacks, heaps and
+/// mappings stay at random places.
+const LINKER: [&str; 2] = ["-C", "relocation-model=static"];
+
 /// Compiles without shared libraries: the root's C library is not the building host's.
 fn build_programs(packages: &[&str]) -> Result<()> {
-    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .current_dir(kit::repository())
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .args(["build", "--quiet", "--release", "--target", TARGET])
-        .args(packages)
-        .status()?;
-    ensure!(status.success(), "cargo ended with {status}");
+    for (package, program) in PROGRAMS.iter().filter(|(package, _)| packages.contains(package)) {
+        let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .current_dir(kit::repository())
+            .env("RUSTFLAGS", "-C target-feature=+crt-static")
+            .args(["rustc", "--quiet", "--release", "--target", TARGET])
+            .args(["--package", package, "--bin", program, "--"])
+            .args(LINKER)
+            .status()?;
+        ensure!(status.success(), "cargo ended with {status}");
+    }
     Ok(())
 }
 

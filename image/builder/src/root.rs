@@ -95,7 +95,30 @@ const PROGRAMS: &[&str] = &[
     "usr/sbin/resize2fs",
     "usr/sbin/mkfs.fat",
     "usr/sbin/fsck.fat",
+    "usr/sbin/lvm",
+    "usr/sbin/dmsetup",
+    "usr/sbin/mdadm",
 ];
+
+/// How lvm works on a machine: its root cannot be written, and nothing runs in the background for it.
+const LVM_CONF: &str = "\
+backup {
+\tbackup = 0
+\tarchive = 0
+}
+activation {
+\tmonitoring = 0
+}
+global {
+\tuse_lvmpolld = 0
+}
+devices {
+\tuse_devicesfile = 0
+}
+report {
+\tmark_hidden_devices = 0
+}
+";
 
 /// Libraries that programs load by name while they run.
 const LOADED: &[&str] =
@@ -130,6 +153,7 @@ const RULES_LEFT_OUT: &[&str] = &[
     "90-iocost.rules",
     "96-e2scrub.rules",
     "60-persistent-storage-mtd.rules",
+    "69-md-clustered-confirm-device.rules",
 ];
 
 /// A planned root.
@@ -258,6 +282,8 @@ fn debian(tree: &mut Tree, base: &mut Debian) -> Result<()> {
     }
     base.file(tree, "usr/share/zoneinfo/UTC")?;
     base.file(tree, "etc/mke2fs.conf")?;
+    base.file(tree, "usr/share/misc/pci.ids")?;
+    tree.file("etc/lvm/lvm.conf", 0o444, LVM_CONF);
     tree.file("etc/ssl/certs/ca-certificates.crt", 0o444, certificates(base)?);
     Ok(())
 }

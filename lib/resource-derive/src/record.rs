@@ -32,9 +32,10 @@ impl Parse for Attribute {
                 "inline" => attribute.inline = true,
                 "base64" => attribute.form = quote!(::corten_resource::Form::Base64),
                 "url" => attribute.form = quote!(::corten_resource::Form::Url),
+                "expression" => attribute.form = quote!(::corten_resource::Form::Expression),
                 "number_keys" => attribute.form = quote!(::corten_resource::Form::NumberKeys),
                 _ => {
-                    let expected = "expected omitempty, inline, base64, url or number_keys";
+                    let expected = "expected omitempty, inline, base64, url, expression or number_keys";
                     return Err(Error::new(flag.span(), expected));
                 }
             }

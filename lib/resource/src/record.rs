@@ -12,6 +12,8 @@ pub enum Form {
     Base64,
     /// Text that travels as `common.URL`.
     Url,
+    /// An expression, which travels as `google.api.expr.v1alpha1.CheckedExpr` and has one text in YAML.
+    Expression,
     /// A map whose keys are numbers on the wire and in YAML.
     NumberKeys,
 }

@@ -7,6 +7,7 @@ mod configuration;
 mod console;
 mod event_log;
 mod events;
+mod evidence;
 mod logs;
 mod machined;
 mod memory;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use corten_cel::Tree;
 use serde_json::Value;
 
 use super::Style;
@@ -167,6 +168,7 @@ impl Writer {
             Node::Uint(value) => out.push_str(&value.to_string()),
             Node::Float(value) => float(out, *value),
             Node::Enumeration(number, _) if is_message => out.push_str(&number.to_string()),
+            Node::Text(value) if form == Form::Expression => text(out, &Tree::read(value).to_string()),
             Node::Text(value) | Node::Enumeration(_, value) => text(out, value),
             Node::Bytes(value) => bytes(out, value, kind, form),
             Node::Address(address) => text(out, &address.to_string()),

@@ -1,0 +1,204 @@
+// Command machinery reads every resource of a machine with the types of Talos's own module, and says what came of it.
+//
+// For each type that the machine lists it asks twice: once decoded into the module's type, once as the machine wrote it.
+// A type that the module knows has to decode, and both have to be the same YAML. It prints one object of JSON.
+//
+// With -methods it calls the methods instead that talosctl has no command for, and prints what they answered.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"reflect"
+	"sort"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/resource"
+	"github.com/cosi-project/runtime/pkg/resource/meta"
+	"github.com/cosi-project/runtime/pkg/resource/protobuf"
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/cosi-project/runtime/pkg/state"
+	"github.com/siderolabs/talos/pkg/machinery/client"
+	clientconfig "github.com/siderolabs/talos/pkg/machinery/client/config"
+	_ "github.com/siderolabs/talos/pkg/machinery/resources/block"
+	_ "github.com/siderolabs/talos/pkg/machinery/resources/cluster"
+	_ "github.com/siderolabs/talos/pkg/machinery/resources/config"
+	_ "github.com/siderolabs/talos/pkg/machinery/resources/cri"
+	_ "github.com/siderolabs/talos/pkg/machinery/resources/etcd"
+	_ "github.com/siderolabs/talos/pkg/machinery/resources/files"
+	_ "github.com/siderolabs/talos/pkg/machinery/resources/hardware"
+	_ "github.com/siderolabs/talos/pkg/machinery/resources/k8s"
+	_ "github.com/siderolabs/talos/pkg/machinery/resources/kubeaccess"
+	_ "github.com/siderolabs/talos/pkg/machinery/resources/kubespan"
+	_ "github.com/siderolabs/talos/pkg/machinery/resources/network"
+	_ "github.com/siderolabs/talos/pkg/machinery/resources/perf"
+	_ "github.com/siderolabs/talos/pkg/machinery/resources/runtime"
+	_ "github.com/siderolabs/talos/pkg/machinery/resources/secrets"
+	_ "github.com/siderolabs/talos/pkg/machinery/resources/security"
+	_ "github.com/siderolabs/talos/pkg/machinery/resources/siderolink"
+	_ "github.com/siderolabs/talos/pkg/machinery/resources/time"
+	_ "github.com/siderolabs/talos/pkg/machinery/resources/v1alpha1"
+	"go.yaml.in/yaml/v4"
+)
+
+// patience ends a run that nobody answers.
+const patience = 10 * time.Minute
+
+// kind is what came of a type.
+type kind struct {
+	Type      string   `json:"type"`
+	Namespace string   `json:"namespace"`
+	Count     int      `json:"count"`
+	Known     bool     `json:"known"`
+	Problems  []string `json:"problems"`
+}
+
+func main() {
+	file := flag.String("talosconfig", "", "client configuration")
+	node := flag.String("node", "", "machine to ask")
+	server := flag.String("methods", "", "call methods instead, with this time server")
+	flag.Parse()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	found, err := run(ctx, *file, *node, *server)
+	if err == nil {
+		err = json.NewEncoder(os.Stdout).Encode(found)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// run asks a machine and says what it found.
+func run(ctx context.Context, file, node, server string) (map[string]any, error) {
+	config, err := clientconfig.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	api, err := client.New(ctx, client.WithConfig(config))
+	if err != nil {
+		return nil, err
+	}
+	defer api.Close() //nolint:errcheck
+	ctx = client.WithNode(ctx, node)
+	if server != "" {
+		return map[string]any{"methods": methods(ctx, api, server)}, nil
+	}
+	kinds, err := types(ctx, api)
+	return map[string]any{"types": kinds}, err
+}
+
+// types looks at every type that the machine lists.
+func types(ctx context.Context, api *client.Client) ([]kind, error) {
+	definitions, err := safe.StateListAll[*meta.ResourceDefinition](ctx, api.COSI)
+	if err != nil {
+		return nil, fmt.Errorf("types: %w", err)
+	}
+	kinds := make([]kind, 0, definitions.Len())
+	for definition := range definitions.All() {
+		kinds = append(kinds, look(ctx, api.COSI, definition.TypedSpec()))
+	}
+	sort.Slice(kinds, func(i, j int) bool { return kinds[i].Type < kinds[j].Type })
+	return kinds, nil
+}
+
+// look reads all resources of a type in both ways.
+func look(ctx context.Context, from state.State, definition *meta.ResourceDefinitionSpec) kind {
+	found := kind{Type: string(definition.Type), Namespace: string(definition.DefaultNamespace), Problems: []string{}}
+	_, err := protobuf.CreateResource(definition.Type)
+	found.Known = err == nil
+	all := resource.NewMetadata(definition.DefaultNamespace, definition.Type, "", resource.VersionUndefined)
+	skip := state.WithListUnmarshalOptions(state.WithSkipProtobufUnmarshal())
+	written, err := from.List(ctx, all, skip)
+	if err != nil {
+		found.Problems = append(found.Problems, err.Error())
+		return found
+	}
+	found.Count = len(written.Items)
+	if !found.Known {
+		return found
+	}
+	decoded, err := from.List(ctx, all)
+	if err != nil {
+		found.Problems = append(found.Problems, err.Error())
+		return found
+	}
+	// A resource that is between two versions now is compared by the next run.
+	typed := map[string]resource.Resource{}
+	for _, item := range decoded.Items {
+		typed[item.Metadata().ID()+"@"+item.Metadata().Version().String()] = item
+	}
+	for _, item := range written.Items {
+		same, ok := typed[item.Metadata().ID()+"@"+item.Metadata().Version().String()]
+		if !ok {
+			continue
+		}
+		if err := compare(item, same); err != nil {
+			found.Problems = append(found.Problems, item.Metadata().ID()+": "+err.Error())
+		}
+	}
+	return found
+}
+
+// compare says how the YAML of the machine and that of the module's type differ.
+func compare(written, typed resource.Resource) error {
+	theirs, err := spec(typed)
+	if err != nil {
+		return err
+	}
+	ours, err := spec(written)
+	if err != nil {
+		return err
+	}
+	if reflect.DeepEqual(ours, theirs) {
+		return nil
+	}
+	left, _ := json.Marshal(ours)    //nolint:errcheck
+	right, _ := json.Marshal(theirs) //nolint:errcheck
+	return errors.New("written " + string(left) + ", decoded " + string(right))
+}
+
+// spec is the specification as plain values. What is empty and what is absent are the same to a reader.
+func spec(from resource.Resource) (any, error) {
+	text, err := yaml.Marshal(from.Spec())
+	if err != nil {
+		return nil, err
+	}
+	var value any
+	if err := yaml.Unmarshal(text, &value); err != nil {
+		return nil, err
+	}
+	return plain(value), nil
+}
+
+func plain(value any) any {
+	switch value := value.(type) {
+	case map[string]any:
+		for key, inner := range value {
+			if inner = plain(inner); inner == nil {
+				delete(value, key)
+			} else {
+				value[key] = inner
+			}
+		}
+		if len(value) == 0 {
+			return nil
+		}
+		return value
+	case []any:
+		if len(value) == 0 {
+			return nil
+		}
+		for index, inner := range value {
+			value[index] = plain(inner)
+		}
+		return value
+	default:
+		return value
+	}
+}

@@ -1,0 +1,181 @@
+//! Every type of resource: all of Talos's are listed, those that the machine has something of say the same in both
+//! encodings, Talos's own module decodes what it knows, and types without any resource are those that may be empty.
+//!
+//! ```text
+//! QEMU machine: two links, a TPM, a volume group, a mirror ─┬▶ talosctl get rd ─▶ the list of types
+//!                                                           ├▶ our codec: protobuf ─▶ YAML = the YAML that was sent
+//!                                                           └▶ machinery (Go): typed, and as it was written
+//! ```
+
+mod encodings;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use corten_resources::empty::MAY_BE_EMPTY;
+use corten_resources::talos::TYPES;
+use serde_json::Value;
+
+use crate::cluster::{Cluster, ClusterPlan, Files};
+use crate::cx::Cx;
+use crate::tool::Tool;
+use crate::tpm::Tpm;
+
+/// The component with the program that decodes with Talos's own module.
+const MACHINERY: &str = "clients/machinery";
+/// Types that its version of the module knows.
+const KNOWN_MIN: usize = 165;
+/// Types that may have no resource.
+const EMPTY_MAX: usize = 50;
+/// How long every type may take to be filled.
+const FILLED_MAX: u64 = 120;
+/// A volume group with a volume, and a mirror, on the further disks of the machine.
+const POOLS: &str = "\
+apiVersion: v1alpha1
+kind: LVMVolumeGroupConfig
+name: vg-e2e
+provisioning:
+  volumeSelector:
+    match: disk.dev_path == \"/dev/vdb\"
+---
+apiVersion: v1alpha1
+kind: LVMLogicalVolumeConfig
+name: lv-e2e
+type: linear
+provisioning:
+  volumeGroup: vg-e2e
+  minSize: 200MiB
+  maxSize: 200MiB
+---
+apiVersion: v1alpha1
+kind: RAIDArrayConfig
+name: mirror
+level: raid1
+provisioning:
+  volumeSelector:
+    match: disk.dev_path in [\"/dev/vdc\", \"/dev/vdd\"]
+";
+/// A second link, without a way anywhere.
+const SECOND_LINK: [&str; 4] =
+    ["-netdev", "user,id=second,restrict=on,net=192.168.76.0/24", "-device", "virtio-net-pci,netdev=second"];
+
+/// Tells the story.
+pub fn run(cx: &mut Cx) -> Result<()> {
+    let mut options = cx.machine(0)?;
+    let tpm = Tpm::start(&cx.folder().join("tpm"))?;
+    options.further_disks = further_disks(cx)?;
+    options.qemu_arguments = SECOND_LINK.map(str::to_owned).to_vec();
+    options.qemu_arguments.extend(tpm.qemu_arguments());
+    let mut plan = ClusterPlan::of(&options);
+    plan.patches.push(POOLS.to_owned());
+    let files = Files::write(&plan, cx.folder())?;
+    let machine = options.start()?;
+    let cluster = cx.cluster(plan, files, &machine, Instant::now())?;
+    cluster.bring_up()?;
+    let count = listed(cx, &cluster);
+    cx.figure("types", count);
+    cx.case("both encodings of every resource say the same", || {
+        let compared = encodings::compare(&cluster)?;
+        ensure!(compared > TYPES.len(), "only {compared} resources were compared");
+        Ok(())
+    });
+    let machinery = Tool::new(cx.component(MACHINERY)?.join("bin/machinery"), "machinery");
+    let found = look(&machinery, &cluster)?;
+    decoded(cx, &found);
+    filled(cx, &machinery, &cluster);
+    let grace = cluster.limit(60);
+    drop(cluster);
+    machine.stop(grace)
+}
+
+/// Three empty disks.
+fn further_disks(cx: &Cx) -> Result<Vec<PathBuf>> {
+    let disk = |name: &str| {
+        let path = cx.folder().join(name);
+        std::fs::File::create(&path)?.set_len(1 << 30)?;
+        Ok(path)
+    };
+    ["vdb.raw", "vdc.raw", "vdd.raw"]
+        .into_iter()
+        .map(disk)
+        .collect::<Result<_>>()
+        .context("cannot make a disk")
+}
+
+/// All types of Talos are listed, under their names.
+fn listed(cx: &mut Cx, cluster: &Cluster<'_>) -> usize {
+    let mut count = 0;
+    cx.case("all types of Talos are listed", || {
+        let text = cluster.admin().run(&["get", "rd", "-o", "jsonpath={.spec.type}"])?;
+        let types: BTreeSet<&str> = text.lines().map(str::trim).collect();
+        let missing: Vec<&&str> = TYPES.iter().filter(|kind| !types.contains(**kind)).collect();
+        count = TYPES.len() - missing.len();
+        ensure!(missing.is_empty(), "{missing:?}");
+        Ok(())
+    });
+    count
+}
+
+/// What came of a type.
+#[derive(Debug)]
+struct Kind {
+    count: u64,
+    is_known: bool,
+    problems: Vec<String>,
+}
+
+/// What the program says of each type.
+fn look(machinery: &Tool, cluster: &Cluster<'_>) -> Result<BTreeMap<String, Kind>> {
+    let talosconfig = cluster.files.talosconfig.to_string_lossy();
+    let command = ["-talosconfig", &talosconfig, "-node", &cluster.plan.node.to_string()];
+    let text = machinery.run_for(&command, cluster.limit(60))?;
+    let all: Value = serde_json::from_str(&text).context("no JSON")?;
+    let kind = |row: &Value| {
+        let problems = row["problems"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let kind = Kind {
+            count: row["count"].as_u64().context("no count")?,
+            is_known: row["known"].as_bool().context("not known whether it is known")?,
+            problems: problems.map(str::to_owned).collect(),
+        };
+        Ok((row["type"].as_str().context("no type")?.to_owned(), kind))
+    };
+    all["types"].as_array().context("no types")?.iter().map(kind).collect()
+}
+
+/// Types that the module knows are decoded, and say the same as what was written.
+fn decoded(cx: &mut Cx, found: &BTreeMap<String, Kind>) {
+    let known = found.values().filter(|kind| kind.is_known).count();
+    cx.figure("decoded_by_talos", known);
+    cx.case("Talos's own module decodes every type that it knows, and it says what was written", || {
+        let wrong: Vec<_> = found.iter().filter(|(_, kind)| !kind.problems.is_empty()).collect();
+        ensure!(wrong.is_empty(), "{wrong:#?}");
+        ensure!(known >= KNOWN_MIN, "it knows {known} of them, and should know {KNOWN_MIN}");
+        Ok(())
+    });
+}
+
+/// Types without a resource are those that may be empty.
+fn filled(cx: &mut Cx, machinery: &Tool, cluster: &Cluster<'_>) {
+    let mut figures = (0, 0);
+    cx.case("types without any resource are those that may be empty", || {
+        let may_be = |kind: &str| MAY_BE_EMPTY.iter().any(|(known, _)| *known == kind);
+        cluster.step("every other type to be filled", FILLED_MAX, || {
+            let found = look(machinery, cluster)?;
+            let empty: Vec<&str> = TYPES
+                .iter()
+                .copied()
+                .filter(|kind| found.get(*kind).is_none_or(|found| found.count == 0))
+                .collect();
+            figures = (TYPES.len() - empty.len(), empty.len());
+            let wrong: Vec<&&str> = empty.iter().filter(|kind| !may_be(kind)).collect();
+            ensure!(wrong.is_empty(), "{wrong:?}");
+            Ok(())
+        })?;
+        ensure!(figures.1 <= EMPTY_MAX, "{} types are empty", figures.1);
+        Ok(())
+    });
+    cx.figure("filled", figures.0);
+    cx.figure("empty", figures.1);
+}
