@@ -49,8 +49,7 @@ pub struct BenchItem {
 }
 
 fn main() -> ExitCode {
-    // Where the allocator refuses there is nothing lost but memory.
-    let _ = memory::share_one_arena();
+    memory::keep_small(PERIOD, || drop(memory::give_back()));
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let ended = match words[..] {
@@ -78,14 +77,7 @@ fn ready() {
     println!("ready");
 }
 
-#[expect(clippy::disallowed_methods, reason = "as the machine's programs do it, beside their one thread")]
 fn alone(work: impl Future<Output = Result<()>>) -> Result<()> {
-    std::thread::spawn(|| {
-        loop {
-            std::thread::sleep(PERIOD);
-            let _ = memory::give_back();
-        }
-    });
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().max_blocking_threads(2).build().context("cannot start")?.block_on(work)
 }

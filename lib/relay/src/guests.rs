@@ -1,14 +1,15 @@
 //! Connections of whoever comes to a listener: how many, from where, how fast, and who leaves when it is full.
 //!
 //! ```text
-//! accepted ─▶ arrive ─▶ Arrival (shakes hands) ─▶ settle ─▶ Guest (calls)
-//!                │           ╰ the oldest of its origin leaves for a new one, then the oldest of all
+//! accepted ─▶ arrive ─▶ Arrival (silent) ─▶ has spoken (shakes hands) ─▶ settle ─▶ Guest (calls)
+//!                │           ╰ the oldest of its origin leaves for a new one, then the oldest of all that are as far
 //!                ╰▶ refused: too fast, too many of its origin, or full and nobody of those who idle has to leave
 //! ```
 //!
 //! A listener never waits for a place: whoever has none is let go at once, so that the kernel's queue is free for others.
 //! Whoever shakes hands has shown nothing yet and stays only as long as nobody newer comes; a client that means it is
-//! done in a moment. A guest without a call leaves when there is no other place for a new one.
+//! done in a moment. Those who have not even said what they want are many and cheap, and are nobody's loss but their own:
+//! they never take the place of one who has. A guest without a call leaves when there is no other place for a new one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -30,9 +31,11 @@ pub struct Welcome {
     pub guests: usize,
     /// Guests of one origin.
     pub guests_each: usize,
-    /// Those who shake hands, in all.
-    pub arrivals: usize,
-    /// Those of one origin who shake hands.
+    /// Those who have said nothing yet, or not all of their greeting.
+    pub silent: usize,
+    /// Those whose greeting is being answered.
+    pub shaking: usize,
+    /// Those of one origin who are either.
     pub arrivals_each: usize,
     /// How fast those of one origin may come.
     pub rate: Rate,
@@ -66,9 +69,17 @@ struct House {
 struct Book {
     next: u64,
     pace: Buckets<Origin>,
-    arrivals: BTreeMap<u64, Entry>,
+    silent: BTreeMap<u64, Entry>,
+    shaking: BTreeMap<u64, Entry>,
     guests: BTreeMap<u64, Entry>,
     counts: Counts,
+}
+
+/// How far somebody is who is no guest yet.
+#[derive(Clone, Copy)]
+enum Stage {
+    Silent,
+    Shaking,
 }
 
 /// One connection; newer ones have larger numbers.
@@ -86,7 +97,8 @@ impl Guests {
         let book = Book {
             next: 0,
             pace: Buckets::new(welcome.rate, Duration::ZERO, ORIGINS_MAX),
-            arrivals: BTreeMap::new(),
+            silent: BTreeMap::new(),
+            shaking: BTreeMap::new(),
             guests: BTreeMap::new(),
             counts: Counts::default(),
         };
@@ -118,7 +130,7 @@ impl Guests {
     #[must_use]
     pub fn here(&self) -> (usize, usize) {
         let book = self.0.book.lock();
-        (book.arrivals.len(), book.guests.len())
+        (book.silent.len() + book.shaking.len(), book.guests.len())
     }
 }
 
@@ -128,31 +140,47 @@ impl Book {
             return None;
         }
         self.pace.take(&origin, now)?;
-        if of(&self.arrivals, origin) >= welcome.arrivals_each {
-            self.evict_arrival(|entry| entry.origin == origin);
+        if of(&self.silent, origin) + of(&self.shaking, origin) >= welcome.arrivals_each {
+            let is_gone = self.evict(Stage::Silent, |entry| entry.origin == origin)
+                || self.evict(Stage::Shaking, |entry| entry.origin == origin);
+            debug_assert!(is_gone, "somebody of it was there");
         }
-        if self.arrivals.len() >= welcome.arrivals {
-            self.evict_arrival(|_| true);
+        if self.silent.len() >= welcome.silent {
+            self.evict(Stage::Silent, |_| true);
         }
         let entry = Entry { origin, calls: Arc::default(), leave: Arc::default() };
         let number = self.next;
         self.next += 1;
-        self.arrivals.insert(number, entry.clone());
+        self.silent.insert(number, entry.clone());
         Some((number, entry))
     }
 
-    fn evict_arrival(&mut self, is_it: impl Fn(&Entry) -> bool) {
-        let oldest = self.arrivals.iter().find(|(_, entry)| is_it(entry)).map(|(number, _)| *number);
-        if let Some(gone) = oldest.and_then(|number| self.arrivals.remove(&number)) {
-            gone.leave.notify_one();
-            self.counts.evicted += 1;
+    /// Whoever had to leave meanwhile stays away.
+    fn has_spoken(&mut self, welcome: &Welcome, number: u64) {
+        let Some(entry) = self.silent.remove(&number) else { return };
+        if self.shaking.len() >= welcome.shaking {
+            self.evict(Stage::Shaking, |_| true);
         }
+        self.shaking.insert(number, entry);
+    }
+
+    /// The oldest at a stage leaves; whether there was one.
+    fn evict(&mut self, stage: Stage, is_it: impl Fn(&Entry) -> bool) -> bool {
+        let entries = match stage {
+            Stage::Silent => &mut self.silent,
+            Stage::Shaking => &mut self.shaking,
+        };
+        let oldest = entries.iter().find(|(_, entry)| is_it(entry)).map(|(number, _)| *number);
+        let Some(gone) = oldest.and_then(|number| entries.remove(&number)) else { return false };
+        gone.leave.notify_one();
+        self.counts.evicted += 1;
+        true
     }
 
     /// Whether a guest may stay, with the place of somebody who idles if there is no other.
     fn settle(&mut self, welcome: &Welcome, number: u64, entry: &Entry) -> bool {
         // Whoever had to leave while it shook hands is not in the book any more.
-        if self.arrivals.remove(&number).is_none() || of(&self.guests, entry.origin) >= welcome.guests_each {
+        if self.shaking.remove(&number).is_none() || of(&self.guests, entry.origin) >= welcome.guests_each {
             return false;
         }
         if self.guests.len() >= welcome.guests && !self.evict_idle() {
@@ -198,6 +226,11 @@ impl Arrival {
         self.entry.leave.notified().await;
     }
 
+    /// Its greeting is whole, and is answered now.
+    pub fn has_spoken(&self) {
+        self.house.book.lock().has_spoken(&self.house.welcome, self.number);
+    }
+
     /// It has shaken hands; `None` when there is no place for it.
     #[must_use]
     pub fn settle(self) -> Option<Guest> {
@@ -214,7 +247,9 @@ impl Arrival {
 
 impl Drop for Arrival {
     fn drop(&mut self) {
-        self.house.book.lock().arrivals.remove(&self.number);
+        let mut book = self.house.book.lock();
+        book.silent.remove(&self.number);
+        book.shaking.remove(&self.number);
     }
 }
 
@@ -283,7 +318,8 @@ mod tests {
     const WELCOME: Welcome = Welcome {
         guests: 4,
         guests_each: 3,
-        arrivals: 4,
+        silent: 4,
+        shaking: 2,
         arrivals_each: 2,
         rate: Rate { per_second: 1, burst: 5 },
     };
@@ -293,7 +329,9 @@ mod tests {
     }
 
     fn guest(guests: &Guests, last: u8) -> Option<Guest> {
-        guests.arrive(address(last), Instant::now())?.settle()
+        let arrival = guests.arrive(address(last), Instant::now())?;
+        arrival.has_spoken();
+        arrival.settle()
     }
 
     fn has_to_leave(leaves: impl Future<Output = ()>) -> bool {
@@ -316,6 +354,24 @@ mod tests {
         assert!(of_other.settle().is_none(), "it has left");
         assert_eq!(guests.counts(), Counts { served: 0, refused: 2, evicted: 4 });
         assert_eq!(guests.here(), (4, 0));
+    }
+
+    #[test]
+    fn who_has_spoken_leaves_only_for_others_who_have() {
+        let guests = Guests::new(WELCOME);
+        let now = Instant::now();
+        let polite = guests.arrive(address(9), now).expect("comes");
+        polite.has_spoken();
+        let silent: Vec<Arrival> =
+            (1..8).map(|last| guests.arrive(address(last), now).expect("comes")).collect();
+        assert!(!has_to_leave(polite.leaves()));
+        silent[6].has_spoken();
+        silent[0].has_spoken();
+        assert!(!has_to_leave(polite.leaves()), "one that had to leave has no greeting");
+        silent[5].has_spoken();
+        assert!(has_to_leave(polite.leaves()), "the oldest of those who shake hands");
+        assert!(polite.settle().is_none());
+        assert!(guests.arrive(address(5), now).expect("comes").settle().is_none(), "it has not shaken hands");
     }
 
     #[test]

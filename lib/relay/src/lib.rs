@@ -21,12 +21,14 @@ pub mod envelope;
 pub mod fan;
 pub mod frame;
 mod guests;
+mod handshake;
 mod room;
 mod shares;
 mod upstream;
 
 pub use body::{broken, grpc, plain, trailers};
 pub use guests::{Arrival, Call, Calls, Counts, Guest, Guests, Welcome};
+pub use handshake::shake_hands;
 pub use room::{Held, Room, Rooms};
 pub use shares::{Bounds, Origin, Place, Shares};
 pub use upstream::{

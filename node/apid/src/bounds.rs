@@ -2,7 +2,8 @@
 //!
 //! | what | bytes at most | how many | together |
 //! |---|---|---|---|
-//! | a connection: TLS, HTTP/2, its buffers | 48 KiB | [`GUESTS`] and those who shake hands | 11 MiB |
+//! | a connection: TLS, HTTP/2, its buffers | 48 KiB | [`GUESTS`] and those who shake hands | 9 MiB |
+//! | one that has said nothing yet, or not all of its greeting | 8 KiB | [`GUESTS`] | 2 MiB |
 //! | a call that nobody reads: what waits on both sides of apid | 32 KiB | [`CALLS`] | 12 MiB |
 //! | calls to several machines, all together | | | [`FAN_BYTES_MAX`] |
 //!
@@ -18,7 +19,8 @@ use corten_relay::{Bounds, Welcome};
 pub const GUESTS: Welcome = Welcome {
     guests: 160,
     guests_each: 64,
-    arrivals: 64,
+    silent: 256,
+    shaking: 32,
     arrivals_each: 16,
     // A handshake is half a millisecond of a processor; a burst is what a script or a dashboard opens at once.
     rate: Rate { per_second: 20, burst: 100 },
@@ -67,7 +69,8 @@ mod tests {
         const KIB: usize = 1024;
         const BUDGET: usize = 32 * KIB * KIB;
         const AT_REST: usize = 3 * KIB * KIB;
-        let connections = (GUESTS.guests + GUESTS.arrivals) * (32 * KIB + TLS_BYTES_MAX);
+        let connections =
+            (GUESTS.guests + GUESTS.shaking) * (32 * KIB + TLS_BYTES_MAX) + GUESTS.silent * 8 * KIB;
         let unread = CALLS.all * (ANSWER_BYTES_MAX + LOCAL_WINDOW as usize);
         let sum = AT_REST + connections + unread + FAN_BYTES_MAX;
         assert!(sum <= BUDGET, "{sum} bytes");

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corten_base::Clock;
-use corten_relay::{Arrival, Counts, Guest, Guests};
+use corten_relay::{Arrival, Counts, Guest, Guests, shake_hands};
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,7 +18,6 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::bounds::{
@@ -231,12 +230,9 @@ impl Connection {
     async fn serve(self, stream: TcpStream, arrival: Arrival) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let own = stream.local_addr().ok().map(|address| address.ip().to_canonical());
-        let accepting = TlsAcceptor::from(Arc::clone(&self.config));
-        let handshake = accepting.accept_with(stream, |tls| tls.set_buffer_limit(Some(TLS_BYTES_MAX)));
-        let tls = tokio::select! {
-            tls = timeout(HANDSHAKE_TIMEOUT, handshake) => tls??,
-            () = arrival.leaves() => return Err(io::Error::other("others came while it shook hands")),
-        };
+        let (config, limit) = (Arc::clone(&self.config), HANDSHAKE_TIMEOUT);
+        let bounded = |tls: &mut rustls::ServerConnection| tls.set_buffer_limit(Some(TLS_BYTES_MAX));
+        let tls = shake_hands(stream, config, &arrival, limit, bounded).await?;
         let session = tls.get_ref().1;
         if session.alpn_protocol() != Some(tls::ALPN) {
             return Err(io::Error::other("the peer does not speak h2"));

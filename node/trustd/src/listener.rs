@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use corten_api::securityapi::security_service_server::SecurityServiceServer;
 use corten_base::{Clock, Rate};
 use corten_pki::{Certificate, PkiError, PrivateKey};
-use corten_relay::{Arrival, Guests, Welcome};
+use corten_relay::{Arrival, Guests, Welcome, shake_hands};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -22,7 +22,6 @@ use rustls_pki_types::UnixTime;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 
 use crate::service::Signer;
 use crate::{Feed, Identity, Options};
@@ -31,7 +30,8 @@ use crate::{Feed, Identity, Options};
 const GUESTS: Welcome = Welcome {
     guests: 64,
     guests_each: 16,
-    arrivals: 64,
+    silent: 128,
+    shaking: 16,
     arrivals_each: 8,
     rate: Rate { per_second: 10, burst: 50 },
 };
@@ -143,10 +143,7 @@ async fn connection(
     service: Service,
     arrival: Arrival,
 ) -> io::Result<()> {
-    let tls = tokio::select! {
-        tls = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)) => tls??,
-        () = arrival.leaves() => return Err(io::Error::other("others came while it shook hands")),
-    };
+    let tls = shake_hands(stream, config, &arrival, HANDSHAKE_TIMEOUT, |_| ()).await?;
     let guest = arrival.settle().ok_or_else(|| io::Error::other("there is no place for it"))?;
     let mut builder = Builder::new(TokioExecutor::new()).http2_only();
     builder

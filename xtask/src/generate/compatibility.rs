@@ -12,6 +12,7 @@ use super::{code, table};
 
 /// Methods that do something else than those of Talos, and why.
 const METHODS: &[(&str, &str)] = &[
+    ("machine.ImageService/Verify", "no image has a rule, since ImageVerificationConfig is refused"),
     ("machine.MachineService/ApplyConfiguration", "what would be ignored is refused by its name"),
     ("machine.MachineService/Logs", "logs of earlier boots have ids such as kernel@-1"),
     ("machine.MachineService/LogsContainers", "logs of the boot before are listed as well"),

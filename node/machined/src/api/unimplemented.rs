@@ -15,7 +15,6 @@ mod tests {
     #[test]
     fn the_names_are_those_of_methods() {
         let sources = [
-            include_str!("images.rs"),
             include_str!("kubernetes.rs"),
             include_str!("lifecycle.rs"),
             include_str!("machine.rs"),

@@ -36,7 +36,7 @@ const METHODS: &[(&str, Wanted)] = &[
     ),
     ("StorageService/Disks", Wanted::Answer("", "")),
     ("TimeService/TimeCheck", Wanted::Answer("/server", ".")),
-    ("ImageService/Verify", Wanted::Refusal("Unimplemented", "machine.ImageService/Verify")),
+    ("ImageService/Verify", Wanted::Answer("/message", "no rule of this machine")),
     (
         "LifecycleService/Install",
         Wanted::Refusal("FailedPrecondition", "installation is not supported in container mode"),
