@@ -36,6 +36,7 @@ pub mod process;
 pub mod procfs;
 pub mod random;
 pub mod signal;
+pub mod sockets;
 pub mod swap;
 pub mod sysctl;
 pub mod tun;

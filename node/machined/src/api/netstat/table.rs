@@ -1,9 +1,10 @@
 //! The kernel's tables of sockets: `/proc/net/{tcp,udp,udplite,raw}` and those of IPv6, which have the same columns.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use corten_api::machine::ConnectRecord;
 use corten_api::machine::connect_record::{State, TimerActive};
+use corten_sys::sockets::endpoint;
 
 /// A socket of a table.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,28 +61,6 @@ fn hexadecimal(digits: &str) -> Option<u64> {
 fn pair(text: &str) -> Option<(u64, u64)> {
     let (first, second) = text.split_once(':')?;
     Some((hexadecimal(first)?, hexadecimal(second)?))
-}
-
-/// An address and a port. An IPv4 address within IPv6 is told as what it is.
-fn endpoint(text: &str) -> Option<SocketAddr> {
-    let (address, port) = text.split_once(':')?;
-    let address = match address.len() {
-        8 => IpAddr::V4(Ipv4Addr::from(word(address)?)),
-        32 => {
-            let mut octets = [0; 16];
-            for (index, group) in octets.chunks_exact_mut(4).enumerate() {
-                group.copy_from_slice(&word(address.get(index * 8..index * 8 + 8)?)?);
-            }
-            IpAddr::V6(Ipv6Addr::from(octets)).to_canonical()
-        }
-        _ => return None,
-    };
-    Some((address, u16::from_str_radix(port, 16).ok()?).into())
-}
-
-/// The kernel prints each four bytes of an address as a number of its own byte order.
-fn word(digits: &str) -> Option<[u8; 4]> {
-    u32::from_str_radix(digits, 16).ok().map(u32::to_ne_bytes)
 }
 
 #[cfg(test)]
