@@ -12,20 +12,15 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use corten_apid::{Identity, KeyPair, LocalNames};
 use corten_base::Secret;
 use corten_resource::{Registry, Resource, State, Store};
-use corten_sys::memory;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
-
-/// Between two times at which memory is given back, as in the machine's programs.
-const PERIOD: Duration = Duration::from_secs(15);
 
 /// What each resource holds: a little of everything, as resources of a machine have it.
 #[derive(Clone, Debug, Default, PartialEq, Resource)]
@@ -49,7 +44,7 @@ pub struct BenchItem {
 }
 
 fn main() -> ExitCode {
-    memory::keep_small(PERIOD, || drop(memory::give_back()));
+    corten_sys::memory::stay_small();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let ended = match words[..] {

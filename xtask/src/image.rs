@@ -47,12 +47,9 @@ pub struct Image {
     /// What the image is for: container (namespaces of a host), cloud (virtual machines) or metal.
     #[arg(value_parser = flavour)]
     flavour: Flavour,
-    /// Program for PID 1, instead of building it.
-    #[arg(long)]
-    init: Option<PathBuf>,
-    /// Program with machined, apid, trustd and dataplane, instead of building it.
-    #[arg(long)]
-    machined: Option<PathBuf>,
+    /// Folder with our programs (init, machined, dataplane), instead of building them.
+    #[arg(long, value_name = "FOLDER")]
+    programs: Option<PathBuf>,
     /// Platform that the kernel's command line names.
     #[arg(long)]
     platform: Option<String>,
@@ -93,8 +90,7 @@ impl Image {
     pub fn usual(flavour: Flavour, more_kubernetes: Vec<String>) -> Self {
         Self {
             flavour,
-            init: None,
-            machined: None,
+            programs: None,
             platform: None,
             argument: Vec::new(),
             kubernetes: more_kubernetes,
@@ -146,7 +142,9 @@ pub fn run(wanted: &Image) -> Result<()> {
         write_images(wanted, &components, &out)?;
     }
     if wanted.wants(&[Part::Rootfs, Part::Boot]) {
-        build_own(wanted)?;
+        if wanted.programs.is_none() {
+            programs()?;
+        }
         say("writing the root");
         let scratch = fresh(&out.join("scratch"))?;
         let mut planned = root::plan(&profile, &parts(wanted, &components)?, &scratch)?;
@@ -198,8 +196,9 @@ fn parts(wanted: &Image, components: &Components) -> Result<Parts> {
     };
     let bin = |name: &str| -> Result<PathBuf> { Ok(get(components, name)?.folder.join("bin")) };
     Ok(Parts {
-        init: own(&wanted.init, "init")?,
-        machined: own(&wanted.machined, "machined")?,
+        init: own(wanted, "init")?,
+        machined: own(wanted, "machined")?,
+        dataplane: own(wanted, "dataplane")?,
         containerd: bin("containerd")?,
         runc: bin("runc")?,
         cni: bin("cni")?,
@@ -209,43 +208,24 @@ fn parts(wanted: &Image, components: &Components) -> Result<Parts> {
     })
 }
 
-/// A program of ours: the one that was named, else the one that this command builds.
-fn own(named: &Option<PathBuf>, name: &str) -> Result<PathBuf> {
-    let path = match named {
-        Some(path) => path.clone(),
-        None => kit::repository().join("target").join(TARGET).join("release").join(name),
-    };
+/// A program of ours: from the folder that was named, else the one that this command builds.
+fn own(wanted: &Image, name: &str) -> Result<PathBuf> {
+    let path = wanted.programs.as_ref().map_or_else(|| built(name), |folder| folder.join(name));
     path.canonicalize().with_context(|| format!("`{}` is not there", path.display()))
 }
 
-/// Where our programs are once they are built: init and machined.
-#[must_use]
-pub fn program_paths() -> [PathBuf; 2] {
-    ["init", "machined"].map(|name| kit::repository().join("target").join(TARGET).join("release").join(name))
+fn built(name: &str) -> PathBuf {
+    kit::repository().join("target").join(TARGET).join("release").join(name)
 }
 
-/// Builds our programs.
-///
-/// # Errors
-/// When they do not compile.
-pub fn programs() -> Result<()> {
-    build_programs(&["corten-init", "corten-machined"])
-}
-
-/// Builds those of our programs that were not named.
-fn build_own(wanted: &Image) -> Result<()> {
-    let mut packages = Vec::new();
-    if wanted.init.is_none() {
-        packages.push("corten-init");
-    }
-    if wanted.machined.is_none() {
-        packages.push("corten-machined");
-    }
-    if packages.is_empty() { Ok(()) } else { build_programs(&packages) }
+/// Where our programs are once they are built.
+pub fn program_paths() -> impl Iterator<Item = PathBuf> {
+    PROGRAMS.iter().map(|(_, name)| built(name))
 }
 
 /// Packages with a machine's programs, and the program of each.
-const PROGRAMS: [(&str, &str); 2] = [("corten-init", "init"), ("corten-machined", "machined")];
+const PROGRAMS: [(&str, &str); 3] =
+    [("corten-init", "init"), ("corten-machined", "machined"), ("corten-dataplane", "dataplane")];
 
 /// How a machine's programs are compiled. Without shared libraries: the root's C library is not the building host's. With
 /// partial RELRO calls between crates are direct; with full RELRO the compiler makes each through a table of addresses,
@@ -255,8 +235,12 @@ const COMPILER: &str = "-C target-feature=+crt-static -C relro-level=partial";
 /// the same code are there once.
 const LINKER: [&str; 3] = ["-z,relro,-z,now", "-z,pack-relative-relocs", "--icf=all"];
 
-fn build_programs(packages: &[&str]) -> Result<()> {
-    for (package, program) in PROGRAMS.iter().filter(|(package, _)| packages.contains(package)) {
+/// Builds our programs.
+///
+/// # Errors
+/// When they do not compile.
+pub fn programs() -> Result<()> {
+    for (package, program) in PROGRAMS {
         let linker = LINKER.iter().flat_map(|words| ["-C".to_owned(), format!("link-arg=-Wl,{words}")]);
         let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .current_dir(kit::repository())
@@ -266,7 +250,7 @@ fn build_programs(packages: &[&str]) -> Result<()> {
             .args(linker)
             .status()?;
         ensure!(status.success(), "cargo ended with {status}");
-        let path = own(&None, program)?;
+        let path = built(program);
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         ensure!(elf::is_hardened(&bytes)?, "{} has a fixed place or no full RELRO", path.display());
     }
@@ -310,7 +294,7 @@ fn boot_images(wanted: &Image, components: &Components, planned: &Root, out: &Pa
     let image = out.join("root.sqsh");
     say("compressing the root");
     squashfs::write(&planned.tree, &tools, wanted.effort(), &image)?;
-    let early = initramfs::plan(&own(&wanted.init, "init")?, &image, kernel, &planned.tree)?;
+    let early = initramfs::plan(&own(wanted, "init")?, &image, kernel, &planned.tree)?;
     let mut archived = Vec::new();
     archive::cpio(&early, &mut archived)?;
     fs::write(out.join("initramfs.cpio"), &archived)?;
@@ -514,7 +498,7 @@ mod tests {
         assert!(profile.cmdline().starts_with("talos.platform=nocloud "));
         assert!(profile.cmdline().ends_with(" a=b"));
         for wrong in
-            ["", "vax", "cloud --only half", "cloud --frobnicate", "cloud --init", "cloud --kubernetes"]
+            ["", "vax", "cloud --only half", "cloud --frobnicate", "cloud --programs", "cloud --kubernetes"]
         {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }

@@ -22,6 +22,8 @@ pub struct Parts {
     pub init: PathBuf,
     /// Our multi-call binary.
     pub machined: PathBuf,
+    /// Our `dataplane`.
+    pub dataplane: PathBuf,
     /// Folder with containerd and its shim.
     pub containerd: PathBuf,
     /// Folder with runc.
@@ -37,7 +39,7 @@ pub struct Parts {
 }
 
 /// Names under which the multi-call binary acts.
-pub const MULTICALL: &[&str] = &["apid", "trustd", "dataplane", "dashboard"];
+pub const MULTICALL: &[&str] = &["apid", "trustd"];
 
 /// Folders that other file systems are mounted on, or that programs expect to be there.
 const FOLDERS: &[&str] = &[
@@ -243,6 +245,7 @@ fn group() -> String {
 fn own_programs(tree: &mut Tree, parts: &Parts) -> Result<()> {
     tree.copy("usr/sbin/init", 0o755, existing(&parts.init)?);
     tree.copy("usr/bin/machined", 0o755, existing(&parts.machined)?);
+    tree.copy("usr/bin/dataplane", 0o755, existing(&parts.dataplane)?);
     for name in MULTICALL {
         tree.link(&format!("usr/bin/{name}"), "machined");
     }

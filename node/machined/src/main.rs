@@ -1,4 +1,4 @@
-//! The machine's programs in one file: machined, apid, trustd and dataplane, told apart by name.
+//! Programs of the machine in one file: machined, apid and trustd, told apart by name.
 //!
 //! They share text pages; each does its work on one thread, and a second one keeps its memory small.
 
@@ -10,7 +10,6 @@ mod events;
 mod evidence;
 mod logs;
 mod machined;
-mod memory;
 mod power;
 mod sequencer;
 mod services;
@@ -20,7 +19,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    memory::keep_small();
+    corten_sys::memory::stay_small();
     let mut arguments = std::env::args();
     let invoked = arguments.next().unwrap_or_default();
     let name = Path::new(&invoked).file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -28,11 +27,8 @@ fn main() -> ExitCode {
         "machined" => machined::main(),
         "apid" => corten_apid::main(),
         "trustd" => corten_trustd::main(),
-        "dataplane" => corten_dataplane::run(),
         other => {
-            eprintln!(
-                "{other} is none of machined, apid, trustd, dataplane; this program is started by init"
-            );
+            eprintln!("{other} is none of machined, apid, trustd; this program is started by init");
             ExitCode::from(2)
         }
     }
