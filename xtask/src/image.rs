@@ -231,26 +231,40 @@ const PROGRAMS: [(&str, &str); 3] =
 /// partial RELRO calls between crates are direct; with full RELRO the compiler makes each through a table of addresses,
 /// 0.3 MiB that every process writes when it starts and keeps for itself. The linker makes RELRO full all the same.
 const COMPILER: &str = "-C target-feature=+crt-static -C relro-level=partial";
+/// All crates are optimized together: a sixth less text, most of which a machine has in memory, and two minutes of the
+/// build.
+const LTO: (&str, &str) = ("CARGO_PROFILE_RELEASE_LTO", "fat");
 /// What only linking is told: full RELRO; relocations in their packed form, which is two megabytes smaller; functions with
 /// the same code are there once.
 const LINKER: [&str; 3] = ["-z,relro,-z,now", "-z,pack-relative-relocs", "--icf=all"];
 
-/// Builds our programs.
+/// Builds our programs, where the image takes them from.
 ///
 /// # Errors
 /// When they do not compile.
 pub fn programs() -> Result<()> {
+    programs_in(&kit::repository().join("target"))
+}
+
+/// Builds our programs with all that they need in a folder of cargo's.
+///
+/// # Errors
+/// When they do not compile.
+pub fn programs_in(folder: &Path) -> Result<()> {
     for (package, program) in PROGRAMS {
         let linker = LINKER.iter().flat_map(|words| ["-C".to_owned(), format!("link-arg=-Wl,{words}")]);
         let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .current_dir(kit::repository())
             .env("RUSTFLAGS", COMPILER)
-            .args(["rustc", "--quiet", "--release", "--target", TARGET])
+            .env(LTO.0, LTO.1)
+            .args(["rustc", "--quiet", "--release", "--locked", "--target", TARGET])
+            .arg("--target-dir")
+            .arg(folder)
             .args(["--package", package, "--bin", program, "--"])
             .args(linker)
             .status()?;
         ensure!(status.success(), "cargo ended with {status}");
-        let path = built(program);
+        let path = folder.join(TARGET).join("release").join(program);
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         ensure!(elf::is_hardened(&bytes)?, "{} has a fixed place or no full RELRO", path.display());
     }
