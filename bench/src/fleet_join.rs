@@ -12,8 +12,9 @@
 //!
 //! **Joined** is a machine when its unique token is in META, it has called again with it and has its link, the manager
 //! has its status by watching it (processors, version, stage), and all of that is kept. Its streams of events and of
-//! logs stay open. With `members` all of them then become members of clusters, which is what makes them speak mTLS;
-//! that has a row of its own, since a cluster costs more than a join.
+//! logs stay open. With `members` all of them then become members of clusters, which is what makes them speak mTLS. What
+//! that costs is told, and has no budget: a cluster is more than a join. Then all lose their power and join as members; that
+//! and the first join together have the budget of a join.
 //!
 //! **Processor time** is that of the manager and all it has started, from `/proc`, between the first machine's power
 //! and the last one's status, divided by the machines of the step. Those that were there before cost their rest

@@ -58,7 +58,7 @@ struct Boot {
     #[arg(long)]
     images: Option<PathBuf>,
     /// First of four ports of the loopback.
-    #[arg(long, default_value_t = 53_100)]
+    #[arg(long, default_value_t = 23_100)]
     port: u16,
     /// The last line of standard output is one JSON object.
     #[arg(long)]
@@ -96,7 +96,7 @@ struct FleetJoin {
     #[arg(long, default_value_t = 600)]
     rest: u64,
     /// First of the ports of the loopback, some thirty.
-    #[arg(long, default_value_t = 53_600)]
+    #[arg(long, default_value_t = 23_600)]
     port: u16,
     /// The last line of standard output is one JSON object.
     #[arg(long)]

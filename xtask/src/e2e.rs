@@ -44,8 +44,9 @@ pub struct E2e {
     /// How often a scenario repeats what it repeats.
     #[arg(long)]
     rounds: Option<u32>,
-    /// First of the ports of the loopback that machines use.
-    #[arg(long, default_value_t = 52_000)]
+    /// First of the ports of the loopback that machines and managers use. Above 32767 Linux takes ports for connections: one
+    /// could be taken while a manager is restarted.
+    #[arg(long, default_value_t = 22_000)]
     port: u16,
     /// The last line of standard output is one JSON object.
     #[arg(long)]

@@ -145,7 +145,7 @@ fn machine(wanted: &Spec, figures: &mut Map<String, Value>, misses: &mut Vec<Str
         mode: Mode::Container,
         image: wanted.image.clone(),
         client: Client::Talosctl,
-        first_port: 52_800,
+        first_port: 22_800,
         seed: 0,
         rounds: None,
     };

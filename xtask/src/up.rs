@@ -39,8 +39,7 @@ type Figures = Vec<(&'static str, f64)>;
 /// its talosconfig and kubeconfig is printed together with the commands to try next.
 ///
 /// With --fleet, Corten Fleet is started on its embedded store, two machines join it and become a cluster that it
-/// manages. Machines in QEMU boot the raw disk image, which is already installed, with the kernel arguments that Fleet
-/// gives: installation media that Fleet makes come later.
+/// manages. Machines in QEMU boot a disk image that Fleet makes for them, which is already installed.
 #[derive(Debug, Parser)]
 pub struct Up {
     /// Start Corten Fleet and two machines, and let it make a cluster of them.

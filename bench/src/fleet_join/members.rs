@@ -1,4 +1,5 @@
-//! All machines become members of clusters, which is what makes them speak mTLS.
+//! All machines become members of clusters, which is what makes them speak mTLS. Then all lose their power, and join as
+//! members: that is a join with mTLS, without the making of a cluster.
 //!
 //! A cluster of emulated machines lives in one emulator process, so each process has clusters of its own.
 
@@ -8,14 +9,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use corten_e2e::fleet::template::Template;
 use corten_fleet_resources::cluster::ClusterStatus;
+use corten_fleet_resources::machine::Machine;
 use corten_resource::Query;
 
-use super::budget::Members;
-use super::{Bench, Spent};
+use super::budget::{Again, Members};
+use super::{Bench, LOOK_AT_REST, Spent};
 use crate::say;
 
 /// How long clusters may take.
 const MEMBERS_MAX: Duration = Duration::from_secs(3600);
+/// How long the manager may take to notice that machines are away.
+const AWAY_MAX: Duration = Duration::from_secs(900);
 /// What handing a template to the manager may take.
 const SYNC_MAX: Duration = Duration::from_secs(300);
 /// Between two looks.
@@ -49,7 +53,60 @@ impl Bench<'_> {
         self.wait_whole(&wanted, began)?;
         let seconds = began.elapsed().as_secs_f64();
         let Spent { manager, emulators } = self.spent()?.since(before);
-        Ok(Members { machines, clusters: u32::try_from(templates.len())?, seconds, manager, emulators })
+        let again = self.again(&wanted)?;
+        Ok(Members {
+            machines,
+            clusters: u32::try_from(templates.len())?,
+            seconds,
+            manager,
+            emulators,
+            again,
+        })
+    }
+
+    /// All members lose their power, and when the manager has noticed they are switched on as fast as new ones are.
+    fn again(&self, wanted: &BTreeMap<&str, usize>) -> Result<Again> {
+        say("all members are switched off");
+        let mut off = Vec::new();
+        for (process, emulator) in self.emulators.iter().enumerate() {
+            let listed = emulator.machines()?;
+            let numbers = listed.iter().filter_map(|machine| machine["number"].as_u64());
+            let numbers: Vec<u32> = numbers.map(u32::try_from).collect::<Result<_, _>>()?;
+            emulator.power(&numbers, false)?;
+            off.extend(numbers.into_iter().map(|number| (process, number)));
+        }
+        self.wait_away()?;
+        say("all members are switched on again");
+        let (before, began) = (self.spent()?, Instant::now());
+        for (second, machines) in (0_u32..).zip(off.chunks(self.options.per_second.max(1) as usize)) {
+            std::thread::sleep(Duration::from_secs(second.into()).saturating_sub(began.elapsed()));
+            for (process, number) in machines {
+                self.emulators[*process].power(&[*number], true)?;
+            }
+        }
+        self.wait_whole(wanted, began)?;
+        let seconds = began.elapsed().as_secs_f64();
+        let Spent { manager, emulators } = self.spent()?.since(before);
+        Ok(Again { seconds, manager, emulators })
+    }
+
+    /// Waits until the manager takes no machine for connected.
+    fn wait_away(&self) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let all = self.probe.list::<Machine>(&Query::default())?;
+            let machines = all.iter().filter_map(|machine| machine.resource::<Machine>());
+            let connected = machines.filter(|machine| machine.connected).count();
+            if connected == 0 {
+                return Ok(());
+            }
+            ensure!(
+                began.elapsed() < AWAY_MAX,
+                "{} s without power, and {connected} machines are still connected",
+                AWAY_MAX.as_secs()
+            );
+            std::thread::sleep(LOOK_AT_REST);
+        }
     }
 
     fn templates(&self, machines: usize) -> Result<Vec<Template>> {

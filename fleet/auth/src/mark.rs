@@ -11,6 +11,7 @@
 //! each other, and refuse what another one took.
 
 use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// One life of a manager, as a number that no other one has: the nanosecond in which it began, since 1970.
 pub type Run = u128;
@@ -38,6 +39,15 @@ pub enum Verdict {
 }
 
 impl Mark {
+    /// How long calls that are signed now, if the clock of whoever signs them is ours, are not told from those that another
+    /// run has taken: until this second is over, if it took any.
+    #[must_use]
+    pub fn lasts(self, now: SystemTime) -> Duration {
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let is_this_second = since.as_secs() == self.last;
+        if is_this_second { Duration::from_secs(self.last + 1).saturating_sub(since) } else { Duration::ZERO }
+    }
+
     /// Reads a mark; nothing for a text that is none.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -84,6 +94,15 @@ mod tests {
         let Verdict::Note(second) = judge(Some(first), 2, 101) else { panic!("the next second") };
         assert_eq!(judge(Some(second), 2, 100), Verdict::Again, "also when this run has written");
         assert_eq!(judge(Some(second), 2, 101), Verdict::Known);
+    }
+
+    #[test]
+    fn the_second_of_a_mark_ends() {
+        let mark = Mark { floor: 1, last: 100, run: 1 };
+        let lasts = |millis| mark.lasts(UNIX_EPOCH + Duration::from_millis(millis)).as_millis();
+        assert_eq!([99_999, 100_000, 100_900, 101_000].map(lasts), [0, 1000, 100, 0]);
+        let never = Mark { last: u64::MAX, ..mark };
+        assert_eq!(never.lasts(UNIX_EPOCH), Duration::ZERO);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use corten_base::Task;
+use corten_fleet_api::caller::Directory;
 use corten_resource::State;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -136,6 +137,7 @@ async fn start(base: &Base, ready_file: Option<&Path>) -> Result<(Running, Ready
     }
     let duties = Duties { runtime, services, outlets, state: state.clone() };
     let leader = Leader::begin(duties, candidate)?;
+    Directory::new(state.clone()).new_second(base.clock.now()).await;
     let (stop, stopped) = watch::channel(false);
     let doors = doors.into_iter().map(|door| door.serve(stopped.clone())).collect();
     let running = Running { stop, doors, background, leader, discovery, closing, state, keeping };

@@ -116,8 +116,8 @@ impl MachineOptions {
             name: name.to_owned(),
             image,
             folder,
-            api_port: 52_000,
-            kubernetes_port: 52_443,
+            api_port: 22_000,
+            kubernetes_port: 22_443,
             subnet: 40,
             shared_lab: None,
             number: 2,
@@ -239,6 +239,7 @@ impl MachineOptions {
         }
         spec.disks.extend(self.further_disks.iter().cloned());
         spec.extra.extend(self.qemu_arguments.iter().cloned());
+        spec.extra.extend(["-uuid".to_owned(), qemu_uuid(self.number)]);
         let mut arguments = self.kernel_arguments.clone();
         spec.address = self.plugged_in();
         if let Some((address, lab)) = spec.address.zip(self.shared_lab.as_ref()) {
@@ -259,6 +260,11 @@ impl MachineOptions {
         spec.registry = self.registry.clone();
         Ok(Machine::Qemu(QemuMachine::start(spec)?))
     }
+}
+
+/// What the firmware of a QEMU machine says that it is. QEMU itself gives every machine the same.
+pub fn qemu_uuid(number: u8) -> String {
+    format!("5ca1ab1e-0000-4000-8000-{number:012x}")
 }
 
 /// The kernel argument that gives a machine its address in a network that has no DHCP, and its name.

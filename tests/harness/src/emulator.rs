@@ -216,9 +216,9 @@ impl Emulator {
         self.ask(&json!({ "op": "faults", "machines": number, "set": faults })).map(drop)
     }
 
-    /// Switches a machine on or off.
-    pub fn power(&self, number: u32, on: bool) -> Result<()> {
-        self.ask(&json!({ "op": "power", "machines": number, "on": on })).map(drop)
+    /// Switches machines on or off.
+    pub fn power(&self, numbers: &[u32], on: bool) -> Result<()> {
+        self.ask(&json!({ "op": "power", "machines": numbers, "on": on })).map(drop)
     }
 
     /// Switches on machines that were not there, with this UUID if one is given; gives their numbers.

@@ -116,6 +116,14 @@ impl Directory {
         Ok(judge(mark(noted.metadata()), run, call.at) != Verdict::Again)
     }
 
+    /// Returns when calls that are signed now are told from those that another run has taken: a second from now at most.
+    /// Whoever calls as soon as a manager is back need not sign again then.
+    pub async fn new_second(&self, now: SystemTime) {
+        let keys = self.state.list::<PublicKey>();
+        let marks = keys.iter().filter_map(|key| mark(&key.metadata));
+        tokio::time::sleep(marks.map(|mark| mark.lasts(now)).max().unwrap_or_default()).await;
+    }
+
     /// Whether an identity is that of an infrastructure provider that is registered.
     fn is_registered(&self, email: &Email) -> bool {
         match ServiceAccount::of(email) {
@@ -157,6 +165,26 @@ mod tests {
         assert!(directory.key(kim.fingerprint()).is_some());
         fleet.state.remove::<Identity>("", kim.email()).expect("removed");
         assert!(signer().is_none(), "an account without identity");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_in_which_another_run_has_taken_calls_is_waited_for() {
+        let fleet = Fleet::new();
+        let kim = fleet.account("kim", Role::Admin, Role::Admin);
+        let directory = Directory::new(fleet.state.clone());
+        let (began, now) = (tokio::time::Instant::now(), fleet.clock.now());
+        directory.new_second(now).await;
+        assert!(began.elapsed().is_zero(), "no call was taken");
+        let at = pointer::<PublicKey>(kim.fingerprint());
+        let seconds = now.duration_since(SystemTime::UNIX_EPOCH).expect("later").as_secs();
+        let note = |metadata: &mut Metadata| {
+            metadata.annotations.insert(MARK.to_owned(), format!("0 {seconds} 1"));
+        };
+        let options = UpdateOptions::any_phase(String::new());
+        fleet.state.store().modify(&at, &options, &note).await.expect("marked");
+        directory.new_second(now).await;
+        let waited = began.elapsed();
+        assert!(!waited.is_zero() && waited <= Duration::from_millis(1001), "{waited:?}");
     }
 
     #[test]

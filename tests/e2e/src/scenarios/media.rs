@@ -17,7 +17,7 @@ use corten_harness::{QemuMachine, QemuSpec};
 use crate::cx::{Client, Cx};
 use crate::fleet::media::{self, DOWNLOAD_MAX};
 use crate::fleet::{Manager, Security, kind};
-use crate::machine::Machine;
+use crate::machine::{Machine, qemu_uuid};
 use crate::tool::Tool;
 
 /// How long a machine may take until the manager knows what it is made of, on bare metal.
@@ -274,8 +274,7 @@ fn machine(cx: &Cx, number: u8, firmware: Option<Firmware>) -> Result<QemuSpec> 
     let program = Program::find(&options.qemu)?;
     let mut spec = QemuSpec::new(options.name.clone(), program, &options.folder, firmware);
     spec.lab = Some(cx.shared_lab());
-    let uuid = format!("5ca1ab1e-0000-4000-8000-{number:012x}");
-    spec.extra = vec!["-uuid".to_owned(), uuid];
+    spec.extra = vec!["-uuid".to_owned(), qemu_uuid(number)];
     if is_uefi {
         let table = format!("type=11,value=io.systemd.stub.kernel-cmdline-extra={EMULATED}");
         spec.extra.extend(["-smbios".to_owned(), table]);

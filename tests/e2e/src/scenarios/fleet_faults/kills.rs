@@ -62,7 +62,7 @@ pub fn run(cx: &mut Cx, manager: &mut Manager, emulator: &Emulator, uuids: &[Str
         victim.change(cx, &Change { name, commands, goal: &goal }, kills);
     }
     // The control plane that goes is reset; the worker is dead, and its link is removed by hand.
-    emulator.power(4, false)?;
+    emulator.power(&[4], false)?;
     let machines = replaced.machines();
     let goal = |manager: &Manager| {
         manager.whole(CLUSTER, machines)?;
