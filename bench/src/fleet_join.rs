@@ -312,14 +312,19 @@ impl<'a> Bench<'a> {
         }
         let seconds = began.elapsed().as_secs_f64();
         let Spent { manager, emulators } = self.spent()?.since(before);
-        let all = self.probe.list::<Machine>(&Query::default())?;
-        let machines = all.iter().filter_map(|machine| machine.resource::<Machine>());
-        let connected = machines.filter(|machine| machine.connected).count();
+        let connected = self.connected()?;
         let wanted = self.found.machines() as usize;
         ensure!(connected == wanted, "{connected} of {wanted} machines are still connected");
         looks.sort_unstable_by_key(|memory| memory.total());
         let memory = looks.get(looks.len() * 95 / 100).or(looks.last()).copied().unwrap_or_default();
         Ok(Rest { seconds, manager, emulators, memory })
+    }
+
+    /// How many machines the manager takes for connected.
+    fn connected(&self) -> Result<usize> {
+        let all = self.probe.list::<Machine>(&Query::default())?;
+        let machines = all.iter().filter_map(|machine| machine.resource::<Machine>());
+        Ok(machines.filter(|machine| machine.connected).count())
     }
 
     fn spent(&self) -> Result<Spent> {

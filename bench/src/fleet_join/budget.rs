@@ -159,6 +159,13 @@ pub struct Members {
     pub again: Again,
 }
 
+impl Members {
+    /// Of so many seconds the part of one machine, milliseconds.
+    fn each_ms(&self, seconds: f64) -> f64 {
+        seconds * 1000.0 / f64::from(self.machines.max(1))
+    }
+}
+
 /// Members that joined anew.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Again {
@@ -297,7 +304,7 @@ impl Found {
             );
         }
         if let Some(members) = self.members {
-            let each = members.manager * 1000.0 / f64::from(members.machines.max(1));
+            let each = members.each_ms(members.manager);
             text += &format!(
                 "to become a member of one of {} clusters (configuration, reboot, mTLS): {each:.1} ms\n",
                 members.clusters
@@ -333,7 +340,7 @@ impl Found {
             })
         });
         let members = self.members.map(|members| {
-            let each = |seconds: f64| rounded(seconds * 1000.0 / f64::from(members.machines.max(1)));
+            let each = |seconds: f64| rounded(members.each_ms(seconds));
             json!({
                 "machines": members.machines,
                 "clusters": members.clusters,

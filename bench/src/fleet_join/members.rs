@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use corten_e2e::fleet::template::Template;
 use corten_fleet_resources::cluster::ClusterStatus;
-use corten_fleet_resources::machine::Machine;
 use corten_resource::Query;
 
 use super::budget::{Again, Members};
@@ -94,9 +93,7 @@ impl Bench<'_> {
     fn wait_away(&self) -> Result<()> {
         let began = Instant::now();
         loop {
-            let all = self.probe.list::<Machine>(&Query::default())?;
-            let machines = all.iter().filter_map(|machine| machine.resource::<Machine>());
-            let connected = machines.filter(|machine| machine.connected).count();
+            let connected = self.connected()?;
             if connected == 0 {
                 return Ok(());
             }
