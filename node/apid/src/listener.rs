@@ -32,8 +32,6 @@ use crate::tls::{self, TlsError};
 const BACKLOG: u32 = 1024;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// Connections that are accepted before others of apid's work is looked at.
-const ARRIVALS_AT_ONCE: usize = 8;
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +56,6 @@ pub async fn serve(mut feed: Feed, proxy: Arc<Proxy>, clock: Clock, bound: impl 
     let mut told = guests.counts();
     let mut connections = JoinSet::new();
     let mut door = None;
-    let mut arrived = 0_usize;
     let mut sweep = interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -75,14 +72,12 @@ pub async fn serve(mut feed: Feed, proxy: Arc<Proxy>, clock: Clock, bound: impl 
                 },
                 accepted = accept(door.as_ref()) => match accepted {
                     Ok((stream, address, config)) => {
-                        let Some(arrival) = guests.arrive(address.ip(), Instant::now()) else { continue };
-                        let connection = Connection { address, config, proxy: proxy.clone(), feed: feed.clone() };
-                        connections.spawn(connection.run(stream, arrival));
-                        arrived = arrived.wrapping_add(1);
-                        if arrived.is_multiple_of(ARRIVALS_AT_ONCE) {
-                            // Calls under way do not wait for a flood of newcomers.
-                            yield_now().await;
+                        if let Some(arrival) = guests.arrive(address.ip(), Instant::now()) {
+                            let connection = Connection { address, config, proxy: proxy.clone(), feed: feed.clone() };
+                            connections.spawn(connection.run(stream, arrival));
                         }
+                        // Calls under way do not wait for a flood of newcomers, also not of those who have to go.
+                        yield_now().await;
                     }
                     Err(error) => {
                         tracing::warn!(error = corten_base::chain(&error), "cannot accept a connection");
