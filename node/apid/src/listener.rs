@@ -29,7 +29,11 @@ use crate::identity::{Feed, Identity, KeyPair};
 use crate::proxy::Proxy;
 use crate::tls::{self, TlsError};
 
-const BACKLOG: u32 = 1024;
+/// Connections that wait in the kernel: those of two seconds of a flood.
+const BACKLOG: u32 = 4096;
+/// Connections that are taken one after the other, and the pause after them: a flood takes a third of a processor at most.
+const ARRIVALS_AT_ONCE: u32 = 16;
+const ARRIVALS_PAUSE: Duration = Duration::from_millis(1);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
@@ -55,7 +59,7 @@ pub async fn serve(mut feed: Feed, proxy: Arc<Proxy>, clock: Clock, bound: impl 
     let guests = Guests::new(GUESTS);
     let mut told = guests.counts();
     let mut connections = JoinSet::new();
-    let mut door = None;
+    let (mut door, mut arrivals) = (None, 0_u32);
     let mut sweep = interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -76,8 +80,13 @@ pub async fn serve(mut feed: Feed, proxy: Arc<Proxy>, clock: Clock, bound: impl 
                             let connection = Connection { address, config, proxy: proxy.clone(), feed: feed.clone() };
                             connections.spawn(connection.run(stream, arrival));
                         }
-                        // Calls under way do not wait for a flood of newcomers, also not of those who have to go.
-                        yield_now().await;
+                        // Calls under way do not wait for a flood of newcomers, also not of those who have to go: others
+                        // of this process come first, and then others on this processor.
+                        arrivals = arrivals.wrapping_add(1);
+                        match arrivals.is_multiple_of(ARRIVALS_AT_ONCE) {
+                            true => sleep(ARRIVALS_PAUSE).await,
+                            false => yield_now().await,
+                        }
                     }
                     Err(error) => {
                         tracing::warn!(error = corten_base::chain(&error), "cannot accept a connection");

@@ -35,6 +35,7 @@ pub mod power;
 pub mod process;
 pub mod procfs;
 pub mod random;
+pub mod schedule;
 pub mod signal;
 pub mod sockets;
 pub mod swap;

@@ -13,8 +13,8 @@ use corten_api::cosi::resource::WatchRequest;
 use corten_api::machine::machine_service_client::MachineServiceClient;
 use corten_api::machine::{ApplyConfigurationRequest, CopyRequest};
 use corten_client::Client;
-use rustix::process::setpriority_process;
-use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_setaffinity};
+use corten_sys::schedule::{Turn, take};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
@@ -37,8 +37,6 @@ const CREW: usize = 8;
 /// Connections of those who open streams, and streams on each.
 const CHANNELS: usize = 30;
 const STREAMS: usize = 100;
-/// The priority of whoever comes last (`setpriority(2)`).
-const NICEST: i32 = 19;
 /// Metadata of a bomb: entries and bytes of each.
 const BOMB: (usize, usize) = (60, 1000);
 
@@ -133,7 +131,7 @@ impl Attack {
 /// other machines, delays nobody.
 pub fn run(attack: Attack, target: &Target, end: Instant) -> Result<Tally> {
     stay_on_the_last_processor()?;
-    come_last()?;
+    take(Turn::Last)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match attack {
@@ -154,11 +152,6 @@ fn stay_on_the_last_processor() -> Result<()> {
     let mut only = CpuSet::new();
     only.set(last.context("there is no processor")?);
     sched_setaffinity(None, &only).context("cannot stay on one processor")
-}
-
-fn come_last() -> Result<()> {
-    // Of Linux a priority is a thread's own (sched(7)).
-    setpriority_process(Some(gettid()), NICEST).context("cannot come last")
 }
 
 /// Those who only connect; a connection that is closed is made again.
