@@ -18,13 +18,11 @@ mod wire_events;
 use std::path::Path;
 use std::process::ExitCode;
 
-use corten_sys::schedule::Turn;
-
 fn main() -> ExitCode {
     corten_sys::memory::stay_small();
     // Others compute for long; whoever asks the machine waits for each of these programs in turn. Where the kernel refuses,
     // the answer is only later.
-    let _ = corten_sys::schedule::take(Turn::Prompt);
+    let _ = corten_sys::schedule::be_prompt();
     let mut arguments = std::env::args();
     let invoked = arguments.next().unwrap_or_default();
     let name = Path::new(&invoked).file_name().and_then(|name| name.to_str()).unwrap_or_default();

@@ -2,7 +2,7 @@
 //! and the CA change under open streams.
 //!
 //! ```text
-//! in the machine's network:  attackers, on one processor ─▶ apid ◀─ a polite client: its p99 against its quiet one
+//! in the machine's network:  attackers, on a processor of their own ─▶ apid ◀─ a polite client: its p99 against its quiet one
 //! on the host:               memory of apid ─▶ at most its budget, and what it was afterwards
 //! ```
 //!
@@ -11,6 +11,7 @@
 
 mod attacks;
 mod polite;
+mod processors;
 mod rotation;
 
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use tonic::transport::Channel;
 
 use self::attacks::{Attack, Tally};
 use self::polite::Quality;
+use self::processors::{Processors, stay_on};
 use crate::cluster::{Cluster, ClusterPlan, Files};
 use crate::cx::Cx;
 use crate::inside::{self, Process, spawn_inside};
@@ -48,6 +50,8 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Tells the story.
 pub fn run(cx: &mut Cx) -> Result<()> {
+    let processors = Processors::split()?;
+    stay_on(&processors.machine)?;
     let options = cx.machine(0)?;
     let plan = ClusterPlan::of(&options);
     let files = Files::write(&plan, cx.folder())?;
@@ -57,7 +61,11 @@ pub fn run(cx: &mut Cx) -> Result<()> {
     cluster.wait_maintenance()?;
     cluster.apply()?;
     cluster.wait_api()?;
-    let story = Story { container: machine.container()?, target: Target::of(&cluster)?, cluster: &cluster };
+    let story = Story {
+        container: machine.container()?,
+        target: Target::of(&cluster, processors)?,
+        cluster: &cluster,
+    };
     attacked(cx, &story)?;
     rotation::run(cx, &story)?;
     let grace = cluster.limit(60);
@@ -80,10 +88,11 @@ struct Target {
     rude: Vec<SocketAddr>,
     authorities: Vec<u8>,
     own: (Vec<u8>, Secret<Vec<u8>>),
+    processors: Processors,
 }
 
 impl Target {
-    fn of(cluster: &Cluster<'_>) -> Result<Self> {
+    fn of(cluster: &Cluster<'_>, processors: Processors) -> Result<Self> {
         let text = std::fs::read_to_string(&cluster.files.talosconfig).context("cannot read talosconfig")?;
         let config = TalosConfig::parse(&text)?;
         let [authorities, crt, key] = config.context(None)?.pem()?;
@@ -95,6 +104,7 @@ impl Target {
             ],
             authorities,
             own: (crt, Secret::new(key)),
+            processors,
         })
     }
 

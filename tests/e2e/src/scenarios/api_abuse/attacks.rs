@@ -6,15 +6,13 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use corten_api::MESSAGE_BYTES_MAX;
 use corten_api::common::Data;
 use corten_api::cosi::resource::WatchRequest;
 use corten_api::machine::machine_service_client::MachineServiceClient;
 use corten_api::machine::{ApplyConfigurationRequest, CopyRequest};
 use corten_client::Client;
-use corten_sys::schedule::{Turn, take};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
@@ -23,6 +21,7 @@ use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
 use tonic::{Request, Status, Streaming};
 
 use super::Target;
+use super::processors::stay_on;
 
 /// What one step of an attack may take.
 const STEP_MAX: Duration = Duration::from_secs(5);
@@ -127,11 +126,9 @@ impl Attack {
     }
 }
 
-/// Attacks until `end`, on one processor and last of all who want it, so that the attackers' own work, which is that of
-/// other machines, delays nobody.
+/// Attacks until `end`.
 pub fn run(attack: Attack, target: &Target, end: Instant) -> Result<Tally> {
-    stay_on_the_last_processor()?;
-    take(Turn::Last)?;
+    stay_on(&target.processors.attackers)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match attack {
@@ -144,14 +141,6 @@ pub fn run(attack: Attack, target: &Target, end: Instant) -> Result<Tally> {
             }
         }
     })
-}
-
-fn stay_on_the_last_processor() -> Result<()> {
-    let allowed = sched_getaffinity(None).context("cannot see the processors")?;
-    let last = (0..CpuSet::MAX_CPU).rev().find(|number| allowed.is_set(*number));
-    let mut only = CpuSet::new();
-    only.set(last.context("there is no processor")?);
-    sched_setaffinity(None, &only).context("cannot stay on one processor")
 }
 
 /// Those who only connect; a connection that is closed is made again.

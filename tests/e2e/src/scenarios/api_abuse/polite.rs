@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use corten_client::Client;
-use corten_sys::schedule::{Turn, take};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Target;
@@ -36,10 +35,8 @@ impl Quality {
     }
 }
 
-/// Asks for so long. Any question without an answer is an error. Such a client has a processor of its own elsewhere; here
-/// it comes before all others, so that what is measured is the machine.
+/// Asks for so long. Any question without an answer is an error.
 pub fn run(target: &Target, time: Duration) -> Result<Quality> {
-    take(Turn::First)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (client, mut quality) = (target.polite()?, Quality::default());
