@@ -80,6 +80,8 @@ pub async fn serve(mut feed: Feed, proxy: Arc<Proxy>, clock: Clock, bound: impl 
                             let connection = Connection { address, config, proxy: proxy.clone(), feed: feed.clone() };
                             connections.spawn(connection.run(stream, arrival));
                         }
+                        // Each keeps its memory until it is taken out.
+                        while connections.try_join_next().is_some() {}
                         // Calls under way do not wait for a flood of newcomers, also not of those who have to go: others
                         // of this process come first, and then others on this processor.
                         arrivals = arrivals.wrapping_add(1);
