@@ -31,4 +31,4 @@ pub use rate::{Bucket, Buckets, Rate};
 pub use redact::redact;
 pub use rng::Rng;
 pub use secret::Secret;
-pub use task::{Task, spawn};
+pub use task::{Task, Tasks, spawn};

@@ -28,7 +28,7 @@ mod upstream;
 
 pub use body::{broken, grpc, plain, trailers};
 pub use guests::{Arrival, Call, Calls, Counts, Guest, Guests, Welcome};
-pub use handshake::shake_hands;
+pub use handshake::Handshake;
 pub use room::{Held, Room, Rooms};
 pub use shares::{Bounds, Origin, Place, Shares};
 pub use upstream::{

@@ -9,14 +9,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use corten_base::Clock;
-use corten_relay::{Arrival, Counts, Guest, Guests, shake_hands};
+use corten_base::{Clock, Tasks};
+use corten_relay::{Arrival, Counts, Guest, Guests, Handshake};
+use corten_sys::sockets;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::{JoinSet, yield_now};
+use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
@@ -58,7 +59,7 @@ pub enum ListenError {
 pub async fn serve(mut feed: Feed, proxy: Arc<Proxy>, clock: Clock, bound: impl Fn(SocketAddr)) {
     let guests = Guests::new(GUESTS);
     let mut told = guests.counts();
-    let mut connections = JoinSet::new();
+    let mut connections = Tasks::new();
     let (mut door, mut arrivals) = (None, 0_u32);
     let mut sweep = interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -78,10 +79,8 @@ pub async fn serve(mut feed: Feed, proxy: Arc<Proxy>, clock: Clock, bound: impl 
                     Ok((stream, address, config)) => {
                         if let Some(arrival) = guests.arrive(address.ip(), Instant::now()) {
                             let connection = Connection { address, config, proxy: proxy.clone(), feed: feed.clone() };
-                            connections.spawn(connection.run(stream, arrival));
+                            connections.start(connection.run(stream, arrival));
                         }
-                        // Each keeps its memory until it is taken out.
-                        while connections.try_join_next().is_some() {}
                         // Calls under way do not wait for a flood of newcomers, also not of those who have to go: others
                         // of this process come first, and then others on this processor.
                         arrivals = arrivals.wrapping_add(1);
@@ -95,7 +94,7 @@ pub async fn serve(mut feed: Feed, proxy: Arc<Proxy>, clock: Clock, bound: impl 
                         sleep(RETRY_DELAY).await;
                     }
                 },
-                Some(_) = connections.join_next() => {}
+                Some(_) = connections.ended() => {}
                 () = sleep(RETRY_DELAY), if door.is_none() && feed.borrow().is_some() => break,
                 _ = sweep.tick() => {
                     proxy.remotes.sweep();
@@ -244,9 +243,13 @@ impl Connection {
     async fn serve(self, stream: TcpStream, arrival: Arrival) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let own = stream.local_addr().ok().map(|address| address.ip().to_canonical());
-        let (config, limit) = (Arc::clone(&self.config), HANDSHAKE_TIMEOUT);
+        let handshake = Handshake {
+            config: Arc::clone(&self.config),
+            limit: HANDSHAKE_TIMEOUT,
+            wake_at: sockets::wake_at,
+        };
         let bounded = |tls: &mut rustls::ServerConnection| tls.set_buffer_limit(Some(TLS_BYTES_MAX));
-        let tls = shake_hands(stream, config, &arrival, limit, bounded).await?;
+        let tls = handshake.shake(stream, &arrival, bounded).await?;
         let session = tls.get_ref().1;
         if session.alpn_protocol() != Some(tls::ALPN) {
             return Err(io::Error::other("the peer does not speak h2"));

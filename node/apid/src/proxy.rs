@@ -25,7 +25,7 @@ use crate::route::{NODE, NODES, PROXY_FROM, Route, Target, route};
 /// Forwards calls to this machine's machined and to other machines.
 pub struct Proxy {
     identity: Feed,
-    local: Arc<Upstream>,
+    local: Local,
     /// Other machines.
     pub remotes: Remotes,
     calls: Shares<Option<Origin>>,
@@ -38,7 +38,7 @@ impl Proxy {
     pub fn new(identity: Feed, machined: PathBuf, port: u16) -> Self {
         Self {
             identity,
-            local: Arc::new(Upstream::new(Destination::Local(machined))),
+            local: Local::new(machined),
             remotes: Remotes::new(port),
             calls: Shares::new(CALLS),
             rooms: Rooms::new(FAN_BYTES_MAX, FAN_BYTES_EACH),
@@ -80,12 +80,12 @@ impl Proxy {
         let place = self.place(peer, &route, kind)?;
         let outgoing = Outgoing::new(parts, &roles);
         let reached = match route {
-            Route::Local => self.here(outgoing)?,
+            Route::Local => self.here(outgoing, kind)?,
             Route::Remote(target) => self.elsewhere(outgoing, &target)?,
             Route::Many(targets) => {
                 let fan = Fan::new(self.rooms.of(peer.address.map(Origin::from)));
                 let message = fan.single(body).await?;
-                let legs = self.legs(outgoing, targets)?;
+                let legs = self.legs(outgoing, targets, kind)?;
                 return Ok(grpc(fan.call(kind, legs, message).await?, (call, place)));
             }
         };
@@ -105,23 +105,49 @@ impl Proxy {
         place.ok_or_else(|| Status::resource_exhausted("too many calls at once"))
     }
 
-    fn legs(&self, outgoing: Outgoing, targets: Vec<Target>) -> Result<Vec<Leg<Destination>>, Status> {
+    fn legs(
+        &self,
+        outgoing: Outgoing,
+        targets: Vec<Target>,
+        kind: Kind,
+    ) -> Result<Vec<Leg<Destination>>, Status> {
         let leg = |target: Target| {
             let outgoing = outgoing.clone();
             let reached =
-                if target.local { self.here(outgoing) } else { self.elsewhere(outgoing, &target.name) };
+                if target.local { self.here(outgoing, kind) } else { self.elsewhere(outgoing, &target.name) };
             // Without a way to it the whole call is refused, as it is for one machine.
             Ok(Leg { name: target.name, reached: Ok(reached?) })
         };
         targets.into_iter().map(leg).collect()
     }
 
-    fn here(&self, outgoing: Outgoing) -> Result<Reached<Destination>, Status> {
-        Ok(Reached { upstream: self.local.clone(), head: outgoing.local()? })
+    fn here(&self, outgoing: Outgoing, kind: Kind) -> Result<Reached<Destination>, Status> {
+        Ok(Reached { upstream: self.local.to(kind), head: outgoing.local()? })
     }
 
     fn elsewhere(&self, outgoing: Outgoing, target: &str) -> Result<Reached<Destination>, Status> {
         Ok(Reached { upstream: self.remotes.get(target)?, head: outgoing.remote(target)? })
+    }
+}
+
+/// Connections to this machine's machined: those of calls with one answer, and those of streams. An answer does not stand
+/// behind all that others are sent.
+struct Local {
+    answers: Arc<Upstream>,
+    streams: Arc<Upstream>,
+}
+
+impl Local {
+    fn new(machined: PathBuf) -> Self {
+        let to = |path| Arc::new(Upstream::new(Destination::Local(path)));
+        Self { answers: to(machined.clone()), streams: to(machined) }
+    }
+
+    fn to(&self, kind: Kind) -> Arc<Upstream> {
+        match kind {
+            Kind::Unary => Arc::clone(&self.answers),
+            _ => Arc::clone(&self.streams),
+        }
     }
 }
 

@@ -1,8 +1,9 @@
-//! The kernel's tables of TCP sockets, `/proc/net/tcp` and `/proc/net/tcp6` (proc_net_tcp.rst of the kernel's documentation).
+//! TCP sockets: when whoever reads one is woken, and the kernel's tables of them, `/proc/net/tcp` and `/proc/net/tcp6` (proc_net_tcp.rst of the kernel's documentation).
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use crate::Result;
 use crate::error::failed;
@@ -10,6 +11,23 @@ use crate::error::failed;
 const TABLES: [&str; 2] = ["/proc/self/net/tcp6", "/proc/self/net/tcp"];
 /// `TCP_LISTEN` of the kernel's `tcp_states.h`. Sockets that listen come first in a table.
 const LISTEN: &str = "0A";
+
+/// Whoever waits for a socket is woken when so many bytes are there, or when the other side has closed it (`SO_RCVLOWAT`,
+/// socket(7)). Where the kernel refuses that, it is woken more often, and nothing else is different.
+pub fn wake_at(socket: BorrowedFd<'_>, bytes: u16) {
+    let value = libc::c_int::from(bytes);
+    let size = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the kernel reads a number of the size that it is told, and keeps nothing of it.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw const value).cast(),
+            size,
+        );
+    }
+}
 
 /// Whether somebody in this network namespace listens for connections to an address. A connection would show the same,
 /// for the kernel takes it by itself; it would wake whoever listens, too.
@@ -68,9 +86,34 @@ fn word(digits: &str) -> Option<[u8; 4]> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd as _;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     use super::*;
+
+    #[test]
+    fn nobody_is_woken_before_enough_is_there_or_the_other_side_has_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let mut near = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+        let (mut far, _) = listener.accept().expect("accepted");
+        let can_be_read = |far: &TcpStream, wait: i64| {
+            let mut polled = [PollFd::new(far, PollFlags::IN)];
+            let wait = Timespec { tv_sec: wait, tv_nsec: 0 };
+            poll(&mut polled, Some(&wait)).expect("polled") > 0
+        };
+        wake_at(far.as_fd(), 5);
+        near.write_all(b"four").expect("written");
+        // The kernel has taken the bytes over when the call returns: this network is inside of the host.
+        assert!(!can_be_read(&far, 0), "four of five");
+        near.write_all(b"5").expect("written");
+        assert!(can_be_read(&far, 10));
+        assert_eq!(far.read(&mut [0; 8]).expect("read"), 5);
+        drop(near);
+        assert!(can_be_read(&far, 10), "the end");
+    }
 
     #[test]
     #[cfg(target_endian = "little")]

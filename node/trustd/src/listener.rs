@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use corten_api::securityapi::security_service_server::SecurityServiceServer;
-use corten_base::{Clock, Rate};
+use corten_base::{Clock, Rate, Tasks};
 use corten_pki::{Certificate, PkiError, PrivateKey};
-use corten_relay::{Arrival, Guests, Welcome, shake_hands};
+use corten_relay::{Arrival, Guests, Handshake, Welcome};
+use corten_sys::sockets;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -20,7 +21,6 @@ use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::service::Signer;
@@ -64,7 +64,7 @@ pub async fn serve(options: &Options, mut feed: Feed, signer: Signer) {
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let Some(listener) = listen(options).await else { return };
     let guests = Guests::new(GUESTS);
-    let mut connections = JoinSet::new();
+    let mut connections = Tasks::new();
     let mut config: Option<Arc<ServerConfig>> = None;
     loop {
         if let Some(identity) = feed.borrow_and_update().clone() {
@@ -86,7 +86,7 @@ pub async fn serve(options: &Options, mut feed: Feed, signer: Signer) {
                     Ok((stream, address, config)) => {
                         let Some(arrival) = guests.arrive(address.ip(), Instant::now()) else { continue };
                         let service = service.clone();
-                        connections.spawn(async move {
+                        connections.start(async move {
                             if let Err(error) = connection(stream, config, service, arrival).await {
                                 tracing::debug!(error = corten_base::chain(&error), "connection ended");
                             }
@@ -97,7 +97,7 @@ pub async fn serve(options: &Options, mut feed: Feed, signer: Signer) {
                         sleep(RETRY_DELAY).await;
                     }
                 },
-                Some(_) = connections.join_next() => {}
+                Some(_) = connections.ended() => {}
             }
         }
     }
@@ -143,7 +143,8 @@ async fn connection(
     service: Service,
     arrival: Arrival,
 ) -> io::Result<()> {
-    let tls = shake_hands(stream, config, &arrival, HANDSHAKE_TIMEOUT, |_| ()).await?;
+    let handshake = Handshake { config, limit: HANDSHAKE_TIMEOUT, wake_at: sockets::wake_at };
+    let tls = handshake.shake(stream, &arrival, |_| ()).await?;
     let guest = arrival.settle().ok_or_else(|| io::Error::other("there is no place for it"))?;
     let mut builder = Builder::new(TokioExecutor::new()).http2_only();
     builder

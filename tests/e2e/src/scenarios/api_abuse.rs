@@ -133,7 +133,7 @@ fn attacked(cx: &mut Cx, story: &Story<'_>) -> Result<()> {
     let quiet = measure(story, ATTACK)?;
     let resting = resting.end()?;
     cx.figure("quiet_calls", quiet.answered());
-    cx.seconds("quiet_p99_seconds", quiet.p99()?.as_secs_f64());
+    cx.figure("quiet_p99_microseconds", quiet.p99()?.as_micros() as u64);
     cx.figure("apid_bytes_before", resting.last);
     let (mut peak, mut served, mut refused) = (0, 0, 0);
     for attack in Attack::ALL {
@@ -147,7 +147,7 @@ fn attacked(cx: &mut Cx, story: &Story<'_>) -> Result<()> {
         cx.figure(&format!("{name}_served"), tally.served);
         cx.figure(&format!("{name}_refused"), tally.refused);
         cx.figure(&format!("{name}_apid_bytes_peak"), memory.peak);
-        cx.seconds(&format!("{name}_p99_seconds"), quality.p99()?.as_secs_f64());
+        cx.figure(&format!("{name}_p99_microseconds"), quality.p99()?.as_micros() as u64);
         peak = peak.max(memory.peak);
         served += tally.served;
         refused += tally.refused;
