@@ -20,7 +20,7 @@ const BUILDERS: [&str; 5] =
 /// # Errors
 /// When a part cannot be built.
 pub fn image(flavour: &str, kubernetes_version: &str, steps: &mut Steps) -> Result<PathBuf> {
-    steps.run("programs of the machine", image::programs)?;
+    steps.run("programs of the machine", programs::build)?;
     let folder = kit::repository().join("target/image").join(flavour);
     let (key, stamp) = (key(flavour, kubernetes_version)?, folder.join(image::STAMP));
     let mut more = vec![kubernetes_version.to_owned()];
@@ -43,7 +43,7 @@ fn key(flavour: &str, kubernetes_version: &str) -> Result<String> {
         hash.update(text);
         hash.update([0]);
     }
-    for path in image::program_paths() {
+    for path in programs::paths() {
         add(&mut hash, &path)?;
     }
     for path in BUILDERS {

@@ -124,7 +124,7 @@ fn build_time(repository: &Path, figures: &mut Map<String, Value>, misses: &mut 
         .context("cannot start cargo")?;
     ensure!(fetched.success(), "cargo fetch ended with {fetched}");
     let began = Instant::now();
-    image::programs_in(&folder)?;
+    programs::build_in(&folder)?;
     let took = began.elapsed();
     fs::remove_dir_all(&folder).context("cannot remove the folder of the build")?;
     figures.insert("build_seconds".to_owned(), json!(took.as_secs()));
