@@ -9,11 +9,17 @@ use corten_image_builder::Flavour;
 use sha2::{Digest, Sha256};
 
 use crate::progress::Steps;
-use crate::{image, kit};
+use crate::{image, kit, programs};
 
 /// What builds images, from the root of the repository: a change there may change every image.
-const BUILDERS: [&str; 5] =
-    ["image/builder/src", "image/kit", "lib/base/src", "xtask/src/image.rs", "Cargo.lock"];
+const BUILDERS: [&str; 6] = [
+    "image/builder/src",
+    "image/kit",
+    "lib/base/src",
+    "xtask/src/image.rs",
+    "xtask/src/programs.rs",
+    "Cargo.lock",
+];
 
 /// The image of a flavour, built unless it is there already; its folder.
 ///

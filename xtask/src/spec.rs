@@ -21,7 +21,7 @@ use corten_sys::procfs;
 use serde_json::{Map, Value, json};
 
 use crate::progress::Steps;
-use crate::{build, host, image, kit};
+use crate::{build, host, kit, programs};
 
 /// Programs of ours that run all the time.
 const OURS: [&str; 5] = ["init", "machined", "apid", "trustd", "dataplane"];
