@@ -10,20 +10,26 @@ use crate::ffi::check;
 
 /// The shortest slice that Linux grants, in nanoseconds (`sched_setattr(2)`; since 6.12, and no error before).
 const SHORT_SLICE: u64 = 100_000;
+/// The nice value of a thread that goes before what it has started.
+const BEFORE: i32 = -10;
 const SUBJECT: &str = "the slices of this thread";
 
-/// The calling thread works in short slices, and so has its turn soon: for those who answer in less time than the usual
-/// slice takes. What it starts has the usual one.
+/// The calling thread works in short slices and goes before other threads of its control group, and so has its turn soon:
+/// for those who answer in less time than the usual slice takes. What it starts is served as usual.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// When the kernel refuses. To go before others is a privilege; slices are short without it.
 pub fn be_prompt() -> Result<()> {
-    let mut attributes = own().map_err(failed("read", SUBJECT))?;
-    attributes.sched_runtime = SHORT_SLICE;
-    attributes.sched_flags |= libc::SCHED_FLAG_RESET_ON_FORK as u64;
+    let usual = own().map_err(failed("read", SUBJECT))?;
+    let flags = usual.sched_flags | libc::SCHED_FLAG_RESET_ON_FORK as u64;
+    let prompt = sched_attr { sched_runtime: SHORT_SLICE, sched_flags: flags, ..usual };
+    let first = sched_attr { sched_nice: BEFORE, ..prompt };
+    set(&first).or_else(|_| set(&prompt)).map_err(failed("shorten", SUBJECT))
+}
+
+fn set(attributes: &sched_attr) -> std::io::Result<()> {
     // SAFETY: the kernel reads a structure of the size that it names, and keeps nothing of it.
-    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
-    check(result).map(drop).map_err(failed("shorten", SUBJECT))
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const *attributes, 0) }).map(drop)
 }
 
 fn own() -> std::io::Result<sched_attr> {
@@ -40,17 +46,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn short_slices_are_not_inherited() {
-        let slice = || own().expect("attributes").sched_runtime;
-        let usual = slice();
+    fn what_a_prompt_thread_starts_is_served_as_usual() {
+        let attributes = || own().expect("attributes");
+        let of = |attributes: sched_attr| (attributes.sched_runtime, attributes.sched_nice);
+        let usual = of(attributes());
         let thread = std::thread::spawn(move || {
             be_prompt().expect("anybody may");
-            let started = std::thread::spawn(slice).join().expect("no panic");
-            (slice(), started)
+            let started = std::thread::spawn(attributes).join().expect("no panic");
+            (of(attributes()), of(started))
         });
         let (own, started) = thread.join().expect("no panic");
         assert_eq!(started, usual);
         // Kernels before 6.12 have one slice for all, and do not tell it.
-        assert!(own == SHORT_SLICE || usual == 0, "{own} ns");
+        assert!(own.0 == SHORT_SLICE || usual.0 == 0, "{own:?}");
+        assert!([BEFORE, usual.1].contains(&own.1), "{own:?}");
     }
 }
