@@ -6,6 +6,9 @@
 //! on the host:               memory of apid ─▶ at most its budget, and what it was afterwards
 //! ```
 //!
+//! In quiet times the attackers' processor is busy as well, with work that reaches nobody: where two processors are threads
+//! of one core, whoever works on one slows the other down, and that is not what the machine is asked about.
+//!
 //! Attackers and the polite client come from different addresses of the machine: what one address takes is bounded for
 //! that address, which nobody can be spared who shares it.
 
@@ -45,6 +48,8 @@ const SLOWER_MAX: f64 = 2.0;
 const LARGER_MAX: f64 = 1.1;
 /// How soon it has given back what the attacks needed.
 const RECOVERY_MAX: Duration = Duration::from_secs(120);
+/// Memory that whoever is busy elsewhere works on.
+const BUSY_BYTES: usize = 256 << 10;
 /// Between two looks at memory.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -129,8 +134,12 @@ impl Target {
 /// Each attack in turn, with the polite client before and during each.
 fn attacked(cx: &mut Cx, story: &Story<'_>) -> Result<()> {
     let apid = apid(story)?;
+    let idle = measure(story, ATTACK)?;
+    cx.figure("idle_p99_microseconds", idle.p99()?.as_micros() as u64);
     let resting = Memory::watch(&apid);
+    let elsewhere = busy_elsewhere(story.target.processors, Instant::now() + ATTACK);
     let quiet = measure(story, ATTACK)?;
+    elsewhere.join().map_err(|_| anyhow!("who is busy elsewhere panicked"))??;
     let resting = resting.end()?;
     cx.figure("quiet_calls", quiet.answered());
     cx.figure("quiet_p99_microseconds", quiet.p99()?.as_micros() as u64);
@@ -186,6 +195,20 @@ fn endure(story: &Story<'_>, apid: &Process, attack: Attack) -> Result<Outcome> 
     let tally = attackers.join().map_err(|_| anyhow!("the attackers panicked"))???;
     let (quality, memory) = (quality?, memory.end()?);
     Ok(Outcome { quality, memory, tally })
+}
+
+/// The attackers' processor works until `end`, and nobody is asked for anything.
+fn busy_elsewhere(processors: Processors, end: Instant) -> JoinHandle<Result<()>> {
+    std::thread::spawn(move || {
+        stay_on(&processors.attackers)?;
+        let mut block = vec![0_u8; BUSY_BYTES];
+        while Instant::now() < end {
+            for byte in &mut block {
+                *byte = std::hint::black_box(byte.wrapping_mul(31).wrapping_add(7));
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Polite calls from inside of the machine's network.
