@@ -2,6 +2,8 @@
 
 use corten_resources::kubernetes::StaticPodStatus;
 
+use serde_json::Value;
+
 use crate::{Diagnosis, Evidence, Facts, Severity};
 
 /// Why the kubelet says that a container waits, when it is for its image.
@@ -44,28 +46,26 @@ pub(crate) const TABLE: &[Diagnosis] = &[
     },
 ];
 
-/// Containers of static pods that wait: pod, container, reason, what the kubelet says.
-pub(crate) fn waiting(facts: &Facts) -> Vec<(String, String, String)> {
-    let mut found = Vec::new();
-    for status in facts.list::<StaticPodStatus>() {
-        for list in ["initContainerStatuses", "containerStatuses"] {
-            let containers = status.pod_status.get(list).and_then(|list| list.as_array());
-            for container in containers.into_iter().flatten() {
-                let waiting = &container["state"]["waiting"];
-                let text = |key: &str| waiting[key].as_str().unwrap_or_default().to_owned();
-                if waiting.is_object() {
-                    found.push((status.id().to_owned(), text("reason"), text("message")));
-                }
-            }
-        }
-    }
-    found
+/// Containers of static pods, each with the id of its pod, as the kubelet tells of them (`ContainerStatus` of Kubernetes).
+pub(crate) fn of_static_pods(facts: &Facts) -> impl Iterator<Item = (&str, &Value)> {
+    facts.list::<StaticPodStatus>().flat_map(|status| {
+        let lists = ["initContainerStatuses", "containerStatuses"];
+        let lists = lists.into_iter().filter_map(|list| status.pod_status.get(list)?.as_array());
+        lists.flatten().map(|container| (status.id(), container))
+    })
+}
+
+/// Why a container waits, and what the kubelet says to it; both are empty when it does not.
+pub(crate) fn waits(container: &Value) -> (&str, &str) {
+    let text = |key: &str| container["state"]["waiting"][key].as_str().unwrap_or_default();
+    (text("reason"), text("message"))
 }
 
 fn image_not_pulled(facts: &Facts) -> Vec<Evidence> {
-    let pods = waiting(facts).into_iter().filter(|(_, reason, _)| PULL_REASONS.contains(&reason.as_str()));
-    let mut told: Vec<Evidence> = pods
-        .map(|(pod, _, message)| Evidence::new(format!("{pod} waits for its image")).with(message))
+    let mut told: Vec<Evidence> = of_static_pods(facts)
+        .map(|(pod, container)| (pod, waits(container)))
+        .filter(|(_, (reason, _))| PULL_REASONS.contains(reason))
+        .map(|(pod, (_, message))| Evidence::new(format!("{pod} waits for its image")).with(message))
         .collect();
     for service in &facts.vitals.services {
         let failed = service.last_failure.strip_prefix("Failed to start: ").unwrap_or_default();

@@ -7,6 +7,8 @@ use corten_resources::kubernetes::{
 use corten_resources::network::NodeAddress;
 use corten_resources::service::Service;
 
+use serde_json::Value;
+
 use crate::{Diagnosis, Evidence, Facts, Severity, containers};
 
 /// What the kubelet says when it cannot reach the API server.
@@ -216,6 +218,9 @@ pub(crate) const TABLE: &[Diagnosis] = &[
     },
 ];
 
+/// Restarts from which on a container that is not ready loops.
+const RESTARTS_MIN: u64 = 2;
+
 /// Whether the node is known, and not ready.
 pub(crate) fn is_not_ready(facts: &Facts) -> bool {
     facts.list::<NodeStatus>().any(|node| !node.node_ready)
@@ -286,9 +291,25 @@ fn kubelet_unwell(facts: &Facts) -> Vec<Evidence> {
 }
 
 fn static_pod_crash_loop(facts: &Facts) -> Vec<Evidence> {
-    let looping =
-        containers::waiting(facts).into_iter().filter(|(_, reason, _)| reason == "CrashLoopBackOff");
-    looping.map(|(pod, _, said)| Evidence::new(format!("{pod} does not stay up")).with(said)).collect()
+    containers::of_static_pods(facts)
+        .filter_map(|(pod, container)| Some((pod, why_it_loops(container)?)))
+        .map(|(pod, said)| Evidence::new(format!("{pod} does not stay up")).with(said))
+        .collect()
+}
+
+/// What the kubelet says of a container that ends again and again. Between two waits such a container runs for a moment,
+/// or has just ended.
+fn why_it_loops(container: &Value) -> Option<String> {
+    let (reason, message) = containers::waits(container);
+    if reason == "CrashLoopBackOff" {
+        return Some(message.to_owned());
+    }
+    let ends = ["state", "lastState"].into_iter().map(|state| &container[state]["terminated"]);
+    let code = ends.filter_map(|end| end["exitCode"].as_i64()).find(|code| *code != 0)?;
+    let restarts = container["restartCount"].as_u64().unwrap_or_default();
+    let is_up = container["ready"] == true;
+    (restarts >= RESTARTS_MIN && !is_up)
+        .then(|| format!("it was restarted {restarts} times, and ended with {code} the last time"))
 }
 
 fn static_pod_not_ready(facts: &Facts) -> Vec<Evidence> {
@@ -433,6 +454,22 @@ mod tests {
         check(&found, "static-pod-crash-loop", "kube-system/a does not stay up");
         check(&found, "static-pod-not-ready", "kube-system/a is not ready");
         assert_eq!(find(&found, "static-pod-not-ready").expect("found").because, ["static-pod-crash-loop"]);
+    }
+
+    #[test]
+    fn a_component_that_loops_is_known_also_while_it_runs_for_a_moment() {
+        let pod = |ready: bool, restarts: u32, code: u32| {
+            let yaml = format!(
+                "podStatus:\n    containerStatuses:\n        - name: a\n          ready: {ready}\n          restartCount: {restarts}\n          \
+                 state:\n              running: {{}}\n          lastState:\n              terminated:\n                  exitCode: {code}\n"
+            );
+            let metadata = Metadata::new("k8s", "StaticPodStatuses.kubernetes.talos.dev", "kube-system/a");
+            facts([AnyResource::from_yaml::<StaticPodStatus>(metadata, &yaml).expect("YAML")])
+        };
+        check(&pod(false, 2, 1), "static-pod-crash-loop", "kube-system/a does not stay up");
+        for well in [pod(true, 2, 1), pod(false, 1, 1), pod(false, 2, 0)] {
+            check_absent(&well, "static-pod-crash-loop");
+        }
     }
 
     #[test]
