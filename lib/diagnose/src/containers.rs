@@ -107,7 +107,7 @@ mod tests {
 
     fn pod(reason: &str) -> Facts {
         let yaml = format!(
-            "podStatus:\n    containerStatuses:\n        - name: a\n          state:\n              waiting:\n                  reason: {reason}\n                  message: not found\n"
+            "containerStatuses:\n    - name: a\n      state:\n          waiting:\n              reason: {reason}\n              message: not found\n"
         );
         let metadata =
             corten_resource::Metadata::new("k8s", "StaticPodStatuses.kubernetes.talos.dev", "kube-system/a");

@@ -446,8 +446,8 @@ mod tests {
 
     #[test]
     fn a_component_that_loops_explains_that_it_is_not_ready() {
-        let yaml = "podStatus:\n    conditions:\n        - type: Ready\n          status: \"False\"\n          message: not up\n    \
-                    containerStatuses:\n        - name: a\n          state:\n              waiting:\n                  reason: CrashLoopBackOff\n";
+        let yaml = "conditions:\n    - type: Ready\n      status: \"False\"\n      message: not up\n\
+                    containerStatuses:\n    - name: a\n      state:\n          waiting:\n              reason: CrashLoopBackOff\n";
         let metadata = Metadata::new("k8s", "StaticPodStatuses.kubernetes.talos.dev", "kube-system/a");
         let pod = AnyResource::from_yaml::<StaticPodStatus>(metadata, yaml).expect("YAML");
         let found = facts([pod]);
@@ -460,8 +460,8 @@ mod tests {
     fn a_component_that_loops_is_known_also_while_it_runs_for_a_moment() {
         let pod = |ready: bool, restarts: u32, code: u32| {
             let yaml = format!(
-                "podStatus:\n    containerStatuses:\n        - name: a\n          ready: {ready}\n          restartCount: {restarts}\n          \
-                 state:\n              running: {{}}\n          lastState:\n              terminated:\n                  exitCode: {code}\n"
+                "containerStatuses:\n    - name: a\n      ready: {ready}\n      restartCount: {restarts}\n      \
+                 state:\n          running: {{}}\n      lastState:\n          terminated:\n              exitCode: {code}\n"
             );
             let metadata = Metadata::new("k8s", "StaticPodStatuses.kubernetes.talos.dev", "kube-system/a");
             facts([AnyResource::from_yaml::<StaticPodStatus>(metadata, &yaml).expect("YAML")])

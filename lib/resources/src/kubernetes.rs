@@ -734,7 +734,7 @@ impl SchedulerConfig {
 ///
 /// Written by the renderers of pods; read by the writer of the data plane's file.
 #[derive(Clone, Debug, Default, PartialEq, Resource)]
-#[resource(kind = "StaticPods.kubernetes.talos.dev", namespace = "k8s")]
+#[resource(kind = "StaticPods.kubernetes.talos.dev", namespace = "k8s", scalar)]
 pub struct StaticPod {
     /// The pod.
     #[field(1, "pod")]
@@ -761,7 +761,7 @@ impl StaticPodServerStatus {
 ///
 /// Read by health checks and by clients that upgrade Kubernetes.
 #[derive(Clone, Debug, Default, PartialEq, Resource)]
-#[resource(kind = "StaticPodStatuses.kubernetes.talos.dev", namespace = "k8s", aliases("podstatus"), columns("Ready" => "{.podStatus.conditions[?(@.type==\"Ready\")].status}"))]
+#[resource(kind = "StaticPodStatuses.kubernetes.talos.dev", namespace = "k8s", scalar, aliases("podstatus"), columns("Ready" => "{.conditions[?(@.type==\"Ready\")].status}"))]
 pub struct StaticPodStatus {
     /// Status of the pod.
     #[field(1, "podStatus")]

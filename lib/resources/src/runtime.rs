@@ -81,7 +81,7 @@ pub struct KernelCmdline {
 #[resource(kind = "KernelModuleSpecs.runtime.talos.dev", namespace = "runtime")]
 pub struct KernelModuleSpec {
     /// Module.
-    #[field(1, "name")]
+    #[field(1, "string")]
     pub name: String,
     /// `key=value` parameters.
     #[field(2, "parameters")]

@@ -56,7 +56,7 @@ mod tests {
             (of(attributes()), of(started))
         });
         let (own, started) = thread.join().expect("no panic");
-        assert_eq!(started, usual);
+        assert!(started.0 != SHORT_SLICE && started.1 != BEFORE, "{started:?}");
         // Kernels before 6.12 have one slice for all, and do not tell it.
         assert!(own.0 == SHORT_SLICE || usual.0 == 0, "{own:?}");
         assert!([BEFORE, usual.1].contains(&own.1), "{own:?}");

@@ -17,6 +17,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/cosi-project/runtime/api/v1alpha1"
 	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/cosi-project/runtime/pkg/resource/meta"
 	"github.com/cosi-project/runtime/pkg/resource/protobuf"
@@ -43,6 +44,7 @@ import (
 	_ "github.com/siderolabs/talos/pkg/machinery/resources/time"
 	_ "github.com/siderolabs/talos/pkg/machinery/resources/v1alpha1"
 	"go.yaml.in/yaml/v4"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // patience ends a run that nobody answers.
@@ -110,8 +112,7 @@ func types(ctx context.Context, api *client.Client) ([]kind, error) {
 // look reads all resources of a type in both ways.
 func look(ctx context.Context, from state.State, definition *meta.ResourceDefinitionSpec) kind {
 	found := kind{Type: string(definition.Type), Namespace: string(definition.DefaultNamespace), Problems: []string{}}
-	_, err := protobuf.CreateResource(definition.Type)
-	found.Known = err == nil
+	found.Known = knows(definition)
 	all := resource.NewMetadata(definition.DefaultNamespace, definition.Type, "", resource.VersionUndefined)
 	skip := state.WithListUnmarshalOptions(state.WithSkipProtobufUnmarshal())
 	written, err := from.List(ctx, all, skip)
@@ -145,27 +146,97 @@ func look(ctx context.Context, from state.State, definition *meta.ResourceDefini
 	return found
 }
 
-// compare says how the YAML of the machine and that of the module's type differ.
-func compare(written, typed resource.Resource) error {
-	theirs, err := spec(typed)
+// knows says whether the module has a type of its own for resources of this one. For a type that it does not know the
+// runtime hands back the message itself.
+func knows(definition *meta.ResourceDefinitionSpec) bool {
+	now := timestamppb.Now()
+	metadata := &v1alpha1.Metadata{
+		Namespace: string(definition.DefaultNamespace),
+		Type:      string(definition.Type),
+		Id:        "none",
+		Version:   "1",
+		Phase:     resource.PhaseRunning.String(),
+		Created:   now,
+		Updated:   now,
+	}
+	message, err := protobuf.Unmarshal(&v1alpha1.Resource{Metadata: metadata, Spec: &v1alpha1.Spec{}})
 	if err != nil {
-		return err
+		return false
 	}
-	ours, err := spec(written)
-	if err != nil {
-		return err
-	}
-	if reflect.DeepEqual(ours, theirs) {
-		return nil
-	}
-	left, _ := json.Marshal(ours)    //nolint:errcheck
-	right, _ := json.Marshal(theirs) //nolint:errcheck
-	return errors.New("written " + string(left) + ", decoded " + string(right))
+	made, err := protobuf.UnmarshalResource(message)
+	_, isMessage := made.(*protobuf.Resource)
+	// A type that cannot be empty is known, too.
+	return err != nil || !isMessage
 }
 
-// spec is the specification as plain values. What is empty and what is absent are the same to a reader.
-func spec(from resource.Resource) (any, error) {
-	text, err := yaml.Marshal(from.Spec())
+// compare says how what the machine wrote as YAML differs from what it wrote as protobuf, to a reader who has the module's
+// type: either is read into that type, and both have to say the same. Fields that are younger than the module are in neither.
+func compare(written, typed resource.Resource) error {
+	text, err := yaml.Marshal(written.Spec())
+	if err != nil {
+		return err
+	}
+	from := reflect.New(reflect.Indirect(reflect.ValueOf(typed.Spec())).Type())
+	if err := yaml.Unmarshal(text, from.Interface()); err != nil {
+		return fmt.Errorf("its YAML is not that of the type: %w", err)
+	}
+	theirs, err := spec(typed.Spec())
+	if err != nil {
+		return err
+	}
+	ours, err := spec(from.Interface())
+	if err != nil {
+		return err
+	}
+	if !reflect.DeepEqual(ours, theirs) {
+		left, _ := json.Marshal(ours)    //nolint:errcheck
+		right, _ := json.Marshal(theirs) //nolint:errcheck
+		return errors.New("as YAML " + string(left) + ", as protobuf " + string(right))
+	}
+	raw, err := spec(written.Spec())
+	if err != nil {
+		return err
+	}
+	return shaped("", raw, theirs)
+}
+
+// shaped says where YAML has another shape than the module gives it. What is there on one side only is no matter.
+func shaped(path string, ours, theirs any) error {
+	if ours == nil || theirs == nil {
+		return nil
+	}
+	switch theirs := theirs.(type) {
+	case map[string]any:
+		ours, ok := ours.(map[string]any)
+		if !ok {
+			return fmt.Errorf("%s is no mapping", path)
+		}
+		for key, value := range theirs {
+			if err := shaped(path+"."+key, ours[key], value); err != nil {
+				return err
+			}
+		}
+	case []any:
+		ours, ok := ours.([]any)
+		if !ok {
+			return fmt.Errorf("%s is no list", path)
+		}
+		for index := range min(len(ours), len(theirs)) {
+			if err := shaped(path+"[]", ours[index], theirs[index]); err != nil {
+				return err
+			}
+		}
+	default:
+		if reflect.TypeOf(ours) != reflect.TypeOf(theirs) {
+			return fmt.Errorf("%s is %T, and should be %T", path, ours, theirs)
+		}
+	}
+	return nil
+}
+
+// spec is a specification as plain values. What is empty and what is absent are the same to a reader.
+func spec(from any) (any, error) {
+	text, err := yaml.Marshal(from)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ use serde_json::{Number, Value};
 
 use super::parse::{Tree, parse};
 use super::text::{NEVER, SECOND, parse_duration, parse_time};
+use super::url;
 use super::{Style, YamlError};
 use crate::field::{Field, FieldError, Kind, Node, Object};
 use crate::record::{Form, Record};
@@ -85,6 +86,9 @@ fn put(field: &mut dyn Field, form: Form, tree: &Tree) -> Result<(), Fault> {
         }
         (Kind::List(_), Tree::Sequence(items)) => {
             items.iter().try_for_each(|item| put(field.push().ok_or(Fault::Value)?, form, item))
+        }
+        (Kind::Text, Tree::Mapping(entries)) if form == Form::Url => {
+            Ok(field.write(&Node::Text(url::read(entries).into()))?)
         }
         (Kind::Map(_), Tree::Mapping(entries)) => entries
             .iter()

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Style;
 use super::text::{NEVER, SECOND, duration, time};
+use super::url::{self, Entry};
 use crate::field::{Entries, Field, HardwareAddr, Items, Kind, Node, Object};
 use crate::record::{Form, Record};
 
@@ -25,8 +26,8 @@ pub fn write(record: &dyn Record, style: Style) -> String {
         None if is_bare(record) => out.out.push_str("{}"),
         None => out.mapping(record, 0, true),
     }
-    let mut out = out.out;
-    out.truncate(out.trim_end_matches('\n').len());
+    // A bare mapping or list stands where it would after a key.
+    let mut out = out.out.trim_start().trim_end_matches('\n').to_owned();
     out.push('\n');
     out
 }
@@ -112,6 +113,7 @@ impl Writer {
             Node::Object(content) => object(&mut self.out, &content, place),
             Node::Duration(nanos) if self.is_message => self.moment(nanos.into(), place),
             Node::Time(time) if self.is_message => self.moment(since_epoch(time), place),
+            Node::Text(url) if form == Form::Url && !url.is_empty() => self.url(&url, place),
             node => {
                 if place.indent > 0 {
                     self.out.push(' ');
@@ -119,6 +121,21 @@ impl Writer {
                 self.scalar(&node, field.kind(), form);
                 self.out.push('\n');
             }
+        }
+    }
+
+    fn url(&mut self, url: &str, place: Place) {
+        open(&mut self.out, place);
+        for (index, (key, entry)) in url::entries(url).into_iter().enumerate() {
+            if index > 0 {
+                pad(&mut self.out, place.indent);
+            }
+            let _ = write!(self.out, "{key}: ");
+            match entry {
+                Entry::Text(value) => text(&mut self.out, value),
+                Entry::Word(word) => self.out.push_str(word),
+            }
+            self.out.push('\n');
         }
     }
 
@@ -168,6 +185,7 @@ impl Writer {
             Node::Uint(value) => out.push_str(&value.to_string()),
             Node::Float(value) => float(out, *value),
             Node::Enumeration(number, _) if is_message => out.push_str(&number.to_string()),
+            Node::Text(_) if form == Form::Url => out.push_str("null"),
             Node::Text(value) if form == Form::Expression => text(out, &Tree::read(value).to_string()),
             Node::Text(value) | Node::Enumeration(_, value) => text(out, value),
             Node::Bytes(value) => bytes(out, value, kind, form),

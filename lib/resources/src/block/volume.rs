@@ -93,13 +93,13 @@ pub struct PartitionSpec {
     /// Least size, bytes.
     #[field(1, "minSize")]
     pub size_min: u64,
-    /// Largest size: bytes, or per cent of the disk; zero means what there is.
+    /// Largest size, bytes; zero means what there is.
     #[field(2, "maxSize", omitempty)]
     pub size_max: u64,
-    /// The largest size is per cent of the disk.
+    /// Largest size, per cent of the disk; zero means that it is told in bytes.
     #[field(6, "relativeMaxSize")]
-    pub is_relative: bool,
-    /// The largest size is what is left free.
+    pub percent_max: u64,
+    /// The largest size, in bytes or per cent, is what is left free.
     #[field(7, "negativeMaxSize")]
     pub is_negative: bool,
     /// It grows when there is more room later.

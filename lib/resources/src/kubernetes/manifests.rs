@@ -68,7 +68,7 @@ pub struct FetchedManifest {
 ///
 /// Written by the renderer of manifests; read by the applier and by clients that upgrade Kubernetes.
 #[derive(Clone, Debug, Default, PartialEq, Resource)]
-#[resource(kind = "Manifests.kubernetes.talos.dev", namespace = "controlplane")]
+#[resource(kind = "Manifests.kubernetes.talos.dev", namespace = "controlplane", scalar)]
 pub struct Manifest {
     /// The objects, in order.
     #[field(1, "items")]
@@ -96,7 +96,7 @@ impl ManifestStatus {
 #[resource(kind = "BootstrapManifestsConfigs.kubernetes.talos.dev", namespace = "controlplane")]
 pub struct BootstrapManifestsConfig {
     /// Endpoint for components inside the cluster.
-    #[field(1, "server")]
+    #[field(1, "string")]
     pub server: String,
     /// DNS domain of the cluster.
     #[field(2, "clusterDomain")]

@@ -241,9 +241,9 @@ pub struct BondMaster {
     /// IPv6 addresses to probe.
     #[field(26, "nsIp6Targets", omitempty)]
     pub ns_ip6_targets: Vec<IpAddr>,
-    /// Who begins to talk LACP.
+    /// Who begins to talk LACP; unset leaves it to the kernel.
     #[field(27, "adLacpActive", omitempty)]
-    pub ad_lacp_active: AdLacpActive,
+    pub ad_lacp_active: Option<AdLacpActive>,
     /// Probes that may stay without answer.
     #[field(28, "missedMax", omitempty)]
     pub missed_max: u32,
@@ -271,7 +271,7 @@ impl BondMaster {
             tlb_logical_lb: 1,
             use_carrier: true,
             ad_actor_sys_prio: if is_lacp { u16::MAX.into() } else { 0 },
-            ad_lacp_active: AdLacpActive::On,
+            ad_lacp_active: Some(AdLacpActive::On),
             missed_max: 2,
             ..Self::default()
         }

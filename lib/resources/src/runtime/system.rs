@@ -193,9 +193,9 @@ pub struct ServicePid {
     /// Process id.
     #[field(1, "pid")]
     pub pid: i32,
-    /// Inode of its mount namespace; zero when it cannot be read.
+    /// Its mount namespace, `mnt:[inode]` (namespaces(7)); empty when it cannot be read.
     #[field(2, "mountNamespace")]
-    pub mount_namespace: u64,
+    pub mount_namespace: String,
 }
 
 /// How far an installation has come that nobody attends.

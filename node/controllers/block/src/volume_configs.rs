@@ -179,17 +179,16 @@ fn ephemeral(wish: &Volume) -> VolumeConfig {
 }
 
 fn partition(wish: &Volume, label: &str) -> PartitionSpec {
-    let size_max = values::size_max(&wish.size_max);
-    let (size_max, is_relative, is_negative) = match size_max {
-        None => (0, false, false),
-        Some(values::SizeMax::Bytes(bytes)) => (bytes, false, false),
-        Some(values::SizeMax::Percent(percent)) => (percent, true, false),
-        Some(values::SizeMax::Free(bytes)) => (bytes, false, true),
+    let (size_max, percent_max, is_negative) = match values::size_max(&wish.size_max) {
+        None => (0, 0, false),
+        Some(values::SizeMax::Bytes(bytes)) => (bytes, 0, false),
+        Some(values::SizeMax::Percent(percent)) => (0, percent, false),
+        Some(values::SizeMax::Free(bytes)) => (bytes, 0, true),
     };
     PartitionSpec {
         size_min: wish.size_min.unwrap_or(SIZE_MIN),
         size_max,
-        is_relative,
+        percent_max,
         is_negative,
         grow: wish.grow.unwrap_or(false),
         label: label.to_owned(),
@@ -374,7 +373,7 @@ mod tests {
         let volume = |id: &str| plan.output::<VolumeConfig>(id).unwrap_or_else(|| panic!("{id}"));
         let data = volume("u-data");
         let partition = &data.provisioning.partition;
-        assert_eq!((partition.size_min, partition.size_max, partition.is_relative), (1 << 30, 80, true));
+        assert_eq!((partition.size_min, partition.size_max, partition.percent_max), (1 << 30, 0, 80));
         assert_eq!(
             (data.provisioning.filesystem.kind, data.mount.target_path.as_str()),
             (Filesystem::Ext4, "/var/mnt/data")

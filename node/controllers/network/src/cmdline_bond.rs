@@ -51,8 +51,12 @@ fn list(text: &str) -> impl Iterator<Item = &str> {
 
 /// Sets a word of the kernel, given as text or as its number.
 fn word<T: Enumeration>(field: &mut T, value: &str) {
+    *field = known(value).unwrap_or(*field);
+}
+
+fn known<T: Enumeration>(value: &str) -> Option<T> {
     let numbered = || value.parse().ok().and_then(T::from_number);
-    *field = T::parse(value).ok().or_else(numbered).unwrap_or(*field);
+    T::parse(value).ok().or_else(numbered)
 }
 
 fn number(field: &mut u32, value: &str) {
@@ -77,7 +81,7 @@ impl BondArgument {
                 "primary_reselect" => word(&mut bond.primary_reselect, value),
                 "fail_over_mac" => word(&mut bond.fail_over_mac, value),
                 "ad_select" => word(&mut bond.ad_select, value),
-                "lacp_active" => word(&mut bond.ad_lacp_active, value),
+                "lacp_active" => bond.ad_lacp_active = known(value).or(bond.ad_lacp_active),
                 "primary" => bond.primary.clone_from(value),
                 "miimon" => number(&mut bond.miimon, value),
                 "updelay" => number(&mut bond.up_delay, value),

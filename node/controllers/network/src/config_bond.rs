@@ -37,7 +37,7 @@ pub fn bond_master(bond: &Bond, primary: String) -> BondMaster {
         peer_notify_delay: bond.peer_notify_delay.unwrap_or(given.peer_notify_delay),
         arp_ip_targets: bond.arp_ip_targets.clone(),
         ns_ip6_targets: bond.ns_ip6_targets.clone(),
-        ad_lacp_active: bond.ad_lacp_active.parse().unwrap_or(given.ad_lacp_active),
+        ad_lacp_active: bond.ad_lacp_active.parse().ok().or(given.ad_lacp_active),
         missed_max: bond.missed_max.unwrap_or(given.missed_max),
         ..given
     }

@@ -322,7 +322,7 @@ mod tests {
         let spec = link(&plan, "bond0");
         assert_eq!((spec.kind.as_str(), spec.logical, spec.mtu), ("bond", true, 9000));
         assert_eq!((spec.bond_master.mode, spec.bond_master.lacp_rate), (BondMode::Lacp, LacpRate::Fast));
-        assert_eq!((spec.bond_master.miimon, spec.bond_master.ad_lacp_active), (100, AdLacpActive::On));
+        assert_eq!((spec.bond_master.miimon, spec.bond_master.ad_lacp_active), (100, Some(AdLacpActive::On)));
         let member = link(&plan, "eth0");
         assert_eq!((member.bond_slave.master_name.as_str(), member.bond_slave.slave_index), ("bond0", 0));
         assert_eq!((member.mtu, member.logical), (9000, false), "its own document counts too");

@@ -81,7 +81,7 @@ fn look(etc: &Path, rendered: &Path, spec: &EtcFileSpec) -> State {
     let mode = rendered.metadata().map(|metadata| metadata.permissions().mode() & 0o7777);
     match std::fs::read(rendered) {
         Err(_) if !same_file(etc, rendered) && !rendered.exists() => State::Absent,
-        Ok(contents) if contents == spec.contents && mode.ok() == Some(spec.mode) => {
+        Ok(contents) if contents == spec.contents.as_bytes() && mode.ok() == Some(spec.mode) => {
             if same_file(etc, rendered) { State::InPlace } else { State::Unbound }
         }
         _ => State::Different,
@@ -162,7 +162,7 @@ impl Driver for EtcApply {
                     plan.problem(format!("{id:?} is not a path below /etc"));
                 }
                 Some(State::Absent | State::Different) => {
-                    plan.op(Op::Write(id, row.spec.contents.clone(), row.spec.mode));
+                    plan.op(Op::Write(id, row.spec.contents.clone().into_bytes(), row.spec.mode));
                 }
                 Some(State::Unbound) => {
                     plan.op(Op::Bind(id));
@@ -232,7 +232,7 @@ mod tests {
         write_in_place(&path, b"short", 0o644).expect("write");
         assert_eq!(std::fs::read(&path).expect("read"), b"short");
         assert_eq!(path.metadata().expect("metadata").ino(), inode);
-        let spec = EtcFileSpec { contents: b"short".to_vec(), mode: 0o644, ..EtcFileSpec::default() };
+        let spec = EtcFileSpec { contents: "short".to_owned(), mode: 0o644, ..EtcFileSpec::default() };
         let etc = folder.path().join("hosts");
         assert_eq!(look(&etc, &path, &spec), State::Unbound);
         std::fs::hard_link(&path, &etc).expect("link");

@@ -56,7 +56,7 @@ pub fn read(data: &[InfoBond]) -> BondMaster {
             InfoBond::NsIp6Target(values) => {
                 bond.ns_ip6_targets = values.iter().copied().map(IpAddr::V6).collect();
             }
-            InfoBond::AdLacpActive(value) => bond.ad_lacp_active = variant(u8::from(*value)),
+            InfoBond::AdLacpActive(value) => bond.ad_lacp_active = Some(variant(u8::from(*value))),
             InfoBond::MissedMax(value) => bond.missed_max = (*value).into(),
             _ => {}
         }
@@ -117,8 +117,10 @@ impl BondChange {
             ad_user_port_key =>
                 InfoBond::AdUserPortKey(u16::try_from(wanted.ad_user_port_key).unwrap_or(u16::MAX));
             tlb_logical_lb => InfoBond::TlbDynamicLb(wanted.tlb_logical_lb != 0);
-            ad_lacp_active => InfoBond::AdLacpActive(wanted.ad_lacp_active.number() != 0);
             missed_max => InfoBond::MissedMax(small(wanted.missed_max));
+        }
+        if let Some(active) = wanted.ad_lacp_active.filter(|active| has.ad_lacp_active != Some(*active)) {
+            changes.push(InfoBond::AdLacpActive(active.number() != 0));
         }
         match (primary, has.primary_index) {
             (Some(index), has) if has != Some(index) => changes.push(InfoBond::Primary(index)),
@@ -203,7 +205,7 @@ mod tests {
             arp_validate: ArpValidate::FilterBackup,
             primary_reselect: PrimaryReselect::Failure,
             fail_over_mac: FailOverMac::Follow,
-            ad_lacp_active: AdLacpActive::Off,
+            ad_lacp_active: Some(AdLacpActive::Off),
             arp_ip_targets: vec![IpAddr::from([10, 0, 0, 1])],
             ns_ip6_targets: vec!["fd00::1".parse().expect("ip")],
             num_peer_notif: 7,

@@ -48,7 +48,7 @@ pub fn status(device: &Device) -> EthernetStatus {
         our_modes: device.our_modes.clone(),
         peer_modes: device.peer_modes.clone(),
         rings: device.rings.as_ref().map(rings),
-        features: device.features.iter().map(feature).collect(),
+        features: device.features.iter().filter(|feature| !feature.name.is_empty()).map(feature).collect(),
         channels: device.channels.as_ref().map(channels),
         wake_on_lan: WakeOnLan::VARIANTS.iter().map(|(mode, ..)| *mode).filter(wakes).collect(),
     }

@@ -26,19 +26,19 @@ impl Transform for EtcFilesFromConfig {
             Err(why) => return plan.failed(why),
         };
         for (path, file) in &machine.runtime.etc_files {
-            plan.put(path, spec(file.contents.clone().into_bytes(), file.mode));
+            plan.put(path, spec(file.contents.clone(), file.mode));
         }
         let rules = &machine.runtime.udev_rules;
         if !rules.is_empty() {
             let text: String = rules.iter().map(|rule| format!("{rule}\n")).collect();
-            plan.put(UDEV_RULES, spec(text.into_bytes(), 0o644));
+            plan.put(UDEV_RULES, spec(text, 0o644));
         }
         plan
     }
 }
 
 /// A file with these contents; labels come with a policy.
-pub fn spec(contents: Vec<u8>, mode: u32) -> EtcFileSpec {
+pub fn spec(contents: String, mode: u32) -> EtcFileSpec {
     EtcFileSpec { contents, mode, ..EtcFileSpec::default() }
 }
 

@@ -53,7 +53,7 @@ impl Driver for TrustedRoots {
         };
         let roots = &machine.runtime.trusted_roots;
         if let Some(image) = image.as_ref().filter(|_| !roots.is_empty()) {
-            plan.put(BUNDLE, spec(bundle(image, roots).into_bytes(), 0o644));
+            plan.put(BUNDLE, spec(bundle(image, roots), 0o644));
         }
         plan
     }

@@ -1,7 +1,6 @@
 //! What is known of a service: state, health and the last changes, and how that is published.
 
 use std::collections::VecDeque;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -192,9 +191,10 @@ pub(super) fn publish_pid(context: &Context, id: &str, pid: Option<u32>) {
     let result = match pid {
         Some(pid) => {
             // Another user's namespaces can be read by root alone; a process that has just ended has none.
-            let namespace = std::fs::metadata(format!("/proc/{pid}/ns/mnt")).map_or(0, |link| link.ino());
+            let namespace = std::fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap_or_default();
+            let mount_namespace = namespace.to_string_lossy().into_owned();
             let pid = i32::try_from(pid).unwrap_or_default();
-            context.state.put(OWNER, id, ServicePid { pid, mount_namespace: namespace }).map(|_| ())
+            context.state.put(OWNER, id, ServicePid { pid, mount_namespace }).map(|_| ())
         }
         None => context.state.remove::<ServicePid>(OWNER, id),
     };

@@ -18,7 +18,7 @@ use corten_resources::empty::MAY_BE_EMPTY;
 use corten_resources::talos::TYPES;
 use serde_json::Value;
 
-use crate::cluster::{Cluster, ClusterPlan, Files};
+use crate::cluster::{Cluster, ClusterPlan, Files, write_secret};
 use crate::cx::Cx;
 use crate::tool::Tool;
 use crate::tpm::Tpm;
@@ -68,26 +68,37 @@ pub fn run(cx: &mut Cx) -> Result<()> {
     options.further_disks = further_disks(cx)?;
     options.qemu_arguments = SECOND_LINK.map(str::to_owned).to_vec();
     options.qemu_arguments.extend(tpm.qemu_arguments());
-    let mut plan = ClusterPlan::of(&options);
-    plan.patches.push(POOLS.to_owned());
+    let plan = ClusterPlan::of(&options);
     let files = Files::write(&plan, cx.folder())?;
     let machine = options.start()?;
     let cluster = cx.cluster(plan, files, &machine, Instant::now())?;
     cluster.bring_up()?;
     let count = listed(cx, &cluster);
     cx.figure("types", count);
+    let machinery = Tool::new(cx.component(MACHINERY)?.join("bin/machinery"), "machinery");
+    // It decodes the machine's configuration as well, and knows no documents that are younger than it.
+    let found = look(&machinery, &cluster)?;
+    decoded(cx, &found);
+    apply_pools(cx, &cluster)?;
+    filled(cx, &machinery, &cluster);
     cx.case("both encodings of every resource say the same", || {
         let compared = encodings::compare(&cluster)?;
         ensure!(compared > TYPES.len(), "only {compared} resources were compared");
         Ok(())
     });
-    let machinery = Tool::new(cx.component(MACHINERY)?.join("bin/machinery"), "machinery");
-    let found = look(&machinery, &cluster)?;
-    decoded(cx, &found);
-    filled(cx, &machinery, &cluster);
     let grace = cluster.limit(60);
     drop(cluster);
     machine.stop(grace)
+}
+
+/// The configuration with pools of the further disks.
+fn apply_pools(cx: &Cx, cluster: &Cluster<'_>) -> Result<()> {
+    let text =
+        std::fs::read_to_string(&cluster.files.controlplane).context("cannot read the configuration")?;
+    let file = cx.folder().join("pools.yaml");
+    write_secret(&file, &format!("{}\n---\n{POOLS}", text.trim_end()))?;
+    cluster.admin().run(&["apply-config", "--mode=no-reboot", "--file", &file.to_string_lossy()])?;
+    Ok(())
 }
 
 /// Three empty disks.

@@ -56,12 +56,12 @@ impl Layout {
     pub fn size(&self, disk_bytes: u64) -> Size {
         let spec = &self.config.provisioning.partition;
         let bytes_min = spec.size_min;
-        let bytes_max = match spec.size_max {
-            0 => return Size::Rest { bytes_min },
-            percent if spec.is_relative => disk_bytes / 100 * percent.min(100),
-            free if spec.is_negative => disk_bytes.saturating_sub(free),
-            bytes => bytes,
+        let told = match (spec.size_max, spec.percent_max) {
+            (0, 0) => return Size::Rest { bytes_min },
+            (bytes, 0) => bytes,
+            (_, percent) => disk_bytes / 100 * percent.min(100),
         };
+        let bytes_max = if spec.is_negative { disk_bytes.saturating_sub(told) } else { told };
         // What is a tenth of a small disk may be less than the least, which then is what counts.
         let bytes_max = bytes_max.max(bytes_min);
         if bytes_max == bytes_min { Size::Bytes(bytes_min) } else { Size::Range { bytes_min, bytes_max } }
@@ -262,8 +262,10 @@ mod tests {
         let spec = PartitionSpec { size_min: GIB, ..PartitionSpec::default() };
         assert_eq!(size(spec.clone()), Size::Rest { bytes_min: GIB });
         assert_eq!(size(PartitionSpec { size_max: GIB, ..spec.clone() }), Size::Bytes(GIB));
-        let relative = PartitionSpec { size_max: 80, is_relative: true, ..spec.clone() };
-        assert_eq!(size(relative), Size::Range { bytes_min: GIB, bytes_max: 100 * GIB / 100 * 80 });
+        let relative = PartitionSpec { percent_max: 80, ..spec.clone() };
+        assert_eq!(size(relative.clone()), Size::Range { bytes_min: GIB, bytes_max: 100 * GIB / 100 * 80 });
+        let left_free = PartitionSpec { is_negative: true, ..relative };
+        assert_eq!(size(left_free), Size::Range { bytes_min: GIB, bytes_max: 100 * GIB / 100 * 20 });
         let negative = PartitionSpec { size_max: 10 * GIB, is_negative: true, ..spec };
         assert_eq!(size(negative), Size::Range { bytes_min: GIB, bytes_max: 90 * GIB });
     }
