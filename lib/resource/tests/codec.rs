@@ -167,7 +167,18 @@ interval: 1m30.5s
 offset: -1.5µs
 since: 2023-11-14T22:13:20Z
 hardwareAddr: "52:54:00:12:34:56"
-url: https://a:1
+url:
+    scheme: https
+    opaque: ""
+    user: null
+    host: a:1
+    path: ""
+    fragment: ""
+    rawquery: ""
+    rawpath: ""
+    rawfragment: ""
+    forcequery: false
+    omithost: false
 numbers:
     - 1
     - 300

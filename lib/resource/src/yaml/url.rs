@@ -1,7 +1,5 @@
 //! URLs as Go's YAML library writes them: its struct of a URL (`net/url`), part by part.
 
-use std::fmt::Write as _;
-
 use super::parse::Tree;
 
 /// The parts of a URL of the usual form, without a user.
@@ -22,12 +20,28 @@ impl<'a> Parts<'a> {
         let (host, path) = rest.split_at(begin);
         Self { scheme, host, path, query, fragment }
     }
+
+    fn text(&self) -> String {
+        let mut url = String::new();
+        let parts =
+            [("", self.scheme), ("://", self.host), ("", self.path), ("?", self.query), ("#", self.fragment)];
+        for (before, part) in parts.into_iter().filter(|(_, part)| !part.is_empty()) {
+            url.push_str(before);
+            url.push_str(part);
+        }
+        url
+    }
 }
 
-/// Keys and what stands after each, in Go's order; texts are to be quoted as usual.
-pub fn entries(url: &str) -> [(&'static str, Entry<'_>); 11] {
-    let Parts { scheme, host, path, query, fragment } = Parts::of(url);
-    [
+/// Keys and what stands after each, in Go's order; texts are to be quoted as usual. `None` for a text that is no URL of the
+/// usual form, which stands as it is.
+pub fn entries(url: &str) -> Option<[(&'static str, Entry<'_>); 11]> {
+    let parts = Parts::of(url);
+    if parts.text() != url {
+        return None;
+    }
+    let Parts { scheme, host, path, query, fragment } = parts;
+    Some([
         ("scheme", Entry::Text(scheme)),
         ("opaque", Entry::Text("")),
         ("user", Entry::Word("null")),
@@ -39,7 +53,7 @@ pub fn entries(url: &str) -> [(&'static str, Entry<'_>); 11] {
         ("rawfragment", Entry::Text("")),
         ("forcequery", Entry::Word("false")),
         ("omithost", Entry::Word("false")),
-    ]
+    ])
 }
 
 /// What stands after a key.
@@ -56,17 +70,6 @@ pub fn read(entries: &[(String, Tree)]) -> String {
         Some((_, Tree::Scalar(text, _))) => text.as_str(),
         _ => "",
     };
-    let mut url = String::new();
-    let mut add = |before: &str, text: &str| {
-        if !text.is_empty() {
-            // Writing to a text cannot fail.
-            let _ = write!(url, "{before}{text}");
-        }
-    };
-    add("", part("scheme"));
-    add("://", part("host"));
-    add("", part("path"));
-    add("?", part("rawquery"));
-    add("#", part("fragment"));
-    url
+    let (scheme, host, path) = (part("scheme"), part("host"), part("path"));
+    Parts { scheme, host, path, query: part("rawquery"), fragment: part("fragment") }.text()
 }

@@ -113,20 +113,26 @@ impl Writer {
             Node::Object(content) => object(&mut self.out, &content, place),
             Node::Duration(nanos) if self.is_message => self.moment(nanos.into(), place),
             Node::Time(time) if self.is_message => self.moment(since_epoch(time), place),
-            Node::Text(url) if form == Form::Url && !url.is_empty() => self.url(&url, place),
-            node => {
-                if place.indent > 0 {
-                    self.out.push(' ');
-                }
-                self.scalar(&node, field.kind(), form);
-                self.out.push('\n');
-            }
+            Node::Text(url) if form == Form::Url && !field.is_zero() => match url::entries(&url) {
+                Some(entries) => self.url(entries, place),
+                None => self.line(&Node::Text(url), field.kind(), Form::Plain, place),
+            },
+            node => self.line(&node, field.kind(), form, place),
         }
     }
 
-    fn url(&mut self, url: &str, place: Place) {
+    /// A value in the line where it begins.
+    fn line(&mut self, node: &Node<'_>, kind: Kind, form: Form, place: Place) {
+        if place.indent > 0 {
+            self.out.push(' ');
+        }
+        self.scalar(node, kind, form);
+        self.out.push('\n');
+    }
+
+    fn url(&mut self, entries: [(&'static str, Entry<'_>); 11], place: Place) {
         open(&mut self.out, place);
-        for (index, (key, entry)) in url::entries(url).into_iter().enumerate() {
+        for (index, (key, entry)) in entries.into_iter().enumerate() {
             if index > 0 {
                 pad(&mut self.out, place.indent);
             }
@@ -185,7 +191,7 @@ impl Writer {
             Node::Uint(value) => out.push_str(&value.to_string()),
             Node::Float(value) => float(out, *value),
             Node::Enumeration(number, _) if is_message => out.push_str(&number.to_string()),
-            Node::Text(_) if form == Form::Url => out.push_str("null"),
+            Node::Text(_) | Node::Null if form == Form::Url => out.push_str("null"),
             Node::Text(value) if form == Form::Expression => text(out, &Tree::read(value).to_string()),
             Node::Text(value) | Node::Enumeration(_, value) => text(out, value),
             Node::Bytes(value) => bytes(out, value, kind, form),

@@ -58,9 +58,9 @@ mod tests {
         let config = resource(MachineConfig::ACTIVE, MachineConfig { yaml: yaml.as_bytes().to_vec() });
         let plan = EtcFilesFromConfig.plan(&View::of([config], UNIX_EPOCH));
         let file = |path: &str| plan.output::<EtcFileSpec>(path).cloned().expect(path);
-        assert_eq!(file("nfsmount.conf"), spec(b"x".to_vec(), 0o600));
-        assert_eq!(file("a/b"), spec(Vec::new(), 0o644));
-        assert_eq!(file(UDEV_RULES), spec(b"ONE\nTWO\n".to_vec(), 0o644));
+        assert_eq!(file("nfsmount.conf"), spec("x".to_owned(), 0o600));
+        assert_eq!(file("a/b"), spec(String::new(), 0o644));
+        assert_eq!(file(UDEV_RULES), spec("ONE\nTWO\n".to_owned(), 0o644));
         let nothing = EtcFilesFromConfig.plan(&View::of([], UNIX_EPOCH));
         assert!(nothing.outputs::<EtcFileSpec>().is_empty(), "without rules there is no file of rules");
     }
