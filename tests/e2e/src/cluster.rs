@@ -155,7 +155,7 @@ impl Files {
 }
 
 /// Writes a configuration after patches.
-fn write_patched<'a>(path: &Path, text: &str, patches: impl Iterator<Item = &'a str>) -> Result<()> {
+pub fn write_patched<'a>(path: &Path, text: &str, patches: impl Iterator<Item = &'a str>) -> Result<()> {
     let config = Config::parse(without_later_kinds(text).as_bytes())
         .map_err(|problems| anyhow::anyhow!("{problems}"))?;
     let patches = patches.map(|patch| Patch::parse(patch.as_bytes())).collect::<Result<Vec<_>, _>>();

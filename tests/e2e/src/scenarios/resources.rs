@@ -18,7 +18,7 @@ use corten_resources::empty::MAY_BE_EMPTY;
 use corten_resources::talos::TYPES;
 use serde_json::Value;
 
-use crate::cluster::{Cluster, ClusterPlan, Files, write_secret};
+use crate::cluster::{Cluster, ClusterPlan, Files, write_patched};
 use crate::cx::Cx;
 use crate::tool::Tool;
 use crate::tpm::Tpm;
@@ -27,36 +27,20 @@ use crate::tpm::Tpm;
 const MACHINERY: &str = "clients/machinery";
 /// Types that its version of the module knows.
 const KNOWN_MIN: usize = 165;
+/// The type of the machine's configuration.
+const CONFIGURATION: &str = "MachineConfigs.config.talos.dev";
 /// Types that may have no resource.
 const EMPTY_MAX: usize = 50;
 /// How long every type may take to be filled.
 const FILLED_MAX: u64 = 120;
-/// A volume group with a volume, and a mirror, on the further disks of the machine.
-const POOLS: &str = "\
-apiVersion: v1alpha1
-kind: LVMVolumeGroupConfig
-name: vg-e2e
-provisioning:
-  volumeSelector:
-    match: disk.dev_path == \"/dev/vdb\"
----
-apiVersion: v1alpha1
-kind: LVMLogicalVolumeConfig
-name: lv-e2e
-type: linear
-provisioning:
-  volumeGroup: vg-e2e
-  minSize: 200MiB
-  maxSize: 200MiB
----
-apiVersion: v1alpha1
-kind: RAIDArrayConfig
-name: mirror
-level: raid1
-provisioning:
-  volumeSelector:
-    match: disk.dev_path in [\"/dev/vdc\", \"/dev/vdd\"]
-";
+/// What makes a machine have a resource of nearly every type. Pools are on its further disks.
+const WISHES: &str = include_str!("resources/wishes.yaml");
+/// What stands in it for a link of the machine.
+const LINK: &str = "LINK";
+/// How links that the machine's firmware names begin.
+const FIRMWARE_NAME: &str = "enp";
+/// A key of META for users, and what is written there.
+const META: [&str; 2] = ["0x0c", "e2e"];
 /// A second link, without a way anywhere.
 const SECOND_LINK: [&str; 4] =
     ["-netdev", "user,id=second,restrict=on,net=192.168.76.0/24", "-device", "virtio-net-pci,netdev=second"];
@@ -76,11 +60,14 @@ pub fn run(cx: &mut Cx) -> Result<()> {
     let count = listed(cx, &cluster);
     cx.figure("types", count);
     let machinery = Tool::new(cx.component(MACHINERY)?.join("bin/machinery"), "machinery");
-    // It decodes the machine's configuration as well, and knows no documents that are younger than it.
     let found = look(&machinery, &cluster)?;
-    decoded(cx, &found);
-    apply_pools(cx, &cluster)?;
+    decoded(cx, "Talos's own module decodes every type that it knows, as protobuf and as YAML", &found);
+    wish(cx, &cluster)?;
     filled(cx, &machinery, &cluster);
+    let mut found = look(&machinery, &cluster)?;
+    // The module decodes the configuration, too, which now has documents that are younger than it.
+    found.remove(CONFIGURATION);
+    decoded(cx, "the same of types that are filled by wish", &found);
     cx.case("both encodings of every resource say the same", || {
         let compared = encodings::compare(&cluster)?;
         ensure!(compared > TYPES.len(), "only {compared} resources were compared");
@@ -91,24 +78,28 @@ pub fn run(cx: &mut Cx) -> Result<()> {
     machine.stop(grace)
 }
 
-/// The configuration with pools of the further disks.
-fn apply_pools(cx: &Cx, cluster: &Cluster<'_>) -> Result<()> {
+/// Wishes for what a machine has only when somebody wants it.
+fn wish(cx: &Cx, cluster: &Cluster<'_>) -> Result<()> {
+    let admin = cluster.admin();
+    let links = admin.run(&["get", "links", "-o", "jsonpath={.metadata.id}"])?;
+    let link = links.lines().rfind(|link| link.starts_with(FIRMWARE_NAME)).context("there is no link")?;
     let text =
         std::fs::read_to_string(&cluster.files.controlplane).context("cannot read the configuration")?;
-    let file = cx.folder().join("pools.yaml");
-    write_secret(&file, &format!("{}\n---\n{POOLS}", text.trim_end()))?;
-    cluster.admin().run(&["apply-config", "--mode=no-reboot", "--file", &file.to_string_lossy()])?;
+    let file = cx.folder().join("wishes.yaml");
+    write_patched(&file, &text, [WISHES.replace(LINK, link).as_str()].into_iter())?;
+    admin.run(&["apply-config", "--mode=no-reboot", "--file", &file.to_string_lossy()])?;
+    admin.run(&[["meta", "write"].as_slice(), &META].concat())?;
     Ok(())
 }
 
-/// Three empty disks.
+/// Four empty disks.
 fn further_disks(cx: &Cx) -> Result<Vec<PathBuf>> {
     let disk = |name: &str| {
         let path = cx.folder().join(name);
         std::fs::File::create(&path)?.set_len(1 << 30)?;
         Ok(path)
     };
-    ["vdb.raw", "vdc.raw", "vdd.raw"]
+    ["vdb.raw", "vdc.raw", "vdd.raw", "vde.raw"]
         .into_iter()
         .map(disk)
         .collect::<Result<_>>()
@@ -156,10 +147,10 @@ fn look(machinery: &Tool, cluster: &Cluster<'_>) -> Result<BTreeMap<String, Kind
 }
 
 /// Types that the module knows are decoded, and say the same as what was written.
-fn decoded(cx: &mut Cx, found: &BTreeMap<String, Kind>) {
+fn decoded(cx: &mut Cx, case: &str, found: &BTreeMap<String, Kind>) {
     let known = found.values().filter(|kind| kind.is_known).count();
     cx.figure("decoded_by_talos", known);
-    cx.case("Talos's own module decodes every type that it knows, and it says what was written", || {
+    cx.case(case, || {
         let wrong: Vec<_> = found.iter().filter(|(_, kind)| !kind.problems.is_empty()).collect();
         ensure!(wrong.is_empty(), "{wrong:#?}");
         ensure!(known >= KNOWN_MIN, "it knows {known} of them, and should know {KNOWN_MIN}");
