@@ -34,8 +34,10 @@ impl Parse for Attribute {
                 "url" => attribute.form = quote!(::corten_resource::Form::Url),
                 "expression" => attribute.form = quote!(::corten_resource::Form::Expression),
                 "number_keys" => attribute.form = quote!(::corten_resource::Form::NumberKeys),
+                "pairs" => attribute.form = quote!(::corten_resource::Form::Pairs),
                 _ => {
-                    let expected = "expected omitempty, inline, base64, url, expression or number_keys";
+                    let expected =
+                        "expected omitempty, inline, base64, url, expression, number_keys or pairs";
                     return Err(Error::new(flag.span(), expected));
                 }
             }

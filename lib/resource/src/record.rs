@@ -16,6 +16,8 @@ pub enum Form {
     Expression,
     /// A map whose keys are numbers on the wire and in YAML.
     NumberKeys,
+    /// A list of records of two fields that stands in YAML as a mapping from the first to the second, in the list's order.
+    Pairs,
 }
 
 /// One row of a record's table.

@@ -17,6 +17,7 @@ pub const MAY_BE_EMPTY: &[(&str, &str)] = &[
     ),
     ("Diagnostics.runtime.talos.dev", "nothing is wrong"),
     ("EncryptionSalts.secrets.talos.dev", "no volume is encrypted with a key that the machine makes"),
+    ("EtcdEncryptionConfigs.kubernetes.talos.dev", "fields of older contracts tell how etcd is encrypted"),
     ("ExtensionServiceConfigStatuses.runtime.talos.dev", "ExtensionServiceConfig is refused by name"),
     ("ExtensionServiceConfigs.runtime.talos.dev", "ExtensionServiceConfig is refused by name"),
     ("ExtensionStatuses.runtime.talos.dev", "images have no extensions yet"),

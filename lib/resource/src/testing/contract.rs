@@ -50,6 +50,7 @@ fn row(field: &FieldView<'_>) -> Row {
     }
     let kind_text = match def.form {
         Form::Url => "url".to_owned(),
+        Form::Pairs => "pairs".to_owned(),
         Form::Expression => "expression".to_owned(),
         _ => name(*kind),
     };

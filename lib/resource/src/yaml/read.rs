@@ -90,6 +90,13 @@ fn put(field: &mut dyn Field, form: Form, tree: &Tree) -> Result<(), Fault> {
         (Kind::Text, Tree::Mapping(entries)) if form == Form::Url => {
             Ok(field.write(&Node::Text(url::read(entries).into()))?)
         }
+        (Kind::List(_), Tree::Mapping(entries)) if form == Form::Pairs => {
+            entries.iter().try_for_each(|(key, value)| {
+                let record = field.push().and_then(Field::record_mut).ok_or(Fault::Value)?;
+                record.field_mut(0).ok_or(Fault::Value)?.write(&Node::Text(key.into()))?;
+                put(record.field_mut(1).ok_or(Fault::Value)?, Form::Plain, value)
+            })
+        }
         (Kind::Map(_), Tree::Mapping(entries)) => entries
             .iter()
             .try_for_each(|(key, value)| put(field.entry(key).ok_or(Fault::Value)?, form, value)),

@@ -106,6 +106,7 @@ impl Writer {
                 open(&mut self.out, place);
                 self.mapping(record, place.indent, true);
             }
+            Node::List(items) if form == Form::Pairs && items.count() > 0 => self.pairs(items, place),
             Node::List(items) if items.count() == 0 => self.out.push_str(" []\n"),
             Node::List(items) => self.list(items, form, place),
             Node::Map(entries) if entries.is_empty() => self.out.push_str(" {}\n"),
@@ -161,6 +162,22 @@ impl Writer {
             }
             self.out.push('-');
             self.value(items.item(index), form, Place { indent: place.indent + 2, dash: true });
+        }
+    }
+
+    fn pairs(&mut self, items: &dyn Items, place: Place) {
+        open(&mut self.out, place);
+        let records = (0..items.count()).filter_map(|index| match items.item(index).read() {
+            Node::Record(record) => Some(record),
+            _ => None,
+        });
+        for (index, record) in records.enumerate() {
+            let (Some(key), Some(value)) = (record.field(0), record.field(1)) else { continue };
+            let Node::Text(key) = key.read() else { continue };
+            if index > 0 {
+                pad(&mut self.out, place.indent);
+            }
+            self.entry(&key, value, Form::Plain, place.indent);
         }
     }
 

@@ -229,7 +229,7 @@ pub struct EthernetStatus {
     #[field(7, "rings", omitempty)]
     pub rings: Option<EthernetRingsStatus>,
     /// Features.
-    #[field(8, "features", omitempty)]
+    #[field(8, "features", omitempty, pairs)]
     pub features: Vec<EthernetFeature>,
     /// Channels; nothing when the device has none to set.
     #[field(9, "channels", omitempty)]

@@ -35,6 +35,8 @@ const EMPTY_MAX: usize = 50;
 const FILLED_MAX: u64 = 120;
 /// What makes a machine have a resource of nearly every type. Pools are on its further disks.
 const WISHES: &str = include_str!("resources/wishes.yaml");
+/// The same of the node, in the words of the contract that this cluster has.
+const NODE_WISHES: &str = "machine:\n  nodeAnnotations: {e2e.corten.dev/why: resources}\n  nodeTaints: {e2e: 'yes:PreferNoSchedule'}\n";
 /// What stands in it for a link of the machine.
 const LINK: &str = "LINK";
 /// How links that the machine's firmware names begin.
@@ -86,7 +88,7 @@ fn wish(cx: &Cx, cluster: &Cluster<'_>) -> Result<()> {
     let text =
         std::fs::read_to_string(&cluster.files.controlplane).context("cannot read the configuration")?;
     let file = cx.folder().join("wishes.yaml");
-    write_patched(&file, &text, [WISHES.replace(LINK, link).as_str()].into_iter())?;
+    write_patched(&file, &text, [WISHES.replace(LINK, link).as_str(), NODE_WISHES].into_iter())?;
     admin.run(&["apply-config", "--mode=no-reboot", "--file", &file.to_string_lossy()])?;
     admin.run(&[["meta", "write"].as_slice(), &META].concat())?;
     Ok(())
