@@ -46,7 +46,7 @@ mod history;
 mod images;
 mod papers;
 mod subject;
-mod timeline;
+pub(crate) mod timeline;
 mod watch;
 
 use std::fs;

@@ -26,7 +26,7 @@
 
 mod budget;
 mod members;
-mod meter;
+pub(crate) mod meter;
 mod probe;
 
 use std::collections::BTreeMap;

@@ -15,8 +15,11 @@
     reason = "benchmarks run on a developer's host, in real time, with real processes"
 )]
 
+pub mod apid;
 pub mod boot;
 pub mod fleet_join;
+pub mod peers;
+pub mod state;
 
 use serde_json::Value;
 

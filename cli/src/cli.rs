@@ -28,6 +28,7 @@ First steps:
   corten kubeconfig                                 and hand over to kubectl
 
 Looking around:
+  corten doctor                                     what is wrong, and what to do
   corten services                                   what runs, and is it well
   corten logs -f kubelet                            what it says
   corten get rd                                     all that a machine knows about itself
@@ -54,12 +55,21 @@ verbs! {
     #[command(visible_alias = "apply")]
     ApplyConfig(apply_config::ApplyConfig),
     Bootstrap(bootstrap::Bootstrap),
+    #[command(visible_alias = "cg")]
+    Cgroups(Reported<cgroups::Cgroups>),
     Completion(completion::Completion),
     Config(config::Config),
     #[command(visible_alias = "c")]
     Containers(Reported<containers::Containers>),
+    #[command(visible_alias = "cp")]
+    Copy(copy::Copy),
+    Debug(debug::Debug),
+    #[command(visible_alias = "df")]
+    Diskfree(Reported<diskfree::Diskfree>),
     Dmesg(dmesg::Dmesg),
+    Doctor(Reported<doctor::Doctor>),
     Edit(edit::Edit),
+    Etcd(etcd::Etcd),
     Events(events::Events),
     Fleet(fleet::Fleet),
     #[command(name = "gen")]
@@ -81,21 +91,35 @@ verbs! {
     Meta(meta::Meta),
     #[command(visible_alias = "mount")]
     Mounts(Reported<mounts::Mounts>),
+    // As with talosctl, -o means timers here.
+    #[command(visible_alias = "ss", mut_arg("format", |format| format.short(None)))]
+    Netstat(Reported<netstat::Netstat>),
     Patch(patch::Patch),
+    #[command(visible_alias = "tcpdump")]
+    Pcap(pcap::Pcap),
     #[command(visible_aliases = ["p", "ps"])]
     Processes(Reported<processes::Processes>),
     #[command(visible_alias = "cat")]
     Read(read::Read),
     Reboot(reboot::Reboot),
+    Reset(reset::Reset),
+    Restart(restart::Restart),
+    Rollback(refusals::Rollback),
+    RotateCa(refusals::RotateCa),
     #[command(visible_alias = "services")]
     Service(Reported<service::Service>),
     Shutdown(shutdown::Shutdown),
     Stats(Reported<stats::Stats>),
+    Support(support::Support),
     Time(Reported<time::Time>),
+    Upgrade(refusals::Upgrade),
+    #[command(name = "upgrade-k8s")]
+    UpgradeK8s(refusals::UpgradeK8s),
     #[command(visible_alias = "du")]
     Usage(Reported<usage::Usage>),
     Validate(validate::Validate),
     Version(Reported<version::Version>),
+    Wipe(wipe::Wipe),
 }
 
 /// The tree of commands as data, for documents made from it.
@@ -203,6 +227,21 @@ mod tests {
             "corten images list --namespace cri",
             "corten patch machineconfig -p @a -p @b --mode no-reboot",
             "corten ls -lHr -d 2 -t f,d /var",
+            "corten cg --preset psi -o json",
+            "corten machineconfig gen home https://10.5.0.2:6443 --force",
+            "corten image k8s-bundle",
+            "corten cp /var/log ./log -n 10.5.0.2",
+            "corten debug -n 10.5.0.2 ./tools.tar --args sh,-c,ls --namespace inmem",
+            "corten df -i -b",
+            "corten doctor 10.5.0.2 10.5.0.3 -o json",
+            "corten etcd alarm disarm -n 10.5.0.2",
+            "corten etcd remove-member 8e9e05c52164694d",
+            "corten reset --graceful=false --reboot --system-labels-to-wipe STATE,EPHEMERAL --wait=false",
+            "corten restart -k kube-system/coredns-1:coredns:2f0a",
+            "corten support -w 2 -O x.zip --no-encryption -v",
+            "corten netstat -axopt -4 --output json",
+            "corten ss -lUwv6 -n 10.5.0.2 kube-system/coredns-1",
+            "corten pcap -i eth1 --promiscuous -s 128 --duration 10s -o -",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}\n{error}"));
         }

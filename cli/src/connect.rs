@@ -79,6 +79,12 @@ impl Cx {
         Ok(Targets(self.globals.nodes.iter().map(node).collect::<Result<_, Failure>>()?))
     }
 
+    /// Machines that a command names itself, which may be in maintenance if the flags say so.
+    pub fn targets_named(&self, names: &[String], maintenance: &Maintenance) -> Result<Targets, Failure> {
+        let globals = crate::context::Globals { nodes: names.to_vec(), ..self.globals.clone() };
+        Self { globals, ..self.clone() }.targets_in(maintenance)
+    }
+
     /// The connection of the context, for calls that are for whoever answers.
     pub fn client(&self) -> Result<Client, Failure> {
         let config = self.talosconfig()?;

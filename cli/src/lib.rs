@@ -9,6 +9,8 @@
 //! A command knows the API and nothing about rendering; a report is data; errors name the object, the cause and the
 //! way out. stdout is data, stderr is talk. Names, flags and texts are those of `talosctl` where it has them.
 
+mod absent;
+mod bundle;
 mod cli;
 mod command;
 mod commands;
@@ -22,6 +24,7 @@ mod go_mode;
 mod jsonpath;
 mod kubeconfig;
 mod machineconfig;
+mod pcap;
 mod pernode;
 mod resources;
 #[cfg(test)]
@@ -29,7 +32,9 @@ mod snapshot;
 mod status;
 mod stream;
 mod table;
+mod terminal;
 mod track;
 mod units;
 
+pub use absent::ABSENT;
 pub use cli::{command, main};

@@ -71,8 +71,15 @@ pub fn printed(result: Result<(), Failure>) -> Result<(), Cause> {
 }
 
 /// All bytes of a stream, up to a bound.
-pub async fn collect(mut stream: Streaming<Data>, bytes_max: usize) -> Result<Vec<u8>, Cause> {
+pub async fn collect(stream: Streaming<Data>, bytes_max: usize) -> Result<Vec<u8>, Cause> {
     let mut all = Vec::new();
+    gather(stream, bytes_max, &mut all).await?;
+    Ok(all)
+}
+
+/// Adds the bytes of a stream to `all`, up to a bound. What came before a failure stays: a machine may send a whole
+/// archive, and then say what it could not read.
+pub async fn gather(mut stream: Streaming<Data>, bytes_max: usize, all: &mut Vec<u8>) -> Result<(), Cause> {
     while let Some(Data { bytes, .. }) = stream.message().await? {
         let bytes: Bytes = bytes;
         if all.len() + bytes.len() > bytes_max {
@@ -80,7 +87,7 @@ pub async fn collect(mut stream: Streaming<Data>, bytes_max: usize) -> Result<Ve
         }
         all.extend_from_slice(&bytes);
     }
-    Ok(all)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -51,6 +51,11 @@ impl<T: ?Sized> Column<T> {
     pub const fn new(heading: &'static str, key: &'static str, cell: fn(&T) -> Cell) -> Self {
         Self { heading, key, cell }
     }
+
+    /// What programs call its values.
+    pub const fn key(&self) -> &'static str {
+        self.key
+    }
 }
 
 /// What can be a row of a table.
@@ -66,9 +71,20 @@ pub trait Row: Sized + 'static {
 
 /// The table of rows, each of a machine.
 pub fn render<'a, T: Row>(rows: impl Iterator<Item = (&'a str, &'a T)>) -> String {
-    let headings = std::iter::once("NODE").chain(T::COLUMNS.iter().map(|column| column.heading));
-    let mut lines = vec![headings.map(str::to_owned).collect()];
-    lines.extend(rows.map(|(node, row)| std::iter::once(node.to_owned()).chain(texts(row)).collect()));
+    render_columns(&T::COLUMNS.iter().collect::<Vec<_>>(), rows)
+}
+
+/// The table of some columns of rows, each of a machine.
+pub fn render_columns<'a, T: 'a>(
+    columns: &[&Column<T>],
+    rows: impl Iterator<Item = (&'a str, &'a T)>,
+) -> String {
+    let headings = std::iter::once("NODE").chain(columns.iter().map(|column| column.heading));
+    let mut lines: Vec<Vec<String>> = vec![headings.map(str::to_owned).collect()];
+    lines.extend(rows.map(|(node, row)| {
+        let texts = columns.iter().map(|column| (column.cell)(row).text);
+        std::iter::once(node.to_owned()).chain(texts).collect()
+    }));
     align(&lines)
 }
 

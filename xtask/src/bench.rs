@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use corten_bench::{Report, boot, fleet_join};
+use corten_bench::{Report, apid, boot, fleet_join, state};
 use corten_e2e::Mode;
 use corten_harness::cleanup::Cleanup;
 use corten_harness::{FleetPorts, preflight};
@@ -26,6 +26,8 @@ pub struct Bench {
 enum Name {
     Boot(Boot),
     FleetJoin(FleetJoin),
+    State(State),
+    Apid(Apid),
 }
 
 /// Boot our image and the floor alternately and compare the seconds from the kernel's first line to a Ready node.
@@ -101,6 +103,45 @@ struct FleetJoin {
     json: bool,
 }
 
+/// Serve resources over gRPC, ours beside the Go state that Talos is made of, and compare processor time and memory.
+///
+/// Each side runs on processor 0 alone, the same client drives either from processor 1. bench/src/state.rs says what is
+/// the same and what is not. The median of the rounds counts.
+#[derive(Debug, Parser)]
+#[command(
+    after_help = "Goals: lists and events 5 times as many per processor second, unary calls twice, a quarter of \
+                        the memory.\n\nExample:\n  cargo xtask bench state --json"
+)]
+struct State {
+    /// How often both sides are measured.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    rounds: u16,
+    /// The last line of standard output is one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Pass calls on, apid beside the proxy that Talos's apid is made of, and compare processor time and memory.
+///
+/// Each side runs on processor 0 alone, with the same client in front and the same backend behind on processor 1.
+/// bench/src/apid.rs says what is the same and what is not. The median of the rounds counts.
+#[derive(Debug, Parser)]
+#[command(
+    after_help = "Goals: half the processor time of a call, to one machine and to 32; a copy of 1 GiB in 8 MiB.\n\n\
+                        Example:\n  cargo xtask bench apid --json"
+)]
+struct Apid {
+    /// How often both sides are measured.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    rounds: u16,
+    /// First of two ports of the loopback.
+    #[arg(long, default_value_t = 53_700)]
+    port: u16,
+    /// The last line of standard output is one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -109,7 +150,47 @@ pub fn run(bench: &Bench) -> Result<()> {
     match &bench.name {
         Name::Boot(wanted) => boot(wanted),
         Name::FleetJoin(wanted) => fleet_join(wanted),
+        Name::State(wanted) => state(wanted),
+        Name::Apid(wanted) => apid(wanted),
     }
+}
+
+fn state(wanted: &State) -> Result<()> {
+    host::ensure_packages(host::BUILD)?;
+    Cleanup::handle_interrupts()?;
+    let mut steps = Steps::default();
+    let report = state::run(&state::Options {
+        repository: kit::repository(),
+        ours: build::bench(Profile::Release, &mut steps)?,
+        peer: peer("peers/state", "statepeer", &mut steps)?,
+        rounds: wanted.rounds,
+    })?;
+    publish(&report, wanted.json)
+}
+
+fn apid(wanted: &Apid) -> Result<()> {
+    host::ensure_packages(host::BUILD)?;
+    let missing = preflight::ports(&[wanted.port, wanted.port.saturating_add(1)]);
+    if !missing.is_empty() {
+        bail!("this host cannot run the benchmark:\n  {}", missing.join("\n  "));
+    }
+    Cleanup::handle_interrupts()?;
+    let mut steps = Steps::default();
+    let report = apid::run(&apid::Options {
+        repository: kit::repository(),
+        ours: build::bench(Profile::Release, &mut steps)?,
+        peer: peer("peers/proxy", "proxypeer", &mut steps)?,
+        rounds: wanted.rounds,
+        first_port: wanted.port,
+    })?;
+    publish(&report, wanted.json)
+}
+
+/// A program of the kit.
+fn peer(component: &str, program: &str, steps: &mut Steps) -> Result<PathBuf> {
+    let mut made = steps.run(component, || kit::open()?.make(&[component]))?;
+    let made = made.remove(component).with_context(|| format!("the kit did not make `{component}`"))?;
+    Ok(made.program(program))
 }
 
 fn fleet_join(wanted: &FleetJoin) -> Result<()> {

@@ -9,18 +9,24 @@ use corten_image_builder::Flavour;
 use sha2::{Digest, Sha256};
 
 use crate::progress::Steps;
-use crate::{image, kit};
+use crate::{image, kit, programs};
 
 /// What builds images, from the root of the repository: a change there may change every image.
-const BUILDERS: [&str; 5] =
-    ["image/builder/src", "image/kit", "lib/base/src", "xtask/src/image.rs", "Cargo.lock"];
+const BUILDERS: [&str; 6] = [
+    "image/builder/src",
+    "image/kit",
+    "lib/base/src",
+    "xtask/src/image.rs",
+    "xtask/src/programs.rs",
+    "Cargo.lock",
+];
 
 /// The image of a flavour, built unless it is there already; its folder.
 ///
 /// # Errors
 /// When a part cannot be built.
 pub fn image(flavour: &str, kubernetes_version: &str, steps: &mut Steps) -> Result<PathBuf> {
-    steps.run("programs of the machine", image::programs)?;
+    steps.run("programs of the machine", programs::build)?;
     let folder = kit::repository().join("target/image").join(flavour);
     let (key, stamp) = (key(flavour, kubernetes_version)?, folder.join(image::STAMP));
     let mut more = vec![kubernetes_version.to_owned()];
@@ -43,7 +49,7 @@ fn key(flavour: &str, kubernetes_version: &str) -> Result<String> {
         hash.update(text);
         hash.update([0]);
     }
-    for path in image::program_paths() {
+    for path in programs::paths() {
         add(&mut hash, &path)?;
     }
     for path in BUILDERS {
@@ -99,6 +105,14 @@ pub fn fleet(profile: Profile, steps: &mut Steps) -> Result<PathBuf> {
 /// When it cannot be built.
 pub fn emulator(profile: Profile, steps: &mut Steps) -> Result<PathBuf> {
     program("emulated machines", "corten-emulator", profile, steps)
+}
+
+/// Parts of a machine's programs that are measured alone; the path of the program that has them.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn bench(profile: Profile, steps: &mut Steps) -> Result<PathBuf> {
+    program("parts to be measured", "corten-bench", profile, steps)
 }
 
 /// A package's program of the same name.

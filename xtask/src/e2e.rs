@@ -138,8 +138,18 @@ fn build_missing(wanted: &E2e, chosen: &[(&'static Scenario, Mode)]) -> Result<(
     if is_managed && wanted.client == Driver::Talosctl {
         parts.push("clients/omnictl");
     }
+    let is_chosen = |name: &str| chosen.iter().any(|(scenario, _)| scenario.name == name);
+    if is_chosen("resources") {
+        steps.run("packages of the host", || host::ensure_packages(host::TPM))?;
+    }
+    if is_chosen("api") || is_chosen("resources") {
+        parts.push("clients/machinery");
+    }
     steps.run("parts that run on the host", || kit::open()?.make(&parts))?;
-    if is_managed || wanted.client == Driver::Corten {
+    if is_managed
+        || wanted.client == Driver::Corten
+        || chosen.iter().any(|(scenario, _)| scenario.takes_corten)
+    {
         build::corten(&mut steps)?;
     }
     if is_managed {

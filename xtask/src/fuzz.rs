@@ -1,7 +1,8 @@
 //! `cargo xtask test fuzz`: runs every fuzz test for its share of a minute.
 //!
 //! A fuzz test is a test with `bolero::check!` in it, beside the parser that it feeds. They are found in the sources;
-//! one that no test program has is an error, because it would never run.
+//! one that no test program has is an error, because it would never run. Those of a machine begin with inputs that are
+//! kept beside them, in `__fuzz__/MODULE__FUNCTION/corpus`: what such bytes look like, and what has gone wrong once.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,12 +25,19 @@ const TOTAL: Duration = Duration::from_secs(60);
 /// How the tests say in the sources what they are.
 const MARK: &str = "bolero::check!";
 
+/// Folder with kept inputs, beside the file of a fuzz test.
+const KEPT: &str = "__fuzz__";
+/// Whose fuzz tests have kept inputs.
+const WITH_CORPUS: [&str; 2] = ["lib/", "node/"];
+
 /// A fuzz test in the sources.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Target {
     /// Folder of its package, from the root of the repository.
     package: String,
     function: String,
+    /// Folder of its file, from the root of the repository.
+    folder: String,
 }
 
 /// Runs all of them.
@@ -40,6 +48,8 @@ pub fn run() -> Result<()> {
     let root = kit::repository();
     let targets = targets(&root)?;
     ensure!(!targets.is_empty(), "there is no fuzz test");
+    let bare = without_corpus(&root, &targets);
+    ensure!(bare.is_empty(), "without inputs in {KEPT} beside them:\n  {}", bare.join("\n  "));
     let programs = programs(&root, &targets)?;
     let share = TOTAL / u32::try_from(targets.len()).context("too many fuzz tests")?;
     eprintln!("  {} fuzz tests, {:.1} s each", targets.len(), share.as_secs_f64());
@@ -73,10 +83,31 @@ fn targets(root: &Path) -> Result<Vec<Target>> {
     for file in String::from_utf8_lossy(&output.stdout).lines() {
         let text = std::fs::read_to_string(root.join(file)).with_context(|| format!("cannot read {file}"))?;
         let package = package(root, file).with_context(|| format!("{file} is in no package"))?;
-        targets.extend(functions(&text).map(|function| Target { package: package.clone(), function }));
+        let folder = Path::new(file).parent().and_then(Path::to_str).unwrap_or_default().to_owned();
+        let target = |function| Target { package: package.clone(), function, folder: folder.clone() };
+        targets.extend(functions(&text).map(target));
     }
     targets.sort();
     Ok(targets)
+}
+
+/// Fuzz tests of a machine that have no kept inputs.
+fn without_corpus(root: &Path, targets: &[Target]) -> Vec<String> {
+    let of_machine = |target: &&Target| WITH_CORPUS.iter().any(|part| target.package.starts_with(part));
+    let bare = targets.iter().filter(of_machine).filter(|target| !has_corpus(root, target));
+    bare.map(|target| format!("{} {}", target.folder, target.function)).collect()
+}
+
+/// Whether inputs are kept for a fuzz test. The folder is called after the test's path in its program.
+fn has_corpus(root: &Path, target: &Target) -> bool {
+    let kept = std::fs::read_dir(root.join(&target.folder).join(KEPT)).into_iter().flatten().flatten();
+    // The library leaves this word out of the name.
+    let function = target.function.strip_prefix("fuzz_").unwrap_or(&target.function);
+    let is_its = |name: &str| name.rsplit("__").next() == Some(function);
+    let mut of_target = kept.filter(|entry| entry.file_name().to_str().is_some_and(is_its));
+    of_target.any(|entry| {
+        std::fs::read_dir(entry.path().join("corpus")).is_ok_and(|mut files| files.next().is_some())
+    })
 }
 
 /// Folder of the package that a file belongs to.
@@ -200,8 +231,25 @@ mod tests {
     }
 
     #[test]
+    fn fuzz_tests_of_a_machine_without_kept_inputs_are_found() {
+        let root = tempfile::tempdir().unwrap();
+        let target = |package: &str| Target {
+            package: package.to_owned(),
+            function: "any_bytes".to_owned(),
+            folder: format!("{package}/src"),
+        };
+        let targets = [target("lib/a"), target("node/b"), target("fleet/c")];
+        let corpus = root.path().join("lib/a/src/__fuzz__/frame__tests__any_bytes/corpus");
+        std::fs::create_dir_all(&corpus).unwrap();
+        assert_eq!(without_corpus(root.path(), &targets).len(), 2, "an empty folder does not count");
+        std::fs::write(corpus.join("empty"), b"").unwrap();
+        assert_eq!(without_corpus(root.path(), &targets), ["node/b/src any_bytes"]);
+    }
+
+    #[test]
     fn a_fuzz_test_that_is_no_test_is_an_error() {
-        let target = Target { package: "a".to_owned(), function: "f".to_owned() };
+        let (package, folder) = ("a".to_owned(), "a/src".to_owned());
+        let target = Target { package, folder, function: "f".to_owned() };
         let program = |tests: &[&str]| {
             let tests = tests.iter().map(|test| (*test).to_owned()).collect();
             Programs::from([("a".to_owned(), vec![(PathBuf::from("/a"), tests)])])

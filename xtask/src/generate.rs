@@ -5,9 +5,13 @@
 
 mod api;
 mod cli;
+mod compatibility;
 mod configuration;
+mod diagnoses;
 mod resources;
 mod scenarios;
+mod schema;
+mod status;
 
 use std::fs;
 
@@ -26,12 +30,16 @@ struct Page {
 const PAGES: &[Page] = &[
     Page { path: "docs/src/reference/api.md", text: api::page },
     Page { path: "docs/src/reference/cli.md", text: cli::page },
+    Page { path: "docs/src/reference/compatibility.md", text: compatibility::page },
     Page { path: "docs/src/reference/configuration.md", text: configuration::page },
+    Page { path: "docs/src/reference/configuration.schema.json", text: schema::page },
+    Page { path: "docs/src/reference/diagnoses.md", text: diagnoses::page },
     Page { path: "docs/src/reference/resources.md", text: resources::page },
     Page { path: "docs/src/reference/scenarios.md", text: scenarios::page },
+    Page { path: "docs/src/reference/status.md", text: status::page },
 ];
 
-/// Stands above every page.
+/// Stands above every page in Markdown.
 const NOTICE: &str = "<!-- Written by `cargo xtask gen` from the code; change the code instead. -->\n\n";
 
 /// Write the pages of the handbook that come from code.
@@ -78,7 +86,9 @@ pub fn stale() -> Result<Vec<String>> {
 
 fn text(page: &Page) -> Result<String> {
     let text = (page.text)().with_context(|| format!("cannot make {}", page.path))?;
-    Ok(format!("{NOTICE}{}\n", text.trim_end()))
+    // JSON has no comments; what is written as JSON says it in a key.
+    let notice = if page.path.ends_with(".md") { NOTICE } else { "" };
+    Ok(format!("{notice}{}\n", text.trim_end()))
 }
 
 /// A table in Markdown.

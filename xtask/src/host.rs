@@ -12,6 +12,9 @@ pub const BUILD: &[&str] =
 pub const TEST: &[&str] =
     &["busybox-static", "dosfstools", "fdisk", "gdisk", "genisoimage", "openssl", "xfsprogs", "xorriso"];
 
+/// Debian packages for emulated machines with a TPM.
+pub const TPM: &[&str] = &["swtpm"];
+
 /// Programs without which nothing can be built here: the program, and how one gets it.
 const COMMANDS: [(&str, &str); 1] =
     [("go", "Go 1.26 or later builds the third-party parts: https://go.dev/dl")];

@@ -14,7 +14,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
@@ -28,11 +27,7 @@ use corten_image_builder::{Flavour, Parts, Profile, archive, audit, esp, initram
 use corten_image_kit::{Made, Manifest};
 use sha2::{Digest, Sha256};
 
-use crate::kit;
-
-/// What our programs are compiled for; naming it keeps the flags away from build scripts.
-const TARGET: &str =
-    if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
+use crate::{kit, programs};
 
 /// Components whose programs are in a root.
 const ROOT: &[&str] = &["containerd", "runc", "cni", "debian/base", "debian/build-tools"];
@@ -45,12 +40,9 @@ pub struct Image {
     /// What the image is for: container (namespaces of a host), cloud (virtual machines) or metal.
     #[arg(value_parser = flavour)]
     flavour: Flavour,
-    /// Program for PID 1, instead of building it.
-    #[arg(long)]
-    init: Option<PathBuf>,
-    /// Program with machined, apid, trustd and dataplane, instead of building it.
-    #[arg(long)]
-    machined: Option<PathBuf>,
+    /// Folder with our programs (init, machined, dataplane), instead of building them.
+    #[arg(long, value_name = "FOLDER")]
+    programs: Option<PathBuf>,
     /// Platform that the kernel's command line names.
     #[arg(long)]
     platform: Option<String>,
@@ -91,8 +83,7 @@ impl Image {
     pub fn usual(flavour: Flavour, more_kubernetes: Vec<String>) -> Self {
         Self {
             flavour,
-            init: None,
-            machined: None,
+            programs: None,
             platform: None,
             argument: Vec::new(),
             kubernetes: more_kubernetes,
@@ -144,7 +135,9 @@ pub fn run(wanted: &Image) -> Result<()> {
         write_images(wanted, &components, &out)?;
     }
     if wanted.wants(&[Part::Rootfs, Part::Boot]) {
-        build_own(wanted)?;
+        if wanted.programs.is_none() {
+            programs::build()?;
+        }
         say("writing the root");
         let scratch = fresh(&out.join("scratch"))?;
         let mut planned = root::plan(&profile, &parts(wanted, &components)?, &scratch)?;
@@ -196,8 +189,9 @@ fn parts(wanted: &Image, components: &Components) -> Result<Parts> {
     };
     let bin = |name: &str| -> Result<PathBuf> { Ok(get(components, name)?.folder.join("bin")) };
     Ok(Parts {
-        init: own(&wanted.init, "init")?,
-        machined: own(&wanted.machined, "machined")?,
+        init: own(wanted, "init")?,
+        machined: own(wanted, "machined")?,
+        dataplane: own(wanted, "dataplane")?,
         containerd: bin("containerd")?,
         runc: bin("runc")?,
         cni: bin("cni")?,
@@ -207,51 +201,10 @@ fn parts(wanted: &Image, components: &Components) -> Result<Parts> {
     })
 }
 
-/// A program of ours: the one that was named, else the one that this command builds.
-fn own(named: &Option<PathBuf>, name: &str) -> Result<PathBuf> {
-    let path = match named {
-        Some(path) => path.clone(),
-        None => kit::repository().join("target").join(TARGET).join("release").join(name),
-    };
+/// A program of ours: from the folder that was named, else the one that this command builds.
+fn own(wanted: &Image, name: &str) -> Result<PathBuf> {
+    let path = wanted.programs.as_ref().map_or_else(|| programs::built(name), |folder| folder.join(name));
     path.canonicalize().with_context(|| format!("`{}` is not there", path.display()))
-}
-
-/// Where our programs are once they are built: init and machined.
-#[must_use]
-pub fn program_paths() -> [PathBuf; 2] {
-    ["init", "machined"].map(|name| kit::repository().join("target").join(TARGET).join("release").join(name))
-}
-
-/// Builds our programs.
-///
-/// # Errors
-/// When they do not compile.
-pub fn programs() -> Result<()> {
-    build_programs(&["--package", "corten-init", "--package", "corten-machined"])
-}
-
-/// Builds those of our programs that were not named.
-fn build_own(wanted: &Image) -> Result<()> {
-    let mut packages = Vec::new();
-    if wanted.init.is_none() {
-        packages.extend(["--package", "corten-init"]);
-    }
-    if wanted.machined.is_none() {
-        packages.extend(["--package", "corten-machined"]);
-    }
-    if packages.is_empty() { Ok(()) } else { build_programs(&packages) }
-}
-
-/// Compiles without shared libraries: the root's C library is not the building host's.
-fn build_programs(packages: &[&str]) -> Result<()> {
-    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .current_dir(kit::repository())
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .args(["build", "--quiet", "--release", "--target", TARGET])
-        .args(packages)
-        .status()?;
-    ensure!(status.success(), "cargo ended with {status}");
-    Ok(())
 }
 
 fn get<'a>(components: &'a Components, name: &str) -> Result<&'a Made> {
@@ -291,7 +244,7 @@ fn boot_images(wanted: &Image, components: &Components, planned: &Root, out: &Pa
     let image = out.join("root.sqsh");
     say("compressing the root");
     squashfs::write(&planned.tree, &tools, wanted.effort(), &image)?;
-    let early = initramfs::plan(&own(&wanted.init, "init")?, &image, kernel, &planned.tree)?;
+    let early = initramfs::plan(&own(wanted, "init")?, &image, kernel, &planned.tree)?;
     let mut archived = Vec::new();
     archive::cpio(&early, &mut archived)?;
     fs::write(out.join("initramfs.cpio"), &archived)?;
@@ -495,7 +448,7 @@ mod tests {
         assert!(profile.cmdline().starts_with("talos.platform=nocloud "));
         assert!(profile.cmdline().ends_with(" a=b"));
         for wrong in
-            ["", "vax", "cloud --only half", "cloud --frobnicate", "cloud --init", "cloud --kubernetes"]
+            ["", "vax", "cloud --only half", "cloud --frobnicate", "cloud --programs", "cloud --kubernetes"]
         {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }

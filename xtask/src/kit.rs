@@ -19,6 +19,7 @@ const ON_REQUEST: &[&str] = &[
     "clients/ctr",
     "clients/omnictl",
     "clients/dictionary",
+    "clients/machinery",
     "clients/siderolink",
     "debian/wireguard-tools",
 ];

@@ -37,11 +37,23 @@ pub const LAYERS: &[Layer] = &[
 ];
 
 /// Parts of layers that may be run alone.
-pub const PARTS: &[Layer] = &[Layer {
-    name: "fleet-roles",
-    about: "a part of unit: the manager's methods and types by every role and transport, and secrets",
-    run: fleet_roles,
-}];
+pub const PARTS: &[Layer] = &[
+    Layer {
+        name: "roles",
+        about: "a part of unit: a machine's methods and types by every role and way in",
+        run: roles,
+    },
+    Layer {
+        name: "fleet-roles",
+        about: "a part of unit: the manager's methods and types by every role and transport, and secrets",
+        run: fleet_roles,
+    },
+    Layer {
+        name: "resources",
+        about: "all types of resources of an emulated machine: listed, in both encodings, decoded by Talos's own module",
+        run: resources,
+    },
+];
 
 /// Components of the kit that tests run, with the programs of each.
 const TOOLS: [(&str, &[&str]); 6] = [
@@ -55,6 +67,9 @@ const TOOLS: [(&str, &[&str]); 6] = [
 
 /// Components that tests of the builder look for in the kit's cache themselves (`image/kit/tests/tools.rs`).
 const LOOKED_FOR: [&str; 2] = ["debian/boot", "debian/build-tools"];
+
+/// The component with programs of a machine that judge what we write on disks.
+const DEBIAN: &str = "debian/base";
 
 /// What CI runs: all layers of tests, or those that are named.
 #[derive(Debug, Parser)]
@@ -128,6 +143,7 @@ fn unit() -> Result<Map<String, Value>> {
     let variables = [
         ("CORTEN_TALOSCTL", programs.join("talosctl")),
         ("CORTEN_CONTAINERD", programs.clone()),
+        ("CORTEN_DEBIAN", programs.join("debian")),
         ("CORTEN_ETCD", programs.join("etcd")),
         ("CORTEN_KUBERNETES", programs.clone()),
         ("CORTEN_OPENSSL", openssl),
@@ -140,7 +156,8 @@ fn unit() -> Result<Map<String, Value>> {
 fn programs() -> Result<PathBuf> {
     let mut steps = Steps::default();
     let folder = kit::repository().join("target/test-programs");
-    let names: Vec<_> = TOOLS.iter().map(|(component, _)| *component).chain(LOOKED_FOR).collect();
+    let names: Vec<_> =
+        TOOLS.iter().map(|(component, _)| *component).chain(LOOKED_FOR).chain([DEBIAN]).collect();
     let made = steps.run("programs for tests", || kit::open()?.make(&names))?;
     if folder.exists() {
         std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
@@ -155,11 +172,22 @@ fn programs() -> Result<PathBuf> {
                 .with_context(|| format!("cannot link {}", path.display()))?;
         }
     }
+    let debian = made.get(DEBIAN).with_context(|| format!("the kit did not make `{DEBIAN}`"))?;
+    std::os::unix::fs::symlink(debian.tree(), folder.join("debian"))
+        .context("cannot link Debian's programs")?;
     Ok(folder)
+}
+
+fn roles() -> Result<Map<String, Value>> {
+    figures::cargo(&["test", "--package", "corten-machined", "api::roles::", "--", "--nocapture"])
 }
 
 fn fleet_roles() -> Result<Map<String, Value>> {
     figures::cargo(&["test", "--package", "corten-fleet", "--test", "roles", "--", "--nocapture"])
+}
+
+fn resources() -> Result<Map<String, Value>> {
+    scenario(&["e2e", "resources", "--qemu", "--json"])
 }
 
 fn container() -> Result<Map<String, Value>> {

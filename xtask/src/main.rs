@@ -16,6 +16,7 @@ mod host;
 mod image;
 mod kit;
 mod layers;
+mod programs;
 mod progress;
 mod skips;
 mod spec;

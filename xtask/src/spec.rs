@@ -21,7 +21,7 @@ use corten_sys::procfs;
 use serde_json::{Map, Value, json};
 
 use crate::progress::Steps;
-use crate::{build, host, kit};
+use crate::{build, host, kit, programs};
 
 /// Programs of ours that run all the time.
 const OURS: [&str; 5] = ["init", "machined", "apid", "trustd", "dataplane"];
@@ -117,20 +117,15 @@ fn build_time(repository: &Path, figures: &mut Map<String, Value>, misses: &mut 
     if folder.exists() {
         fs::remove_dir_all(&folder).context("cannot empty the folder of the build")?;
     }
-    let cargo = || {
-        let mut command =
-            std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.current_dir(repository).env("CARGO_TARGET_DIR", &folder);
-        command
-    };
-    let fetched = cargo().args(["fetch", "--quiet", "--locked"]).status().context("cannot start cargo")?;
+    let fetched = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .current_dir(repository)
+        .args(["fetch", "--quiet", "--locked"])
+        .status()
+        .context("cannot start cargo")?;
     ensure!(fetched.success(), "cargo fetch ended with {fetched}");
     let began = Instant::now();
-    let programs =
-        ["build", "--quiet", "--release", "--locked", "-p", "corten-init", "-p", "corten-machined"];
-    let built = cargo().args(programs).status().context("cannot start cargo")?;
+    programs::build_in(&folder)?;
     let took = began.elapsed();
-    ensure!(built.success(), "cargo build ended with {built}");
     fs::remove_dir_all(&folder).context("cannot remove the folder of the build")?;
     figures.insert("build_seconds".to_owned(), json!(took.as_secs()));
     if took > BUILD_MAX {

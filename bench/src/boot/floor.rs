@@ -89,7 +89,7 @@ fn part<'a>(made: &'a BTreeMap<String, Made>, name: &str) -> Result<&'a Made> {
 
 /// The root: ours without our programs.
 fn root(mut ours: Tree, busybox: &Path, script: &Path) -> Tree {
-    for program in MULTICALL.iter().chain(&["machined"]) {
+    for program in MULTICALL.iter().chain(&["machined", "dataplane"]) {
         ours.remove(&format!("usr/bin/{program}"));
     }
     ours.remove("usr/share/spdx");

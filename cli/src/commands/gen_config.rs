@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, ValueEnum};
 use corten_base::Secret;
-use corten_config::{GenerateOptions, Patch, SecretsBundle, defaults, generate};
+use corten_config::{Contract, GenerateOptions, Patch, SecretsBundle, defaults, generate};
 
 use super::gen_secrets::new_secrets;
 use crate::context::Cx;
@@ -72,6 +72,9 @@ struct Options {
     /// Version of Kubernetes.
     #[arg(long, default_value = defaults::KUBERNETES_VERSION, value_name = "VERSION")]
     kubernetes_version: String,
+    /// Version of Talos whose form of configurations is wanted, instead of the newest that machines read.
+    #[arg(long, value_parser = parse_contract, value_name = "VERSION")]
+    talos_version: Option<Contract>,
     /// Mirror of a registry, as HOST=URL. May be repeated.
     #[arg(long, value_delimiter = ',', value_parser = parse_mirror, value_name = "HOST=URL")]
     registry_mirror: Vec<(String, String)>,
@@ -119,6 +122,14 @@ fn parse_endpoint(text: &str) -> Result<String, String> {
         ));
     }
     Ok(text.to_owned())
+}
+
+fn parse_contract(text: &str) -> Result<Contract, String> {
+    let contract: Contract = text.parse().map_err(|error: corten_config::NotAContract| error.to_string())?;
+    if contract > Contract::OURS {
+        return Err(format!("machines read forms up to that of {}", Contract::OURS));
+    }
+    Ok(contract)
 }
 
 fn parse_mirror(text: &str) -> Result<(String, String), String> {
@@ -187,11 +198,13 @@ impl GenConfig {
             install_disk,
             install_image,
             kubernetes_version,
+            talos_version,
             registry_mirror,
             ..
         } = &self.options;
         let usual = GenerateOptions::new(&self.cluster_name, &self.endpoint);
         GenerateOptions {
+            contract: talos_version.unwrap_or(usual.contract),
             kubernetes_version: kubernetes_version.trim_start_matches('v').to_owned(),
             install_disk: install_disk.clone(),
             install_image: install_image.clone().unwrap_or(usual.install_image),
@@ -228,5 +241,13 @@ mod tests {
         assert!(parse_endpoint("https://:6443").is_err());
         assert_eq!(parse_mirror("docker.io=http://m:5000").expect("a pair").1, "http://m:5000");
         assert!(parse_mirror("docker.io").is_err() && parse_mirror("docker.io=m").is_err());
+    }
+
+    #[test]
+    fn forms_are_those_that_machines_read() {
+        assert_eq!(parse_contract("v1.12"), Ok(Contract::new(1, 12)));
+        let newer = Contract::new(2, 0);
+        assert!(parse_contract(&newer.to_string()).expect_err("too new").contains("v1."));
+        assert!(parse_contract("latest").is_err());
     }
 }

@@ -11,6 +11,7 @@ use corten_api::machine::{
     ImageServiceListRequest, ImageServiceListResponse, ImageServicePullProgress, ImageServicePullRequest,
     ImageServiceRemoveRequest,
 };
+use corten_config::defaults;
 
 use crate::command::{Command, Execute, Reported};
 use crate::connect::Node;
@@ -38,6 +39,12 @@ enum Verb {
     /// List images.
     #[command(visible_aliases = ["l", "ls"])]
     List(Reported<List>),
+    /// Print the images that Kubernetes is made of.
+    K8sBundle {
+        /// Version of Kubernetes, without `v`.
+        #[arg(long, default_value = defaults::KUBERNETES_VERSION, value_name = "VERSION")]
+        k8s_version: String,
+    },
     /// Pull an image; prints its name with digest.
     #[command(visible_alias = "p")]
     Pull {
@@ -61,7 +68,7 @@ struct List {
 
 /// Where images are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Place {
+pub enum Place {
     /// Of Kubernetes' workloads.
     #[default]
     Cri,
@@ -72,7 +79,8 @@ enum Place {
 }
 
 impl Place {
-    fn wire(self) -> Option<ContainerdInstance> {
+    /// As the API names it.
+    pub fn wire(self) -> Option<ContainerdInstance> {
         let (driver, namespace) = match self {
             Self::Cri => (ContainerDriver::Cri, ContainerdNamespace::NsCri),
             Self::System => (ContainerDriver::Cri, ContainerdNamespace::NsSystem),
@@ -87,6 +95,7 @@ impl Execute for Image {
         let place = self.namespace;
         match self.verb {
             Verb::List(list) => list.with(|arguments| arguments.place = place).execute(cx).await,
+            Verb::K8sBundle { k8s_version } => K8sBundle { k8s_version }.execute(cx).await,
             Verb::Pull { image } => Pull { image, place }.execute(cx).await,
             Verb::Remove { image } => Remove { image, place }.execute(cx).await,
         }
@@ -128,6 +137,34 @@ impl Command for List {
     }
 }
 
+struct K8sBundle {
+    k8s_version: String,
+}
+
+impl Command for K8sBundle {
+    type Report = String;
+
+    async fn run(self, _: &Cx) -> Result<String, Failure> {
+        Ok(bundle(&self.k8s_version))
+    }
+}
+
+/// A line for each image.
+fn bundle(version: &str) -> String {
+    let version = version.trim_start_matches('v');
+    let of_kubernetes = [
+        defaults::API_SERVER_IMAGE,
+        defaults::CONTROLLER_MANAGER_IMAGE,
+        defaults::SCHEDULER_IMAGE,
+        defaults::PROXY_IMAGE,
+        defaults::KUBELET_IMAGE,
+    ];
+    let others =
+        [defaults::FLANNEL_IMAGE, defaults::CORE_DNS_IMAGE, defaults::ETCD_IMAGE, defaults::PAUSE_IMAGE];
+    let of_kubernetes = of_kubernetes.map(|image| format!("{image}:v{version}\n"));
+    others.map(|image| format!("{image}\n")).concat() + &of_kubernetes.concat()
+}
+
 struct Pull {
     image: String,
     place: Place,
@@ -157,7 +194,7 @@ impl Command for Pull {
 }
 
 /// Tells each step of a layer once.
-fn tell(cx: &Cx, node: &str, progress: &ImageServicePullProgress, layers: &mut BTreeMap<String, i32>) {
+pub fn tell(cx: &Cx, node: &str, progress: &ImageServicePullProgress, layers: &mut BTreeMap<String, i32>) {
     let Some(layer) = &progress.progress else { return };
     if layers.insert(progress.layer_id.clone(), layer.status) == Some(layer.status) {
         return;
@@ -198,6 +235,13 @@ impl Command for Remove {
 mod tests {
     use super::*;
     use crate::command::Report as _;
+
+    #[test]
+    fn the_images_of_kubernetes_have_its_version() {
+        let text = bundle("v1.35.0");
+        assert_eq!(text.lines().filter(|line| line.ends_with(":v1.35.0")).count(), 5);
+        assert_eq!(text.lines().count(), 9);
+    }
 
     #[test]
     fn table() {

@@ -8,6 +8,7 @@ use corten_base::fs::{Durability, write_atomic};
 use flate2::read::GzDecoder;
 
 use crate::command::Command;
+use crate::connect::Node;
 use crate::context::Cx;
 use crate::failure::{Cause, Failure, OrFail as _};
 use crate::kubeconfig::{Clash, merge, parse};
@@ -53,10 +54,14 @@ impl Command for Kubeconfig {
     async fn run(self, cx: &Cx) -> Result<(), Failure> {
         let node = cx.targets()?.one("get a kubeconfig")?;
         let object = format!("cannot get a kubeconfig from {}", node.name);
-        let answer = node.client.machine().kubeconfig(()).await.or_fail(&object)?;
-        let archive = stream::collect(answer.into_inner(), BYTES_MAX).await.or_fail(&object)?;
-        self.place.keep(cx, &unpack(&archive).or_fail(&object)?)
+        self.place.keep(cx, &fetch(&node).await.or_fail(&object)?)
     }
+}
+
+/// An administrator's kubeconfig, from a control plane.
+pub async fn fetch(node: &Node) -> Result<String, Cause> {
+    let answer = node.client.machine().kubeconfig(()).await?;
+    unpack(&stream::collect(answer.into_inner(), BYTES_MAX).await?)
 }
 
 impl Place {

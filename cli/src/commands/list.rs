@@ -123,9 +123,6 @@ impl Answer for Listing {
                 answers.iter().flat_map(|(node, listing)| listing.entries.iter().map(|entry| (*node, entry)));
             return render(rows);
         }
-        if let [(_, listing)] = answers {
-            return listing.entries.iter().map(|entry| entry.info.relative_name.clone() + "\n").collect();
-        }
         let name = |node: &str, entry: &Entry| vec![node.to_owned(), entry.info.relative_name.clone()];
         let rows =
             answers.iter().flat_map(|(node, listing)| listing.entries.iter().map(|entry| name(node, entry)));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use super::gen_config;
 use crate::command::Command;
 use crate::context::Cx;
 use crate::failure::{Failure, OrFail as _};
@@ -18,6 +19,15 @@ pub struct MachineConfig {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
+    /// Make the machine configurations of a new cluster, like `corten gen config`.
+    #[command(name = "gen")]
+    Generate {
+        #[command(flatten)]
+        config: Box<gen_config::GenConfig>,
+        /// Overwrite existing files.
+        #[arg(short, long)]
+        force: bool,
+    },
     /// Apply patches to a configuration.
     #[command(
         after_help = "Examples:\n  corten machineconfig patch worker.yaml -p @labels.yaml -o worker-a.yaml"
@@ -38,7 +48,10 @@ impl Command for MachineConfig {
     type Report = ();
 
     async fn run(self, cx: &Cx) -> Result<(), Failure> {
-        let Verb::Patch { file, patch, output } = self.verb;
+        let (file, patch, output) = match self.verb {
+            Verb::Generate { config, force } => return config.write(cx, force),
+            Verb::Patch { file, patch, output } => (file, patch, output),
+        };
         let name = file.display().to_string();
         let text = String::from_utf8_lossy(&read_file(&file)?).into_owned();
         let text = patched(&text, &read_patches(&patch)?, &name).or_fail(format!("cannot patch `{name}`"))?;

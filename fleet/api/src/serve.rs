@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use corten_base::Tasks;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -28,7 +29,6 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tonic::body::Body;
@@ -157,7 +157,7 @@ impl Door {
         let Self { listener, mut certificates, metrics, bounds } = self;
         let (places, mut peers) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Peers::new(bounds));
         let (stopping, stopped) = watch::channel(false);
-        let mut connections = JoinSet::new();
+        let mut connections = Tasks::new();
         let mut reload = interval(RELOAD_INTERVAL);
         reload.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stop = std::pin::pin!(stop);
@@ -176,21 +176,21 @@ impl Door {
                             metrics: Arc::clone(&metrics),
                             stopped: stopped.clone(),
                         };
-                        connections.spawn(connection.run(stream, (place, of_peer)));
+                        connections.start(connection.run(stream, (place, of_peer)));
                     }
                     Err(error) => {
                         tracing::warn!(error = corten_base::chain(&error), "cannot accept a connection");
                         sleep(RETRY_DELAY).await;
                     }
                 },
-                Some(_) = connections.join_next() => {}
+                Some(_) = connections.ended() => {}
                 _ = reload.tick() => certificates.reload().await,
             }
         }
         drop(listener);
         // Every connection has a receiver, or has ended.
         let _ = stopping.send(true);
-        let all = async { while connections.join_next().await.is_some() {} };
+        let all = async { while connections.ended().await.is_some() {} };
         if timeout(GOODBYE_MAX, all).await.is_err() {
             tracing::info!(open = connections.len(), "connections that were still open are cut");
         }

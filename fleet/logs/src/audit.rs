@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
-use corten_base::{Clock, Rng, Secret};
+use corten_base::{Clock, Rng, Secret, redact};
 use serde_json::{Map, Value, json};
 
 use crate::caps::Caps;
@@ -22,7 +22,6 @@ use crate::error::LogError;
 use crate::frame::{Arrival, LINE_MAX};
 use crate::intake::Intake;
 use crate::read::Start;
-use crate::redact::redact;
 use crate::store::{Logs, Options};
 use crate::writer::Writer;
 

@@ -13,13 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use corten_base::Bucket;
+use corten_base::{Bucket, redact};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
 use crate::error::LogError;
 use crate::frame::{Arrival, LINE_MAX};
-use crate::redact::redact;
 use crate::shared::{Entry, Shared};
 
 /// Longest line of a machine, bytes; longer ones are cut and say so.

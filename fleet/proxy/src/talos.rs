@@ -19,6 +19,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use corten_api::MESSAGE_BYTES_MAX;
 use corten_api::fleet::Role;
 use corten_api::roles::Roles;
 use corten_api::rules::{self, Kind};
@@ -28,7 +29,8 @@ use corten_fleet_api::audit::Actor;
 use corten_fleet_api::caller::{Caller, Directory};
 use corten_fleet_api::serve::BoxedService;
 use corten_fleet_controllers_machine::connect::Streams;
-use corten_relay::fan::{self, Leg};
+use corten_relay::Room;
+use corten_relay::fan::{Fan, Leg};
 use corten_resource::State;
 use http::{HeaderMap, Request, Response};
 use serde_json::{Map, json};
@@ -49,6 +51,8 @@ use ways::Ways;
 
 /// Calls under way at a time, over all callers.
 pub const CALLS_MAX: usize = 2048;
+/// Bytes that calls to several machines hold together.
+const FAN_BYTES_MAX: usize = 4 * MESSAGE_BYTES_MAX;
 
 /// What the proxy is made of.
 pub struct TalosParts<S> {
@@ -77,6 +81,7 @@ struct Shared<S> {
     ways: Ways<S>,
     notes: Notes,
     calls: Arc<Semaphore>,
+    fan: Fan,
     /// Which machine of a control plane comes next.
     turn: AtomicUsize,
 }
@@ -95,6 +100,7 @@ impl<S: Streams> TalosParts<S> {
             ways: Ways { streams, pool: Pool::new(), impersonator },
             notes: Notes::new(log),
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
+            fan: Fan::new(Room::new(FAN_BYTES_MAX)),
             turn: AtomicUsize::new(0),
             state,
             clock,
@@ -149,9 +155,9 @@ impl<S: Streams> Shared<S> {
         let still = self.still(&call);
         if call.is_many {
             let legs = self.legs(path, &head.headers, call.stops);
-            let message = fan::single(body).await?;
+            let message = self.fan.single(body).await?;
             let kind = rules::kind(path).unwrap_or(Kind::Unary);
-            return Ok(grpc(fan::call(kind, legs, message).await?, still, place));
+            return Ok(grpc(self.fan.call(kind, legs, message).await?, still, place));
         }
         let stop = call.stops.first().ok_or_else(|| Status::internal("a call to no machine"))?;
         let reached = self.ways.reach(path, &head.headers, &stop.target, stop.roles)?;

@@ -10,7 +10,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use corten_base::chain;
+use corten_base::{Tasks, chain};
 use corten_fleet_tunnel::{TunnelListener, TunnelStream};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -18,7 +18,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tonic::body::Body;
 use tonic::transport::server::TcpConnectInfo;
@@ -43,7 +42,7 @@ where
     H: Fn(TunnelStream, SocketAddr, Place) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let mut connections = JoinSet::new();
+    let mut connections = Tasks::new();
     let mut failures = 0;
     loop {
         tokio::select! {
@@ -52,7 +51,7 @@ where
                 Ok((stream, peer)) => {
                     failures = 0;
                     match places.take(canonical(peer)) {
-                        Some(place) => drop(connections.spawn(handle(stream, peer, place))),
+                        Some(place) => connections.start(handle(stream, peer, place)),
                         None => tracing::debug!(%peer, "closed a connection: there are too many"),
                     }
                 }
@@ -65,7 +64,7 @@ where
                     sleep(PAUSE).await;
                 }
             },
-            Some(_) = connections.join_next() => {}
+            Some(_) = connections.ended() => {}
         }
     }
 }

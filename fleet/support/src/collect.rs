@@ -13,6 +13,7 @@ use corten_api::MESSAGE_BYTES_MAX;
 use corten_api::management::GetSupportBundleResponse;
 use corten_api::management::get_support_bundle_response::Progress;
 use corten_base::{Clock, Lane, chain};
+use corten_bundle::{Archive, Known, Packed};
 use corten_fleet_api::management::MachineLogs;
 use corten_resource::State;
 use futures::future::join_all;
@@ -20,11 +21,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tonic::Status;
 
-use crate::archive::{Archive, Packed};
-use crate::known::Known;
 use crate::reach::Reach;
 use crate::report::{Event, Manifest, Reporter, Told, problem, step};
-use crate::{kubernetes, machine, resources};
+use crate::{kubernetes, machine, resources, secrets};
 
 /// How long all questions together may take.
 const TIME_MAX: Duration = Duration::from_secs(240);
@@ -67,7 +66,7 @@ impl Collection {
     /// Collects, and sends everything.
     pub(crate) async fn run(self, messages: Messages) {
         let state = self.state.clone();
-        let known = match self.lane.run(WORK_MAX, move || Known::of(&state)).await {
+        let known = match self.lane.run(WORK_MAX, move || secrets::known(&state)).await {
             Ok(known) => Arc::new(known),
             Err(error) => {
                 // Nothing is sent that was not redacted.
@@ -134,7 +133,8 @@ impl Collection {
     ) {
         let _place = places.acquire().await;
         let reporter = Reporter::new(&id, machine::STEPS_COUNT, events.clone());
-        let wish = machine::Wish { cluster: &self.cluster, machine: &id, bytes_max, until };
+        let wish =
+            machine::Wish { cluster: &self.cluster, machine: &id, bytes_max, until, clock: &self.clock };
         machine::collect(wish, self.logs.as_ref(), self.reach.as_ref(), &reporter).await;
     }
 }

@@ -1,25 +1,23 @@
 //! What the Kubernetes of a cluster has: its version, nodes, pods and events.
-//!
-//! Values of environment variables are left out, since people keep passwords in them, and so is what kubectl and the
-//! server keep for themselves, which repeats all of it.
 
-use corten_base::chain;
-use corten_config::yaml;
-use corten_kubernetes::{ApiResource, Client, ListOptions, Object};
-use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
+use corten_bundle::kubernetes::{self, Listing};
+use corten_kubernetes::Client;
+use tokio::time::Instant;
 
-use crate::document::Documents;
 use crate::report::Reporter;
 
 /// Name of the source.
 pub(crate) const SOURCE: &str = "Kubernetes";
+/// The file for its version.
+const VERSION: &str = "kubernetes/version.yaml";
+/// What is listed.
+const LISTINGS: [Listing; 3] = [
+    Listing { kind: "Node", namespace: None, file: "kubernetes/nodes.yaml" },
+    Listing { kind: "Pod", namespace: None, file: "kubernetes/pods.yaml" },
+    Listing { kind: "Event", namespace: None, file: "kubernetes/events.yaml" },
+];
 /// How many steps there are.
-pub(crate) const STEPS_COUNT: usize = 4;
-/// What is listed: kind, and the file.
-const LISTS: [(&str, &str); 3] = [("Node", "nodes"), ("Pod", "pods"), ("Event", "events")];
-/// Annotation in which kubectl keeps what was applied last.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+pub(crate) const STEPS_COUNT: usize = 1 + LISTINGS.len();
 
 /// Asks Kubernetes, if the manager sees it.
 pub(crate) async fn collect(client: Option<Client>, bytes_max: usize, until: Instant, reporter: &Reporter) {
@@ -27,81 +25,5 @@ pub(crate) async fn collect(client: Option<Client>, bytes_max: usize, until: Ins
         let why = "the manager does not see it: it is not bootstrapped, or its control plane is away";
         return reporter.problem("all", why).await;
     };
-    match timeout_at(until, client.version()).await {
-        Ok(Ok(version)) => {
-            let text = yaml::render(&json!({ "version": version }));
-            reporter.part("kubernetes/version.yaml".to_owned(), text.into_bytes()).await;
-        }
-        Ok(Err(error)) => reporter.problem("version", chain(&error)).await,
-        Err(_) => reporter.problem("version", "the time for the bundle is over").await,
-    }
-    reporter.step("version").await;
-    for (kind, file) in LISTS {
-        let Some(resource) = ApiResource::known("v1", kind) else { continue };
-        let api = client.api(&resource, None);
-        match timeout_at(until, api.list(&ListOptions::default())).await {
-            Ok(Ok(list)) => {
-                if let Some(bytes) = documents(list.items, bytes_max) {
-                    reporter.part(format!("kubernetes/{file}.yaml"), bytes).await;
-                }
-            }
-            Ok(Err(error)) => reporter.problem(file, chain(&error)).await,
-            Err(_) => reporter.problem(file, "the time for the bundle is over").await,
-        }
-        reporter.step(file).await;
-    }
-}
-
-fn documents(objects: Vec<Object>, bytes_max: usize) -> Option<Vec<u8>> {
-    let mut documents = Documents::new(bytes_max);
-    for mut object in objects {
-        clean(&mut object);
-        documents.push(&yaml::render(&object));
-    }
-    documents.finish()
-}
-
-/// Takes out what may be secret, and what only repeats.
-fn clean(object: &mut Object) {
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.shift_remove("managedFields");
-        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-            annotations.shift_remove(LAST_APPLIED);
-        }
-    }
-    for list in ["containers", "initContainers", "ephemeralContainers"] {
-        let containers = object.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut);
-        for container in containers.into_iter().flatten() {
-            let variables = container.get_mut("env").and_then(Value::as_array_mut);
-            for value in variables.into_iter().flatten().filter_map(|variable| variable.get_mut("value")) {
-                *value = Value::from(corten_config::REDACTED);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pod_keeps_what_it_is_and_loses_what_it_is_told() {
-        let mut pod = json!({
-            "metadata": {
-                "name": "a",
-                "managedFields": [{ "manager": "kubectl" }],
-                "annotations": { LAST_APPLIED: "{\"env\":\"hunter2\"}", "b": "c" },
-            },
-            "spec": { "containers": [{
-                "image": "x",
-                "env": [{ "name": "PASSWORD", "value": "hunter2" }, { "name": "NODE", "valueFrom": {} }],
-            }] },
-        });
-        clean(&mut pod);
-        let text = pod.to_string();
-        assert!(!text.contains("hunter2") && !text.contains("managedFields"), "{text}");
-        assert_eq!(pod["spec"]["containers"][0]["env"][0]["value"], "REDACTED");
-        assert_eq!(pod["metadata"]["annotations"], json!({ "b": "c" }));
-        clean(&mut Value::Null);
-    }
+    kubernetes::collect(&client, (VERSION, &LISTINGS), bytes_max, until, reporter).await;
 }

@@ -9,22 +9,18 @@
 //! ```
 //!
 //! Invariants:
-//! 1. Nothing gets into an archive that did not pass [`Known::redact`], and types that hold secrets are not read.
+//! 1. Nothing gets into an archive that did not pass [`corten_bundle::Known::redact`], and types that hold secrets are not read.
 //! 2. Every part, the whole, the time for it, the machines that are asked at a time and the bundles that are collected
 //!    at a time are bounded.
 //! 3. What cannot be had costs a line in the manifest, and not the bundle. A bundle ends with its client.
 
-mod archive;
 mod collect;
-mod document;
-mod known;
 mod kubernetes;
-mod lines;
 mod machine;
 mod reach;
 mod report;
 mod resources;
-mod table;
+mod secrets;
 mod usage;
 
 use std::sync::Arc;
@@ -37,7 +33,6 @@ use futures::stream;
 use tokio::sync::{Semaphore, mpsc};
 use tonic::Status;
 
-pub use known::Known;
 pub use reach::{Connections, Reach};
 pub use usage::Usages;
 

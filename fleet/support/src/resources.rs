@@ -8,15 +8,14 @@
 
 use std::collections::BTreeSet;
 
+use corten_bundle::document::own;
+use corten_bundle::{Documents, segment};
 use corten_fleet_resources::access::{Gate, rule};
 use corten_fleet_resources::cluster::{ClusterMachine, MachineSetNode};
 use corten_fleet_resources::config::{ClusterMachineConfigStatus, MachinePendingUpdates};
 use corten_fleet_resources::labels;
 use corten_fleet_resources::namespace::VIRTUAL;
 use corten_resource::{AnyResource, Definition, Spec, State};
-
-use crate::archive::segment;
-use crate::document::{Documents, own};
 
 /// Name of the source.
 pub(crate) const SOURCE: &str = "Fleet";

@@ -15,7 +15,6 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 
 use super::*;
-use crate::archive::testing::unpack;
 
 const TOKEN: &str = "a-join-token-of-this-test";
 
@@ -71,7 +70,9 @@ async fn collected(support: &Support) -> (Vec<(String, Vec<u8>)>, Vec<(String, S
         let message = message.expect("a message");
         if !message.bundle_data.is_empty() {
             assert!(messages.next().await.is_none(), "the bundle is the last message");
-            return (unpack(&message.bundle_data), told);
+            let files = corten_bundle::unpack(&message.bundle_data, 1 << 30).expect("an archive");
+            let files = files.iter().map(|(name, bytes)| (name.to_owned(), bytes.to_vec()));
+            return (files.collect(), told);
         }
         let progress = message.progress.expect("older clients hang after a message without anything");
         told.push((progress.source, progress.error));
@@ -93,7 +94,7 @@ async fn a_machine_that_is_away_costs_a_line_and_no_secret_gets_out() {
     assert!(file("fleet/Clusters.omni.sidero.dev.yaml").contains("id: prod"));
     let manifest = file("manifest.yaml");
     assert!(manifest.contains("the machine is away") && manifest.contains("Kubernetes"), "{manifest}");
-    let known = Known::of(&support.state);
+    let known = secrets::known(&support.state);
     for (name, bytes) in &files {
         assert_eq!(known.find(bytes), None, "{name}");
     }

@@ -58,7 +58,6 @@ const fn field(key: &'static str, kind: Type, doc: &'static str) -> Field {
         support: Support::Effective,
         later: &[],
         secret: false,
-        open: false,
         required: false,
         doc,
     }

@@ -1,10 +1,12 @@
-//! Which shared libraries a program asks for.
+//! What programs say of themselves: the libraries they ask for, and how they may be placed in memory.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use object::elf::{DT_NEEDED, FileHeader64};
+use object::elf::{
+    DF_1_NOW, DF_BIND_NOW, DT_FLAGS, DT_FLAGS_1, DT_NEEDED, ET_DYN, FileHeader64, PT_GNU_RELRO,
+};
 use object::endian::Endianness;
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 
@@ -33,6 +35,27 @@ pub fn needed(bytes: &[u8]) -> Result<Vec<String>> {
         }
     }
     Ok(names)
+}
+
+/// Whether a program may lie anywhere in memory, and what was relocated of it is read-only before it runs (full RELRO).
+///
+/// # Errors
+/// When the file is not ELF, or damaged.
+pub fn is_hardened(bytes: &[u8]) -> Result<bool> {
+    let header = FileHeader64::<Endianness>::parse(bytes).context("reading the ELF header")?;
+    let endian = header.endian()?;
+    let (mut is_read_only, mut is_bound) = (false, false);
+    for segment in header.program_headers(endian, bytes)? {
+        is_read_only |= segment.p_type(endian) == PT_GNU_RELRO;
+        for entry in segment.dynamic(endian, bytes)?.unwrap_or_default() {
+            is_bound |= match entry.tag(endian) {
+                DT_FLAGS => entry.d_val.get(endian) & u64::from(DF_BIND_NOW) != 0,
+                DT_FLAGS_1 => entry.d_val.get(endian) & u64::from(DF_1_NOW) != 0,
+                _ => false,
+            };
+        }
+    }
+    Ok(header.e_type(endian) == ET_DYN && is_read_only && is_bound)
 }
 
 /// The libraries, with theirs, that the programs ask for: paths below `tree`.
@@ -72,5 +95,15 @@ mod tests {
         assert!(names.is_empty() || names.iter().any(|name| name == "libc.so.6"), "{names:?}");
         assert!(super::needed(b"#!/bin/true").expect("not ELF").is_empty());
         assert!(super::needed(b"\x7fELF damaged").is_err());
+    }
+
+    #[test]
+    fn a_program_of_the_compiler_is_hardened_and_one_at_a_fixed_place_is_not() {
+        let mut this = std::fs::read(std::env::current_exe().expect("own path")).expect("own bytes");
+        assert!(super::is_hardened(&this).expect("ELF"));
+        // The type of the file, `ET_EXEC`.
+        this[16] = 2;
+        assert!(!super::is_hardened(&this).expect("ELF"));
+        assert!(super::is_hardened(b"#!/bin/true").is_err());
     }
 }

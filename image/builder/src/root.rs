@@ -22,6 +22,8 @@ pub struct Parts {
     pub init: PathBuf,
     /// Our multi-call binary.
     pub machined: PathBuf,
+    /// Our `dataplane`.
+    pub dataplane: PathBuf,
     /// Folder with containerd and its shim.
     pub containerd: PathBuf,
     /// Folder with runc.
@@ -37,7 +39,7 @@ pub struct Parts {
 }
 
 /// Names under which the multi-call binary acts.
-pub const MULTICALL: &[&str] = &["apid", "trustd", "dataplane", "dashboard"];
+pub const MULTICALL: &[&str] = &["apid", "trustd"];
 
 /// Folders that other file systems are mounted on, or that programs expect to be there.
 const FOLDERS: &[&str] = &[
@@ -95,7 +97,30 @@ const PROGRAMS: &[&str] = &[
     "usr/sbin/resize2fs",
     "usr/sbin/mkfs.fat",
     "usr/sbin/fsck.fat",
+    "usr/sbin/lvm",
+    "usr/sbin/dmsetup",
+    "usr/sbin/mdadm",
 ];
+
+/// How lvm works on a machine: its root cannot be written, and nothing runs in the background for it.
+const LVM_CONF: &str = "\
+backup {
+\tbackup = 0
+\tarchive = 0
+}
+activation {
+\tmonitoring = 0
+}
+global {
+\tuse_lvmpolld = 0
+}
+devices {
+\tuse_devicesfile = 0
+}
+report {
+\tmark_hidden_devices = 0
+}
+";
 
 /// Libraries that programs load by name while they run.
 const LOADED: &[&str] =
@@ -130,6 +155,7 @@ const RULES_LEFT_OUT: &[&str] = &[
     "90-iocost.rules",
     "96-e2scrub.rules",
     "60-persistent-storage-mtd.rules",
+    "69-md-clustered-confirm-device.rules",
 ];
 
 /// A planned root.
@@ -219,6 +245,7 @@ fn group() -> String {
 fn own_programs(tree: &mut Tree, parts: &Parts) -> Result<()> {
     tree.copy("usr/sbin/init", 0o755, existing(&parts.init)?);
     tree.copy("usr/bin/machined", 0o755, existing(&parts.machined)?);
+    tree.copy("usr/bin/dataplane", 0o755, existing(&parts.dataplane)?);
     for name in MULTICALL {
         tree.link(&format!("usr/bin/{name}"), "machined");
     }
@@ -258,6 +285,8 @@ fn debian(tree: &mut Tree, base: &mut Debian) -> Result<()> {
     }
     base.file(tree, "usr/share/zoneinfo/UTC")?;
     base.file(tree, "etc/mke2fs.conf")?;
+    base.file(tree, "usr/share/misc/pci.ids")?;
+    tree.file("etc/lvm/lvm.conf", 0o444, LVM_CONF);
     tree.file("etc/ssl/certs/ca-certificates.crt", 0o444, certificates(base)?);
     Ok(())
 }

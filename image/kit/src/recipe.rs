@@ -237,6 +237,22 @@ const TALOSCTL: Component = Component {
     }),
 };
 
+/// Decodes every resource of a machine with the types of Talos's own module, for tests.
+const MACHINERY: Component = Component {
+    name: "clients/machinery",
+    version: "1.13.9",
+    licence: "MPL-2.0",
+    source: "pkg:golang/github.com/siderolabs/talos/pkg/machinery@v1.13.9",
+    recipe: Recipe::Go(Go {
+        pins: "machinery",
+        sources: "machinery",
+        tags: "",
+        linker: "-s -w -X github.com/siderolabs/talos/pkg/machinery/version.Tag=v1.13.9",
+        cgo: false,
+        programs: &[("machinery", ".")],
+    }),
+};
+
 /// The client of Omni, for tests. Its sources are a `main` that runs its root command with the version of its releases.
 const OMNICTL: Component = Component {
     name: "clients/omnictl",
@@ -286,6 +302,38 @@ const SIDEROLINK: Component = Component {
     }),
 };
 
+/// The Go state that Talos is made of, and a client of either state, for measurements side by side.
+const STATE_PEER: Component = Component {
+    name: "peers/state",
+    version: "1.16.2",
+    licence: "MPL-2.0",
+    source: "pkg:golang/github.com/cosi-project/runtime@v1.16.2",
+    recipe: Recipe::Go(Go {
+        pins: "statepeer",
+        sources: "statepeer",
+        tags: "",
+        linker: "-s -w",
+        cgo: false,
+        programs: &[("statepeer", ".")],
+    }),
+};
+
+/// The proxy that Talos's apid is made of, what is behind it, and a client, for measurements side by side.
+const PROXY_PEER: Component = Component {
+    name: "peers/proxy",
+    version: "0.5.2",
+    licence: "Apache-2.0",
+    source: "pkg:golang/github.com/siderolabs/grpc-proxy@v0.5.2",
+    recipe: Recipe::Go(Go {
+        pins: "proxypeer",
+        sources: "proxypeer",
+        tags: "",
+        linker: "-s -w",
+        cgo: false,
+        programs: &[("proxypeer", ".")],
+    }),
+};
+
 /// containerd's own client, for measurements against a machine without our programs.
 const CTR: Component = Component {
     name: "clients/ctr",
@@ -331,16 +379,32 @@ const ALL: &[Component] = &[
     HELLO,
     PAUSE,
     TALOSCTL,
+    MACHINERY,
     OMNICTL,
     DICTIONARY,
     SIDEROLINK,
+    STATE_PEER,
+    PROXY_PEER,
     CTR,
     debian("debian/kernel-cloud", &["linux-image-cloud-amd64"], &["linux-image-6"]),
     debian("debian/kernel-metal", &["linux-image-amd64"], &["linux-image-6"]),
     debian("debian/boot", &["systemd-boot-efi"], LIBRARIES),
     debian(
         "debian/base",
-        &["udev", "xfsprogs", "e2fsprogs", "dosfstools", "kmod", "nftables", "ca-certificates", "tzdata"],
+        &[
+            "udev",
+            "xfsprogs",
+            "e2fsprogs",
+            "dosfstools",
+            "kmod",
+            "nftables",
+            "lvm2",
+            "dmsetup",
+            "mdadm",
+            "pci.ids",
+            "ca-certificates",
+            "tzdata",
+        ],
         LIBRARIES,
     ),
     debian(

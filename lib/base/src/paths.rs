@@ -8,6 +8,10 @@ pub const EPHEMERAL: &str = "/var";
 pub const RUN: &str = "/system/run";
 /// Sources of the files that are bound over `/etc` (tmpfs).
 pub const ETC: &str = "/system/etc";
+/// Where `/etc` can be written, on a machine whose root cannot: new files are made here, and bound over there.
+pub const ETC_WRITABLE: &str = "/run/etc/merged";
+/// What was made there.
+pub const ETC_ADDED: &str = "/run/etc/upper";
 /// Rendered keys and certificates (tmpfs).
 pub const SECRETS: &str = "/system/secrets";
 /// Rendered configuration of services and static pods (tmpfs).

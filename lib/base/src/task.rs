@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::Instrument;
 
 /// A running task; dropping it aborts it.
@@ -44,6 +44,42 @@ where
     Task(tokio::spawn(future.instrument(tracing::info_span!(parent: None, "task", name))))
 }
 
+/// Tasks of one owner that nobody waits for, as those of a listener's connections. They end with it; whoever has ended
+/// keeps no memory, however fast others begin.
+#[derive(Debug, Default)]
+pub struct Tasks(JoinSet<()>);
+
+impl Tasks {
+    /// There are none.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts one.
+    pub fn start(&mut self, future: impl Future<Output = ()> + Send + 'static) {
+        while self.0.try_join_next().is_some() {}
+        self.0.spawn(future);
+    }
+
+    /// Returns when one has ended, `None` when there is none. May be dropped at any time.
+    pub async fn ended(&mut self) -> Option<()> {
+        self.0.join_next().await.map(drop)
+    }
+
+    /// How many there are, with those that have ended since the last look.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -83,5 +119,20 @@ mod tests {
             std::future::pending::<()>().await;
         }));
         assert!(receiver.await.is_err(), "the dropped task let go of its end");
+    }
+
+    #[tokio::test]
+    async fn who_has_ended_is_not_kept_also_when_nobody_looks() {
+        let mut tasks = Tasks::new();
+        for _ in 0..100 {
+            tasks.start(std::future::ready(()));
+            tokio::task::yield_now().await;
+        }
+        assert!(tasks.len() <= 1, "{} are kept", tasks.len());
+        tasks.start(std::future::pending());
+        assert_eq!(tasks.len(), 1);
+        tasks.start(std::future::ready(()));
+        assert_eq!(tasks.ended().await, Some(()));
+        assert_eq!(tasks.len(), 1, "one is under way");
     }
 }

@@ -191,4 +191,14 @@ mod tests {
         }
         assert!(matches!(Endpoints::parse(Vec::<String>::new(), 1), Err(DialError::NoEndpoint)));
     }
+
+    #[test]
+    fn any_endpoint_is_read_as_one_that_can_be_written_again_or_refused() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            if let Some(read) = address(&text, 50_000) {
+                assert_eq!(address(&authority(&read), 1), Some(read), "{text}");
+            }
+        });
+    }
 }

@@ -191,4 +191,14 @@ mod tests {
             ["fd00::1".parse::<IpAddr>().expect("address")]
         );
     }
+
+    #[test]
+    fn any_files_are_read_within_bounds() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            let config = Config::parse(&text);
+            assert!(config.servers.len() <= SERVERS_MAX && config.search.len() <= SEARCH_MAX);
+            drop(hosts(&text, "node-1"));
+        });
+    }
 }

@@ -13,6 +13,9 @@
 //!
 //! The oldest form is that of 1.4; it stands for those before, which no manager serves any more.
 
+use std::fmt;
+use std::str::FromStr;
+
 use crate::schema::Audience;
 
 /// The form of configurations of a minor release.
@@ -108,9 +111,51 @@ impl Contract {
     }
 }
 
+/// A text that is no version of Talos.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a version such as v1.13")]
+pub struct NotAContract(String);
+
+impl FromStr for Contract {
+    type Err = NotAContract;
+
+    /// Reads a version of Talos, with or without `v` and patch level, such as `v1.13` or `1.14.0-alpha.1`.
+    fn from_str(text: &str) -> Result<Self, NotAContract> {
+        let wrong = || NotAContract(text.to_owned());
+        let number = |part: Option<&str>| {
+            let part = part.filter(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+            part.and_then(|part| part.parse().ok()).ok_or_else(wrong)
+        };
+        let version = text.strip_prefix('v').unwrap_or(text).split(['-', '+']).next().unwrap_or_default();
+        let mut parts = version.split('.');
+        let contract = Self::new(number(parts.next())?, number(parts.next())?);
+        if let Some(patch) = parts.next() {
+            number(Some(patch))?;
+        }
+        parts.next().map_or(Ok(contract), |_| Err(wrong()))
+    }
+}
+
+impl fmt::Display for Contract {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}.{}", self.major, self.minor)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_name_forms() {
+        for (text, minor) in [("v1.13", 13), ("1.12", 12), ("v1.14.0-alpha.1", 14), ("1.13.9+dirty", 13)] {
+            assert_eq!(text.parse(), Ok(Contract::new(1, minor)), "{text}");
+        }
+        for wrong in ["", "v", "1", "v1.", "1.x", "1.13.9.1", "1.+3", "latest"] {
+            assert!(wrong.parse::<Contract>().is_err(), "{wrong}");
+        }
+        assert_eq!(Contract::new(1, 12).to_string(), "v1.12");
+    }
 
     #[test]
     fn later_releases_keep_what_earlier_ones_brought() {

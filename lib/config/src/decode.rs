@@ -133,10 +133,8 @@ impl Checker<'_> {
     }
 
     fn field(&mut self, entry: &Entry, field: &'static Field, path: &Path<'_>) {
-        let takes_more = self.audience == Audience::Manager;
-        let kind = if field.open && takes_more { Type::Text } else { field.kind };
-        self.value(&entry.value, kind, path);
-        if entry.value.is_zero() || takes_more {
+        self.value(&entry.value, field.kind, path);
+        if entry.value.is_zero() || self.audience == Audience::Manager {
             return;
         }
         let deletes = entry.value.get(DIRECTIVE).is_some();
@@ -207,6 +205,7 @@ fn check_scalar(scalar: &Scalar, kind: Type) -> Result<(), String> {
             Type::Ip => text.parse::<IpAddr>().is_ok(),
             Type::Cidr => text.parse::<IpNet>().is_ok(),
             Type::Address => values::address(text).is_some(),
+            Type::Ports => values::ports(text).is_some(),
             Type::Url => values::url(text).is_some(),
             Type::Pem => values::base64(text).is_some(),
             Type::OneOf(words) => words.contains(&text),
@@ -254,6 +253,7 @@ const fn expected(kind: Type) -> &'static str {
         Type::Ip => "an IP address",
         Type::Cidr => "an address with prefix length such as 10.0.0.0/8",
         Type::Address => "an IP address, with or without prefix length",
+        Type::Ports => "a port such as 443, or a range such as 80-90",
         Type::Url => "a URL with scheme and host",
         Type::Pem => "base64 of PEM",
         Type::OneOf(_) => "one of a few words",

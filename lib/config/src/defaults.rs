@@ -20,10 +20,19 @@ pub const ETCD_IMAGE: &str = "registry.k8s.io/etcd:v3.7.3";
 pub const CORE_DNS_IMAGE: &str = "registry.k8s.io/coredns/coredns:v1.14.7";
 /// Flannel.
 pub const FLANNEL_IMAGE: &str = "ghcr.io/siderolabs/flannel:v0.26.7";
+/// How Flannel sends packets between nodes.
+pub const FLANNEL_BACKEND: &str = "vxlan";
+/// Port by which it does.
+pub const FLANNEL_PORT: u16 = 4789;
 /// The container that holds a pod's namespaces.
 pub const PAUSE_IMAGE: &str = "registry.k8s.io/pause:3.10";
 /// Name in front of the installer's version.
 pub const INSTALLER_IMAGE: &str = "ghcr.io/siderolabs/installer";
+
+/// How much of the memory compressed swap may take, per cent.
+pub const ZSWAP_POOL_PERCENT: u32 = 20;
+/// How often a file system is looked after.
+pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(168 * 3600);
 
 /// DNS domain of a cluster.
 pub const DNS_DOMAIN: &str = "cluster.local";
@@ -45,6 +54,13 @@ pub const INSTALL_DISK: &str = "/dev/sda";
 pub const NAMESERVERS: [&str; 2] = ["1.1.1.1", "8.8.8.8"];
 /// Time servers.
 pub const TIME_SERVERS: [&str; 1] = ["time.cloudflare.com"];
+
+/// Time between two attempts of a probe.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// Failures in a row after which a probe has failed.
+pub const PROBE_FAILURE_THRESHOLD: u32 = 3;
+/// How long an attempt of a probe may take.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An image of Kubernetes in the default version.
 #[must_use]

@@ -28,6 +28,11 @@ impl<'a> Reader<'a> {
         keys.iter().fold(self, |reader, key| reader.get(key))
     }
 
+    /// This place, or another one when this is not there.
+    pub const fn or(self, other: Self) -> Self {
+        if self.0.is_some() { self } else { other }
+    }
+
     pub const fn exists(self) -> bool {
         self.0.is_some()
     }

@@ -5,10 +5,18 @@
 
 mod bundle;
 mod cluster;
+mod connectivity;
+mod cri;
 mod documents;
+mod hardware;
+mod kubernetes;
 mod later;
+mod links;
 mod machine;
 mod network;
+mod pools;
+mod runtime;
+mod volumes;
 
 pub use bundle::BUNDLE;
 pub use cluster::CLUSTER;
@@ -37,6 +45,8 @@ pub enum Type {
     Cidr,
     /// An address, with or without the length of its network.
     Address,
+    /// A port, or a range of ports such as `80-90`.
+    Ports,
     /// A URL with scheme and host.
     Url,
     /// Base64 of a PEM text.
@@ -127,8 +137,6 @@ pub struct Field {
     pub support: Support,
     /// Words of the language that are refused as not yet supported.
     pub later: &'static [&'static str],
-    /// Whether the language has further words, which this machine does not take.
-    pub open: bool,
     /// Whether it must not be shown.
     pub secret: bool,
     /// Whether a document without it is refused.
@@ -145,7 +153,6 @@ const fn field(key: &'static str, kind: Type, doc: &'static str) -> Field {
         merge: Merge::Default,
         support: Support::Effective,
         later: &[],
-        open: false,
         secret: false,
         required: false,
         doc,
@@ -170,11 +177,6 @@ impl Field {
 
     const fn later(mut self, words: &'static [&'static str]) -> Self {
         self.later = words;
-        self
-    }
-
-    const fn open(mut self) -> Self {
-        self.open = true;
         self
     }
 
@@ -297,8 +299,8 @@ mod tests {
 
     #[test]
     fn a_machine_knows_its_own_kinds_and_a_manager_all() {
-        assert!(kind("HostnameConfig").is_some() && kind("VLANConfig").is_none());
-        for name in ["HostnameConfig", "VLANConfig", ROOT_KIND] {
+        assert!(kind("HostnameConfig").is_some() && kind("BGPInstanceConfig").is_none());
+        for name in ["HostnameConfig", "BGPInstanceConfig", ROOT_KIND] {
             assert!(kind_for(name, Audience::Manager).is_some(), "{name}");
         }
         assert!(kind_for("NoSuchConfig", Audience::Manager).is_none());

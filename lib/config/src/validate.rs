@@ -4,9 +4,17 @@
 //! that must be fixed. Rules read the same trees that the schema was checked on, hence the places.
 
 mod cluster;
+mod connectivity;
+mod cri;
 mod documents;
+mod hardware;
+mod kubernetes;
+mod links;
 mod machine;
 mod network;
+mod pools;
+mod runtime;
+mod volumes;
 
 #[cfg(test)]
 mod tests;
@@ -78,6 +86,12 @@ impl<'a> Rules<'a> {
     fn is(&self, keys: &[&str]) -> bool {
         let scalar = self.get(keys).and_then(Node::as_scalar);
         scalar.and_then(|scalar| scalar::typed_bool(&scalar.text, scalar.kind)) == Some(true)
+    }
+
+    /// Whether `enabled` is false.
+    fn is_off(&self) -> bool {
+        let scalar = self.get(&["enabled"]).and_then(Node::as_scalar);
+        scalar.and_then(|scalar| scalar::typed_bool(&scalar.text, scalar.kind)) == Some(false)
     }
 
     /// Elements of the list under these keys.

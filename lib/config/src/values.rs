@@ -63,6 +63,35 @@ pub fn size(text: &str) -> Option<u64> {
     (bytes < u64::MAX as f64).then_some(bytes as u64)
 }
 
+/// The largest size of a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SizeMax {
+    /// So many bytes.
+    Bytes(u64),
+    /// So much of the disk, per cent.
+    Percent(u64),
+    /// The disk but for so many bytes.
+    Free(u64),
+}
+
+/// The largest size of a volume: `50GiB`, `80%` of the disk, `-10GiB` less than the disk.
+#[must_use]
+pub fn size_max(text: &str) -> Option<SizeMax> {
+    let text = text.trim();
+    if let Some(percent) = text.strip_suffix('%') {
+        return percent
+            .trim()
+            .parse()
+            .ok()
+            .filter(|percent| (1..=100).contains(percent))
+            .map(SizeMax::Percent);
+    }
+    match text.strip_prefix('-') {
+        Some(free) => size(free).map(SizeMax::Free),
+        None => size(text).map(SizeMax::Bytes),
+    }
+}
+
 /// An address with its network; a bare address is a network of its own.
 #[must_use]
 pub fn address(text: &str) -> Option<IpNet> {
@@ -82,6 +111,8 @@ pub fn url(text: &str) -> Option<Url> {
             (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
         }
         None => match authority.rsplit_once(':') {
+            // What has more colons is an address whose brackets were forgotten: where its port begins, nobody knows.
+            Some((host, _)) if host.contains(':') => return None,
             Some((host, port)) => (host, Some(port)),
             None => (authority, None),
         },
@@ -115,6 +146,14 @@ impl Url {
     }
 }
 
+/// A port, or a range of ports such as `80-90`, both ends in it.
+#[must_use]
+pub fn ports(text: &str) -> Option<(u16, u16)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let range: (u16, u16) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    (range.0 <= range.1).then_some(range)
+}
+
 /// Bytes of a base64 text; line breaks are allowed in it.
 #[must_use]
 pub fn base64(text: &str) -> Option<Vec<u8>> {
@@ -131,6 +170,15 @@ pub fn to_base64(bytes: impl AsRef<[u8]>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_stand_alone_or_in_ranges() {
+        assert_eq!(ports("443"), Some((443, 443)));
+        assert_eq!(ports("80-90"), Some((80, 90)));
+        for text in ["", "-", "90-80", "1-2-3", "65536", "http", "80-"] {
+            assert_eq!(ports(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_go_durations() {
@@ -169,6 +217,16 @@ mod tests {
     }
 
     #[test]
+    fn largest_sizes_are_bytes_or_parts_of_the_disk() {
+        assert_eq!(size_max("50GiB"), Some(SizeMax::Bytes(50 << 30)));
+        assert_eq!(size_max("80%"), Some(SizeMax::Percent(80)));
+        assert_eq!(size_max("-10GiB"), Some(SizeMax::Free(10 << 30)));
+        for text in ["", "0%", "101%", "%", "-", "--1GiB", "x"] {
+            assert_eq!(size_max(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn urls_give_host_and_port() {
         let parts = |text: &str| url(text).map(|url| (url.host.clone(), url.port_or_default()));
         assert_eq!(parts("https://10.5.0.2:6443"), Some(("10.5.0.2".to_owned(), 6443)));
@@ -191,7 +249,7 @@ mod tests {
     #[test]
     fn any_text_is_refused_without_panic() {
         bolero::check!().with_type::<String>().for_each(|text| {
-            let _ = (duration(text), size(text), address(text), url(text), base64(text));
+            let _ = (duration(text), size(text), size_max(text), address(text), url(text), base64(text));
         });
     }
 }

@@ -4,15 +4,34 @@
 //! a default or is `None`. Dedicated documents come before the matching fields of `v1alpha1`.
 
 mod cluster;
+mod connectivity;
+mod cri;
+mod firewall;
+mod hardware;
 mod kubernetes;
+mod links;
 mod machine;
 mod management;
 mod network;
+mod pools;
 mod registries;
+mod runtime;
+mod volumes;
 
-pub use cluster::{AdminKubeconfig, Cluster, ClusterNetwork, Cni, Discovery, Etcd, InlineManifest};
+pub use cluster::{
+    AdminKubeconfig, Cluster, ClusterNetwork, Cni, Discovery, Etcd, ExternalManifest, Flannel,
+    InlineManifest, ServiceAccounts,
+};
+pub use connectivity::{Dhcp6, Probe, ProbeTarget};
+pub use cri::{CUSTOMIZATION_FILE, Cri, Customization, SeccompProfile};
+pub use firewall::{Firewall, FirewallRule, Ingress, RuleProtocol};
+pub use hardware::{Hardware, Watchdog};
 pub use kubernetes::{
     AdmissionPlugin, ApiServer, Authorizer, ControllerManager, CoreDns, HostVolume, Proxy, Scheduler,
+};
+pub use links::{
+    BlackholeRoute, Bond, Bridge, Ethernet, EthernetChannels, EthernetRings, LinkAlias, LinkKind,
+    RoutingRule, VlanLink, Vrf, WireguardLink, WireguardPeer,
 };
 pub use machine::{
     ExtraMount, Features, File, FileOp, Install, KernelModule, Kubelet, Machine, MachineType, Pair, Time,
@@ -21,7 +40,10 @@ pub use management::Management;
 pub use network::{
     DeviceSelector, Dhcp, ExtraHost, HostDns, HostnameMode, Interface, LinkAddress, Network, Route, Vlan,
 };
-pub use registries::{Mirror, MirrorEndpoint, Registries, RegistryTls};
+pub use pools::{LogicalVolume, Pools, RaidArray, VolumeGroup};
+pub use registries::{Mirror, MirrorEndpoint, Registries, RegistryAuth, RegistryTls};
+pub use runtime::{EtcFile, Oom, Runtime};
+pub use volumes::{Storage, UserDisk, UserDiskPartition, Volume, VolumeDocument, VolumeType, Zswap};
 
 use crate::document::Document;
 use crate::reader::Reader;
@@ -38,6 +60,14 @@ pub struct MachineView {
     pub cluster: Cluster,
     /// The machine's manager.
     pub management: Management,
+    /// The running system.
+    pub runtime: Runtime,
+    /// Disks and what is on them.
+    pub storage: Storage,
+    /// What is made of several disks.
+    pub pools: Pools,
+    /// Hardware that is set up.
+    pub hardware: Hardware,
 }
 
 impl MachineView {
@@ -47,7 +77,10 @@ impl MachineView {
         let machine = Machine::read(root.get("machine"), &documents);
         let cluster = Cluster::read(root.get("cluster"), &machine, &documents);
         let management = Management::read(&documents);
-        Self { complete: root.exists(), machine, cluster, management }
+        let runtime = Runtime::read(root.get("machine"), &documents);
+        let storage = Storage::read(root.get("machine"), &documents);
+        let (pools, hardware) = (Pools::read(&documents), Hardware::read(&documents));
+        Self { complete: root.exists(), machine, cluster, management, runtime, storage, pools, hardware }
     }
 
     /// Whether this machine is a control plane.
@@ -67,6 +100,16 @@ impl<'a> Documents<'a> {
 
     pub(crate) fn one(&self, kind: &str) -> Reader<'a> {
         self.all(kind).next().map(|(_, reader)| reader).unwrap_or_default()
+    }
+
+    /// The document of a kind, or what `v1alpha1` has in its place. Both together are refused.
+    pub(crate) fn section(&self, kind: &str, legacy: Reader<'a>) -> Reader<'a> {
+        self.one(kind).or(legacy)
+    }
+
+    /// Every document of a kind, then the elements of the list that `v1alpha1` has for them.
+    pub(crate) fn elements(&self, kind: &str, legacy: Reader<'a>) -> impl Iterator<Item = Reader<'a>> {
+        self.all(kind).map(|(_, reader)| reader).chain(legacy.items())
     }
 
     /// Name and content of every document of a kind.

@@ -155,8 +155,14 @@ pub fn start_to_wire(start: &Start) -> wire::WatchOptions {
     options
 }
 
-/// An event as a message; `None` when clients of this API version do not know its type.
-pub fn event_to_wire(event: &Event, kind: &Pointer, api_version: i32) -> Option<wire::Event> {
+/// An event as a message, its resources encoded by `to_wire`; `None` when clients of this API version do not know its
+/// type.
+pub fn event_to_wire(
+    event: &Event,
+    kind: &Pointer,
+    api_version: i32,
+    to_wire: impl Fn(&AnyResource) -> wire::Resource,
+) -> Option<wire::Event> {
     let nothing = || Some(to_wire(&AnyResource::tombstone(&Pointer::to_kind(&kind.namespace, &kind.kind))));
     let (event_type, resource, old, error) = match &event.change {
         Change::Created(resource) => (wire::EventType::Created, Some(to_wire(resource)), None, None),

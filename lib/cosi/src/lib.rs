@@ -8,6 +8,7 @@ mod access;
 mod client;
 mod convert;
 mod server;
+mod told;
 
 pub use access::{Policy, Restricted};
 pub use client::Client;

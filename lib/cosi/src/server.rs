@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use corten_api::MESSAGE_BYTES_MAX;
 use corten_api::cosi::resource as wire;
-use corten_resource::{Event, Pointer, Query, Registry, Start, StateError, Store, UpdateOptions, Watch};
+use corten_resource::{
+    AnyResource, Event, Pointer, Query, Registry, Start, StateError, Store, UpdateOptions, Watch,
+};
 use futures::stream::{self, Stream, StreamExt as _};
 use tonic::{Extensions, Request, Response, Status};
 use wire::state_server::{State, StateServer};
@@ -13,6 +15,7 @@ use wire::state_server::{State, StateServer};
 use crate::convert::{
     event_to_wire, from_wire, options_from_wire, query_from_wire, start_from_wire, to_status, to_wire,
 };
+use crate::told::Told;
 
 type Open = dyn Fn(&Extensions) -> Arc<dyn Store> + Send + Sync;
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -22,6 +25,7 @@ type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub struct Service {
     open: Arc<Open>,
     registry: Arc<Registry>,
+    told: Arc<Told>,
 }
 
 impl std::fmt::Debug for Service {
@@ -36,7 +40,7 @@ pub fn service(
     registry: Registry,
     open: impl Fn(&Extensions) -> Arc<dyn Store> + Send + Sync + 'static,
 ) -> StateServer<Service> {
-    StateServer::new(Service { open: Arc::new(open), registry: Arc::new(registry) })
+    StateServer::new(Service { open: Arc::new(open), registry: Arc::new(registry), told: Arc::default() })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
@@ -149,7 +153,8 @@ impl State for Service {
             }
         };
         let watch = watch.map_err(to_status)?;
-        let changes = messages(watch, kind, is_aggregated, request.api_version);
+        let told = Arc::clone(&self.told);
+        let changes = messages(watch, kind, is_aggregated, request.api_version, told);
         // The first message is empty: it tells that the subscription stands.
         let first = stream::iter([Ok(wire::WatchResponse::default())]);
         Ok(Response::new(Box::pin(first.chain(changes))))
@@ -175,6 +180,7 @@ fn messages(
     kind: Pointer,
     is_aggregated: bool,
     api_version: i32,
+    told: Arc<Told>,
 ) -> impl Stream<Item = Result<wire::WatchResponse, Status>> + Send {
     let batches = stream::unfold(watch, move |mut watch| async move {
         let batch: Vec<Event> =
@@ -182,8 +188,9 @@ fn messages(
         Some((batch, watch))
     });
     batches.filter_map(move |batch| {
-        let event: Vec<_> =
-            batch.iter().filter_map(|event| event_to_wire(event, &kind, api_version)).collect();
+        let to_wire = |resource: &AnyResource| told.to_wire(resource);
+        let events = batch.iter().filter_map(|event| event_to_wire(event, &kind, api_version, to_wire));
+        let event: Vec<_> = events.collect();
         std::future::ready((!event.is_empty()).then_some(Ok(wire::WatchResponse { event })))
     })
 }

@@ -234,6 +234,16 @@ impl PrivateKey {
     }
 }
 
+/// The SubjectPublicKeyInfo of the first public key of a PEM text.
+///
+/// # Errors
+/// When there is none, or it is of a kind that we cannot check signatures with.
+pub fn public_key(text: &[u8]) -> Result<Vec<u8>, PkiError> {
+    let (_, spki) = pem::first("a public key", text, "PUBLIC KEY")?;
+    parse_spki(&spki)?;
+    Ok(spki)
+}
+
 /// Checks a signature made by [`PrivateKey::sign`], given the signer's SubjectPublicKeyInfo.
 pub fn verify(spki: &[u8], message: &[u8], signature: &[u8]) -> Result<(), PkiError> {
     let (algorithm, key) = parse_spki(spki)?;
@@ -332,6 +342,8 @@ mod tests {
         let signature = again.sign(b"message").unwrap();
         verify(key.spki(), b"message", &signature).unwrap();
         assert!(verify(key.spki(), b"another", &signature).is_err());
+        assert_eq!(public_key(key.public_pem().as_bytes()).unwrap(), key.spki());
+        assert!(public_key(pem.reveal().as_bytes()).is_err(), "a private key is none");
         assert_eq!(format!("{key:?}"), format!("PrivateKey({:?})", key.algorithm()));
     }
 

@@ -21,7 +21,7 @@ pub use authority::{Authority, AuthorityKind, Backdate, Identity, LeafRequest, U
 pub use certificate::Certificate;
 pub use csr::{CertificateRequest, RequestTemplate};
 pub use error::PkiError;
-pub use key::{Algorithm, PrivateKey, verify};
+pub use key::{Algorithm, PrivateKey, public_key, verify};
 pub use name::Subject;
 
 /// Largest PEM text this crate reads; a bundle of a few hundred certificates.

@@ -45,14 +45,11 @@ pub fn tagged(answer: &[u8], name: &str) -> Result<BytesMut, Status> {
     Ok(out)
 }
 
-/// A streamed message of a machine with the machine's name in it.
+/// What names a machine when it is appended to a message of its.
 #[must_use]
-pub fn tagged_part(message: &[u8], name: &str) -> BytesMut {
-    let metadata = metadata(name);
-    let mut out = BytesMut::with_capacity(message.len() + metadata.len());
-    out.put_slice(message);
-    out.put_slice(&metadata);
-    out
+pub fn metadata(name: &str) -> Vec<u8> {
+    let metadata = Metadata { hostname: name.to_owned(), ..Metadata::default() };
+    Empty { metadata: Some(metadata) }.encode_to_vec()
 }
 
 /// What stands for the answer of a machine that failed.
@@ -68,11 +65,6 @@ pub fn failure(name: &str, status: &Status, kind: Kind) -> Vec<u8> {
         Kind::Unary => EmptyResponse { messages: vec![empty] }.encode_to_vec(),
         Kind::ServerStream | Kind::ClientStream | Kind::Bidirectional => empty.encode_to_vec(),
     }
-}
-
-fn metadata(name: &str) -> Vec<u8> {
-    let metadata = Metadata { hostname: name.to_owned(), ..Metadata::default() };
-    Empty { metadata: Some(metadata) }.encode_to_vec()
 }
 
 fn put_message(out: &mut BytesMut, message: &[u8], metadata: &[u8]) {
@@ -218,7 +210,7 @@ mod tests {
         #[test]
         fn a_name_in_the_answer_is_overridden_by_the_target(name in "[a-z]{0,20}", target in "[a-z]{1,20}") {
             let own = Hostname { metadata: Some(Metadata { hostname: name, ..Metadata::default() }), hostname: "h".to_owned() };
-            let out = tagged_part(&own.encode_to_vec(), &target);
+            let out = [own.encode_to_vec(), metadata(&target)].concat();
             let decoded = Hostname::decode(&out[..]).expect("decodes");
             prop_assert_eq!(decoded.metadata.expect("metadata").hostname, target);
         }

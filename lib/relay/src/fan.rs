@@ -6,17 +6,18 @@
 //! ```
 //!
 //! A machine that fails is never the failure of the call. Unary answers are merged in the order of the machines and
-//! together are no larger than one message; streamed ones are passed on as they come, and a client that stops reading
-//! stops its own machines only.
+//! together are no larger than one message; streamed ones are passed on as they come, one of each machine at a time, and a
+//! client that stops reading stops its own machines only. All that is held meanwhile takes from one [`Room`].
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, Engine as _};
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 use corten_api::MESSAGE_BYTES_MAX;
 use corten_api::rules::Kind;
 use corten_base::{Task, chain, spawn};
@@ -24,17 +25,29 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
 use crate::body::{broken, cut, trailers};
 use crate::envelope;
-use crate::frame::{self, Frames};
+use crate::frame::{self, Frames, PREFIX_BYTES};
+use crate::room::{Held, Room};
 use crate::upstream::{Dial, Lease, Reached};
 
-/// Answers that wait for the client's reading.
-const QUEUE: usize = 16;
+/// Answers of all machines that wait for the client's reading.
+const QUEUE: usize = 4;
+/// Machines that are asked at a time for one answer each.
+pub const LEGS_AT_ONCE: usize = 32;
+/// Bytes of an answer that are handed on at a time.
+const PIECE_BYTES: usize = 16 * 1024;
+/// Bytes of an answer that are copied together rather than handed on one by one.
+const JOINED_BYTES: usize = 64 * 1024;
+/// How long an answer waits for room before it fails.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request may take to come: what is there of it holds room that others need.
+const REQUEST_MAX: Duration = Duration::from_secs(60);
 /// Headers that would have answers compressed, which are then not readable here.
 const COMPRESSION: [&str; 2] = ["grpc-accept-encoding", "grpc-encoding"];
 /// Trailer with the details of a status, base64.
@@ -53,90 +66,138 @@ pub struct Leg<D> {
     pub reached: Result<Reached<D>, Status>,
 }
 
-/// Sends a message (with its prefix) to every machine and merges what comes back.
-///
-/// # Errors
-/// Only what concerns the call as a whole; legs that failed are part of the answer.
-pub async fn call<D: Dial>(kind: Kind, legs: Vec<Leg<D>>, message: Bytes) -> Result<Response<Body>, Status> {
-    match kind {
-        Kind::Unary => unary(legs, message).await,
-        Kind::ServerStream | Kind::ClientStream | Kind::Bidirectional => Ok(stream(legs, message)),
-    }
+/// The message of a request, with its prefix, and the room that it takes.
+#[derive(Debug)]
+pub struct Message {
+    bytes: Bytes,
+    held: Held,
 }
 
-/// The one message of a request, with its prefix.
-///
-/// # Errors
-/// For a body that is not exactly one message of at most [`MESSAGE_BYTES_MAX`].
-pub async fn single<B>(mut body: B) -> Result<Bytes, Status>
-where
-    B: HttpBody<Data = Bytes> + Unpin,
-    B::Error: std::error::Error,
-{
-    let (mut frames, mut found) = (Frames::new(MESSAGE_BYTES_MAX), None);
-    while let Some(part) = body.frame().await {
-        let part = part.map_err(|error| Status::cancelled(chain(&error)))?;
-        let Ok(data) = part.into_data() else { continue };
-        frames.add(data);
-        while let Some(message) = frames.take()? {
-            if found.replace(message).is_some() {
-                return Err(Status::internal("more than one request message"));
+/// Calls to several machines, which share a room.
+#[derive(Clone, Debug)]
+pub struct Fan {
+    room: Room,
+    patience: Duration,
+}
+
+impl Fan {
+    /// Calls that hold no more than this room has.
+    #[must_use]
+    pub const fn new(room: Room) -> Self {
+        Self { room, patience: PATIENCE }
+    }
+
+    /// The one message of a request.
+    ///
+    /// # Errors
+    /// For a body that is not exactly one message of at most [`MESSAGE_BYTES_MAX`], when there is no room for it, and when
+    /// it does not come.
+    pub async fn single<B>(&self, body: B) -> Result<Message, Status>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+        B::Error: std::error::Error,
+    {
+        let late = |_| Status::deadline_exceeded("the request message did not come in time");
+        timeout(REQUEST_MAX, self.read(body)).await.map_err(late)?
+    }
+
+    async fn read<B>(&self, mut body: B) -> Result<Message, Status>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+        B::Error: std::error::Error,
+    {
+        let (mut frames, mut found, mut held) = (Frames::new(MESSAGE_BYTES_MAX), None, Held::default());
+        while let Some(part) = body.frame().await {
+            let part = part.map_err(|error| Status::cancelled(chain(&error)))?;
+            let Ok(data) = part.into_data() else { continue };
+            held.merge(self.room.take(data.len()).ok_or_else(crowded)?);
+            frames.add(data);
+            while let Some(message) = frames.take()? {
+                if found.replace(message).is_some() {
+                    return Err(Status::internal("more than one request message"));
+                }
             }
         }
-    }
-    match found {
-        Some(message) if frames.is_empty() => Ok(frame::encode(&message)),
-        _ => Err(Status::internal("the request message is missing or cut off")),
-    }
-}
-
-async fn unary<D: Dial>(legs: Vec<Leg<D>>, message: Bytes) -> Result<Response<Body>, Status> {
-    let budget = Arc::new(AtomicUsize::new(0));
-    let begin = |leg: Leg<D>| {
-        let name = leg.name.clone();
-        (name, spawn("leg", unary_leg(leg, message.clone(), Arc::clone(&budget))))
-    };
-    let tasks: Vec<(String, Task<Result<Bytes, Status>>)> = legs.into_iter().map(begin).collect();
-    let mut merged = Vec::new();
-    for (name, task) in tasks {
-        let answer = task.join().await.unwrap_or_else(|| Err(Status::internal("the call panicked")));
-        match answer.and_then(|answer| envelope::tagged(&answer, &name)) {
-            Ok(part) => merged.extend_from_slice(&part),
-            Err(status) => merged.extend_from_slice(&envelope::failure(&name, &status, Kind::Unary)),
+        match found {
+            Some(message) if frames.is_empty() => Ok(Message { bytes: frame::encode(&message), held }),
+            _ => Err(Status::internal("the request message is missing or cut off")),
         }
     }
-    if merged.len() > MESSAGE_BYTES_MAX {
-        return Err(too_large());
+
+    /// Sends a message to every machine and merges what comes back.
+    ///
+    /// # Errors
+    /// Only what concerns the call as a whole; legs that failed are part of the answer.
+    pub async fn call<D: Dial>(
+        &self,
+        kind: Kind,
+        legs: Vec<Leg<D>>,
+        message: Message,
+    ) -> Result<Response<Body>, Status> {
+        match kind {
+            Kind::Unary => self.unary(legs, message).await,
+            Kind::ServerStream | Kind::ClientStream | Kind::Bidirectional => Ok(self.stream(legs, message)),
+        }
     }
-    let ending = async { Some(Ok(trailers(&Status::ok("")))) };
-    Ok(response(Body::new(Full::new(frame::encode(&merged)).with_trailers(ending))))
+
+    async fn unary<D: Dial>(&self, legs: Vec<Leg<D>>, message: Message) -> Result<Response<Body>, Status> {
+        let turns = Arc::new(Semaphore::new(LEGS_AT_ONCE));
+        let begin = |leg: Leg<D>| {
+            let name = leg.name.clone();
+            let asked = unary_leg(leg, message.bytes.clone(), self.clone(), Arc::clone(&turns));
+            (name, spawn("leg", asked))
+        };
+        let tasks: Vec<(String, Task<Part>)> = legs.into_iter().map(begin).collect();
+        let (mut parts, mut length) = (VecDeque::new(), 0);
+        for (name, task) in tasks {
+            let panicked = || Part::failure(&name, &Status::internal("the call panicked"), Kind::Unary);
+            let part = task.join().await.unwrap_or_else(panicked);
+            length += part.bytes.len();
+            parts.push_back(part);
+        }
+        if length > MESSAGE_BYTES_MAX {
+            return Err(too_large());
+        }
+        parts.push_front(Part::of(frame::prefix(length)));
+        if length <= JOINED_BYTES {
+            let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + length);
+            parts.iter().for_each(|part| bytes.extend_from_slice(&part.bytes));
+            parts = VecDeque::from([Part::of(bytes)]);
+        }
+        Ok(response(Body::new(Answer { parts, more: None, is_over: false, _request: message.held })))
+    }
+
+    fn stream<D: Dial>(&self, legs: Vec<Leg<D>>, message: Message) -> Response<Body> {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let begin = |leg| spawn("leg", stream_leg(leg, message.bytes.clone(), self.clone(), sender.clone()));
+        let tasks = legs.into_iter().map(begin).collect();
+        let more = Some(More { receiver, _tasks: tasks });
+        let parts = VecDeque::new();
+        response(Body::new(Answer { parts, more, is_over: false, _request: message.held }))
+    }
 }
 
-async fn unary_leg<D: Dial>(leg: Leg<D>, message: Bytes, budget: Arc<AtomicUsize>) -> Result<Bytes, Status> {
-    let mut answers = Answers::open(leg.reached?, message).await?;
-    let answer = answers.next().await?.ok_or_else(|| Status::internal("the response message is missing"))?;
-    if budget.fetch_add(answer.len(), Ordering::Relaxed) + answer.len() > MESSAGE_BYTES_MAX {
-        return Err(too_large());
-    }
-    match answers.next().await? {
-        None => Ok(answer),
-        Some(_) => Err(Status::internal("more than one response message")),
-    }
-}
-
-fn stream<D: Dial>(legs: Vec<Leg<D>>, message: Bytes) -> Response<Body> {
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    let begin = |leg| spawn("leg", stream_leg(leg, message.clone(), sender.clone()));
-    let tasks = legs.into_iter().map(begin).collect();
-    response(Body::new(FanIn { receiver, is_over: false, _tasks: tasks }))
-}
-
-async fn stream_leg<D: Dial>(leg: Leg<D>, message: Bytes, sender: mpsc::Sender<Bytes>) {
+async fn unary_leg<D: Dial>(leg: Leg<D>, message: Bytes, fan: Fan, turns: Arc<Semaphore>) -> Part {
     let Leg { name, reached } = leg;
-    if let Err(status) = pass_on(&name, reached, message, &sender).await {
-        let failure = envelope::failure(&name, &status, Kind::ServerStream);
+    let asked = async {
+        let _turn = turns.acquire().await.map_err(|error| Status::internal(chain(&error)))?;
+        let mut answers = Answers::open(reached?, message, fan).await?;
+        let missing = || Status::internal("the response message is missing");
+        let (answer, held) = answers.next().await?.ok_or_else(missing)?;
+        if answers.next().await?.is_some() {
+            return Err(Status::internal("more than one response message"));
+        }
+        Ok(Part { bytes: envelope::tagged(&answer, &name)?.freeze(), _held: held, _turn: None })
+    };
+    asked.await.unwrap_or_else(|status| Part::failure(&name, &status, Kind::Unary))
+}
+
+async fn stream_leg<D: Dial>(leg: Leg<D>, message: Bytes, fan: Fan, sender: mpsc::Sender<Part>) {
+    let Leg { name, reached } = leg;
+    if let Err(status) = pass_on(&name, reached, message, fan, &sender).await {
+        let failure = Part::failure(&name, &status, Kind::ServerStream);
         // Without a reader nobody is left to be told.
-        let _ = sender.send(frame::encode(&failure)).await;
+        let _ = sender.send(Part::of(frame::encode(&failure.bytes))).await;
     }
 }
 
@@ -144,16 +205,23 @@ async fn pass_on<D: Dial>(
     name: &str,
     reached: Result<Reached<D>, Status>,
     message: Bytes,
-    sender: &mpsc::Sender<Bytes>,
+    fan: Fan,
+    sender: &mpsc::Sender<Part>,
 ) -> Result<(), Status> {
-    let mut answers = Answers::open(reached?, message).await?;
-    while let Some(answer) = answers.next().await? {
-        let tagged = envelope::tagged_part(&answer, name);
-        if sender.send(frame::encode(&tagged)).await.is_err() {
+    let metadata = envelope::metadata(name);
+    let mut answers = Answers::open(reached?, message, fan).await?;
+    // What a client that does not read holds is one message of each machine, not as many as wait anywhere.
+    let turns = Arc::new(Semaphore::new(1));
+    loop {
+        let turn =
+            Arc::clone(&turns).acquire_owned().await.map_err(|error| Status::internal(chain(&error)))?;
+        let Some((answer, held)) = answers.next().await? else { return Ok(()) };
+        let part = Part { bytes: frame::join(&[&answer, &metadata]), _held: held, _turn: Some(turn) };
+        drop(answer);
+        if sender.send(part).await.is_err() {
             return Ok(());
         }
     }
-    Ok(())
 }
 
 /// Messages of one machine's answer.
@@ -161,11 +229,13 @@ struct Answers {
     body: Incoming,
     frames: Frames,
     trailers: Option<HeaderMap>,
+    fan: Fan,
+    held: Held,
     _lease: Lease,
 }
 
 impl Answers {
-    async fn open<D: Dial>(mut reached: Reached<D>, message: Bytes) -> Result<Self, Status> {
+    async fn open<D: Dial>(mut reached: Reached<D>, message: Bytes, fan: Fan) -> Result<Self, Status> {
         for name in COMPRESSION {
             reached.head.headers_mut().remove(name);
         }
@@ -175,26 +245,36 @@ impl Answers {
             return Err(Status::unknown(format!("unexpected HTTP status {}", parts.status)));
         }
         let trailers = parts.headers.contains_key(Status::GRPC_STATUS).then_some(parts.headers);
-        Ok(Self { body, frames: Frames::new(MESSAGE_BYTES_MAX), trailers, _lease: lease })
+        let frames = Frames::new(MESSAGE_BYTES_MAX);
+        Ok(Self { body, frames, trailers, fan, held: Held::default(), _lease: lease })
     }
 
-    /// The next message; the error that the machine ended with, if it did.
-    async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+    /// The next message with the room that it takes; the error that the machine ended with, if it did.
+    async fn next(&mut self) -> Result<Option<(Bytes, Held)>, Status> {
         loop {
             if let Some(message) = self.frames.take()? {
-                return Ok(Some(message));
+                let held = self.held.split(PREFIX_BYTES + message.len());
+                return Ok(Some((message, held)));
             }
-            let Some(part) = self.body.frame().await else { return self.end() };
+            let Some(part) = self.body.frame().await else {
+                self.end()?;
+                return Ok(None);
+            };
             match part.map_err(|error| broken(&error))?.into_data() {
-                Ok(data) => self.frames.add(data),
+                Ok(data) => {
+                    let more = self.fan.room.take_within(data.len(), self.fan.patience).await;
+                    self.held.merge(more.ok_or_else(crowded)?);
+                    self.frames.add(data);
+                }
                 Err(part) => self.trailers = part.into_trailers().ok(),
             }
         }
     }
 
-    fn end(&self) -> Result<Option<Bytes>, Status> {
+    /// How the machine ended.
+    fn end(&self) -> Result<(), Status> {
         match self.trailers.as_ref().and_then(status_of) {
-            Some(status) if status.code() == Code::Ok && self.frames.is_empty() => Ok(None),
+            Some(status) if status.code() == Code::Ok && self.frames.is_empty() => Ok(()),
             Some(status) if status.code() == Code::Ok => Err(Status::internal("the response was cut off")),
             Some(status) => Err(status),
             None => Err(cut()),
@@ -211,14 +291,53 @@ fn status_of(trailers: &HeaderMap) -> Option<Status> {
     }
 }
 
-/// The merged stream: whatever comes first, then `OK`.
-struct FanIn {
-    receiver: mpsc::Receiver<Bytes>,
+/// Bytes of an answer, and the room that they take until all are handed on.
+struct Part {
+    bytes: Bytes,
+    _held: Held,
+    /// The next message of the same machine waits for it.
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Part {
+    /// Bytes that take no room.
+    fn of(bytes: impl Into<Bytes>) -> Self {
+        Self { bytes: bytes.into(), _held: Held::default(), _turn: None }
+    }
+
+    /// What stands for the answer of a machine that failed.
+    fn failure(name: &str, status: &Status, kind: Kind) -> Self {
+        Self::of(envelope::failure(name, status, kind))
+    }
+
+    /// The next piece; `None` when all are handed on. It is a copy: whoever does not read the last piece of something large
+    /// would keep all of it in memory, and no room for it.
+    fn piece(&mut self) -> Option<Bytes> {
+        if self.bytes.is_empty() {
+            return None;
+        }
+        let length = self.bytes.len().min(PIECE_BYTES);
+        let piece = self.bytes.get(..length).map(Bytes::copy_from_slice);
+        self.bytes.advance(length);
+        piece
+    }
+}
+
+/// The merged answer: what is there already, whatever else comes, then `OK`.
+struct Answer {
+    parts: VecDeque<Part>,
+    more: Option<More>,
     is_over: bool,
+    _request: Held,
+}
+
+/// What machines still send.
+struct More {
+    receiver: mpsc::Receiver<Part>,
     _tasks: Vec<Task>,
 }
 
-impl HttpBody for FanIn {
+impl HttpBody for Answer {
     type Data = Bytes;
     type Error = Status;
 
@@ -227,13 +346,26 @@ impl HttpBody for FanIn {
         if this.is_over {
             return Poll::Ready(None);
         }
-        Poll::Ready(Some(Ok(match ready!(this.receiver.poll_recv(cx)) {
-            Some(message) => Frame::data(message),
-            None => {
-                this.is_over = true;
-                Frame::trailers(trailers(&Status::ok("")))
+        loop {
+            if let Some(part) = this.parts.front_mut() {
+                match part.piece() {
+                    Some(piece) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
+                    None => drop(this.parts.pop_front()),
+                }
+                continue;
             }
-        })))
+            let next = match &mut this.more {
+                Some(more) => ready!(more.receiver.poll_recv(cx)),
+                None => None,
+            };
+            match next {
+                Some(part) => this.parts.push_back(part),
+                None => {
+                    this.is_over = true;
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers(&Status::ok(""))))));
+                }
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
@@ -249,6 +381,12 @@ fn response(body: Body) -> Response<Body> {
 
 fn too_large() -> Status {
     Status::resource_exhausted("the answers together exceed the largest message")
+}
+
+fn crowded() -> Status {
+    Status::resource_exhausted(
+        "calls to several machines hold too much at once; ask fewer machines, or one by one",
+    )
 }
 
 #[cfg(test)]

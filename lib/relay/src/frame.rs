@@ -4,7 +4,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tonic::Status;
 
 /// Bytes before each message.
-const PREFIX_BYTES: usize = 5;
+pub const PREFIX_BYTES: usize = 5;
 
 /// Cuts a byte stream into messages; holds at most one message and the chunk that was added last.
 #[derive(Debug)]
@@ -55,14 +55,35 @@ impl Frames {
     }
 }
 
+/// What stands before a message of so many bytes.
+#[must_use]
+pub fn prefix(length: usize) -> Bytes {
+    let mut prefix = BytesMut::with_capacity(PREFIX_BYTES);
+    put_prefix(&mut prefix, length);
+    prefix.freeze()
+}
+
 /// A message with its prefix.
 #[must_use]
 pub fn encode(message: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(PREFIX_BYTES + message.len());
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-    frame.put_slice(message);
+    join(&[message])
+}
+
+/// A message in parts, with its prefix.
+#[must_use]
+pub fn join(parts: &[&[u8]]) -> Bytes {
+    let length = parts.iter().map(|part| part.len()).sum();
+    let mut frame = BytesMut::with_capacity(PREFIX_BYTES + length);
+    put_prefix(&mut frame, length);
+    for part in parts {
+        frame.put_slice(part);
+    }
     frame.freeze()
+}
+
+fn put_prefix(out: &mut BytesMut, length: usize) {
+    out.put_u8(0);
+    out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
 }
 
 #[cfg(test)]

@@ -86,13 +86,26 @@ impl Link {
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         pings: Pings,
     ) -> io::Result<Self> {
+        Self::with_window(stream, pings, STREAM_WINDOW).await
+    }
+
+    /// The same with so many bytes that may be unread for one call, in each direction. Fewer are enough where the other
+    /// end is near.
+    ///
+    /// # Errors
+    /// When the stream breaks off.
+    pub async fn with_window(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        pings: Pings,
+        window: u32,
+    ) -> io::Result<Self> {
         let mut builder = Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(window)
+            .initial_connection_window_size(window.saturating_mul(STREAMS_MAX))
             .max_header_list_size(HEADERS_BYTES_MAX)
-            .max_send_buf_size(STREAM_WINDOW as usize);
+            .max_send_buf_size(window as usize);
         if pings == Pings::Sent {
             builder.keep_alive_interval(PING_INTERVAL).keep_alive_timeout(PING_TIMEOUT);
         }
@@ -151,7 +164,26 @@ impl Lease {
 /// A destination with the open connections to it.
 pub struct Upstream<D> {
     dial: D,
-    links: tokio::sync::Mutex<Vec<Arc<Link>>>,
+    links: tokio::sync::Mutex<Links>,
+}
+
+#[derive(Default)]
+struct Links {
+    open: Vec<Arc<Link>>,
+    failed: Option<Failed>,
+}
+
+/// A dial that came to nothing.
+struct Failed {
+    at: Instant,
+    kind: io::ErrorKind,
+    text: String,
+}
+
+impl Failed {
+    fn error(&self) -> io::Error {
+        io::Error::new(self.kind, self.text.clone())
+    }
 }
 
 impl<D: Dial> Upstream<D> {
@@ -167,21 +199,33 @@ impl<D: Dial> Upstream<D> {
         &self.dial
     }
 
-    /// A place on an open connection, or on a new one. Callers wait here for one dial, not each for its own.
+    /// A place on an open connection, or on a new one. Callers wait here for one dial, not each for its own; if it fails,
+    /// it has failed for all who waited.
     ///
     /// # Errors
     /// When no connection comes about.
     pub async fn lease(&self) -> io::Result<Lease> {
+        let began = Instant::now();
         let mut links = self.links.lock().await;
-        links.retain(|link| !link.sender.is_closed());
-        for link in links.iter() {
+        links.open.retain(|link| !link.sender.is_closed());
+        for link in &links.open {
             if let Ok(place) = Arc::clone(&link.places).try_acquire_owned() {
                 return Ok(Lease { link: Arc::clone(link), _place: place });
             }
         }
-        let link = Arc::new(self.dial.link().await?);
+        if let Some(failed) = links.failed.as_ref().filter(|failed| failed.at > began) {
+            return Err(failed.error());
+        }
+        let link = match self.dial.link().await {
+            Ok(link) => Arc::new(link),
+            Err(error) => {
+                let failed = Failed { at: Instant::now(), kind: error.kind(), text: error.to_string() };
+                links.failed = Some(failed);
+                return Err(error);
+            }
+        };
         let place = Arc::clone(&link.places).try_acquire_owned().map_err(io::Error::other)?;
-        links.push(Arc::clone(&link));
+        links.open.push(Arc::clone(&link));
         Ok(Lease { link, _place: place })
     }
 
@@ -202,13 +246,14 @@ impl<D: Dial> Upstream<D> {
         Err(self.dial.closed())
     }
 
-    /// Closes connections that carried nothing for a while; tells whether any is left.
-    pub async fn sweep(&self) -> bool {
-        let mut links = self.links.lock().await;
-        links.retain(|link| {
+    /// Closes connections that carried nothing for a while; tells whether any is left, or is about to be. It waits for
+    /// nobody's dial.
+    pub fn sweep(&self) -> bool {
+        let Ok(mut links) = self.links.try_lock() else { return true };
+        links.open.retain(|link| {
             link.is_busy() || (!link.sender.is_closed() && link.used.lock().elapsed() < IDLE_TIMEOUT)
         });
-        !links.is_empty()
+        !links.open.is_empty()
     }
 }
 
@@ -227,5 +272,54 @@ impl<D: Dial> Reached<D> {
     /// `Unavailable` when the destination cannot be reached, or breaks off before it answers.
     pub async fn send(self, body: Body) -> Result<(Response<Incoming>, Lease), Status> {
         self.upstream.send(self.head.map(|()| body)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Leads nowhere, and takes a while to find out.
+    #[derive(Default)]
+    struct Nowhere(AtomicUsize);
+
+    const DIAL: Duration = Duration::from_secs(10);
+
+    impl Dial for Nowhere {
+        async fn link(&self) -> io::Result<Link> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(DIAL).await;
+            Err(io::Error::new(io::ErrorKind::TimedOut, "i/o timeout"))
+        }
+
+        fn unreachable(&self, error: &io::Error) -> Status {
+            Status::unavailable(chain(error))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dial_that_fails_has_failed_for_all_who_waited_for_it() {
+        let upstream = Arc::new(Upstream::new(Nowhere::default()));
+        let began = Instant::now();
+        let waiting: Vec<Task<io::Result<Lease>>> = (0..100)
+            .map(|_| {
+                let upstream = Arc::clone(&upstream);
+                spawn("caller", async move { upstream.lease().await })
+            })
+            .collect();
+        for caller in waiting {
+            let failure = caller.join().await.expect("no panic").err().expect("it leads nowhere");
+            assert_eq!(
+                (failure.kind(), failure.to_string().as_str()),
+                (io::ErrorKind::TimedOut, "i/o timeout")
+            );
+        }
+        assert_eq!(began.elapsed().as_secs(), DIAL.as_secs());
+        assert_eq!(upstream.dial().0.load(Ordering::Relaxed), 1);
+        assert!(upstream.lease().await.is_err(), "whoever comes later has a dial of its own");
+        assert_eq!(upstream.dial().0.load(Ordering::Relaxed), 2);
     }
 }

@@ -14,8 +14,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// Makes a struct a record: each field names its protobuf number and YAML key.
 ///
 /// `#[field(1, "gateway")]`, with the flags `omitempty`, `inline` (YAML keys stand in the parent),
-/// `base64` (bytes as text), `url` (a string that travels as `common.URL`) and `number_keys` (a map with keys that are
-/// numbers on the wire). Number 0 keeps a field out of protobuf, an empty key keeps it out of YAML.
+/// `base64` (bytes as text), `url` (a string that travels as `common.URL`), `expression` (a string that travels as
+/// `CheckedExpr` of CEL) and `number_keys` (a map with keys that are numbers on the wire). Number 0 keeps a field out of protobuf, an empty key keeps it out of YAML.
 #[proc_macro_derive(Record, attributes(field))]
 pub fn record(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

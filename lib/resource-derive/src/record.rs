@@ -32,9 +32,12 @@ impl Parse for Attribute {
                 "inline" => attribute.inline = true,
                 "base64" => attribute.form = quote!(::corten_resource::Form::Base64),
                 "url" => attribute.form = quote!(::corten_resource::Form::Url),
+                "expression" => attribute.form = quote!(::corten_resource::Form::Expression),
                 "number_keys" => attribute.form = quote!(::corten_resource::Form::NumberKeys),
+                "pairs" => attribute.form = quote!(::corten_resource::Form::Pairs),
                 _ => {
-                    let expected = "expected omitempty, inline, base64, url or number_keys";
+                    let expected =
+                        "expected omitempty, inline, base64, url, expression, number_keys or pairs";
                     return Err(Error::new(flag.span(), expected));
                 }
             }

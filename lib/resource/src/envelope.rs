@@ -110,3 +110,14 @@ pub fn decode(bytes: &[u8], registry: &Registry) -> Result<AnyResource, Envelope
     };
     Ok(registry.decode(metadata, spec.proto_spec, spec.yaml_spec)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_bytes_are_a_resource_or_refused() {
+        let registry = Registry::new();
+        bolero::check!().for_each(|bytes: &[u8]| drop(decode(bytes, &registry)));
+    }
+}

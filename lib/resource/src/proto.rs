@@ -2,10 +2,11 @@
 //!
 //! The encoding is the one Talos uses for resource specifications: every present field is written,
 //! zero or not; numbers in lists are packed; addresses, prefixes, endpoints and URLs are messages of
-//! `common`; durations, times and objects are well-known types.
+//! `common`; durations, times and objects are well-known types, expressions those of CEL.
 
 mod decode;
 mod encode;
+mod expression;
 mod object;
 mod wire;
 

@@ -12,8 +12,12 @@ pub enum Form {
     Base64,
     /// Text that travels as `common.URL`.
     Url,
+    /// An expression, which travels as `google.api.expr.v1alpha1.CheckedExpr` and has one text in YAML.
+    Expression,
     /// A map whose keys are numbers on the wire and in YAML.
     NumberKeys,
+    /// A list of records of two fields that stands in YAML as a mapping from the first to the second, in the list's order.
+    Pairs,
 }
 
 /// One row of a record's table.

@@ -266,6 +266,12 @@ impl AnyResource {
         }
     }
 
+    /// Whether both are the same one in memory, which says that they are equal without looking.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whether both have the same specification.
     #[must_use]
     pub fn same_spec(&self, other: &Self) -> bool {

@@ -6,6 +6,7 @@
 mod parse;
 mod read;
 mod text;
+mod url;
 mod write;
 
 pub use read::read;

@@ -30,6 +30,12 @@ struct NextHop {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Record)]
+struct Selector {
+    #[field(1, "match", omitempty, expression)]
+    expression: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Record)]
 struct Slave {
     #[field(1, "masterName", omitempty)]
     master_name: String,
@@ -161,7 +167,18 @@ interval: 1m30.5s
 offset: -1.5µs
 since: 2023-11-14T22:13:20Z
 hardwareAddr: "52:54:00:12:34:56"
-url: https://a:1
+url:
+    scheme: https
+    opaque: ""
+    user: null
+    host: a:1
+    path: ""
+    fragment: ""
+    rawquery: ""
+    rawpath: ""
+    rawfragment: ""
+    forcequery: false
+    omithost: false
 numbers:
     - 1
     - 300
@@ -217,6 +234,22 @@ fn protobuf_bytes_are_those_of_the_wire_contract() {
     field(19, b"\x0a\x0bhttps://a:1");
     field(20, &[1, 0xac, 2]);
     field(10, &[10, 1, b'a', 18, 4, b't', b'r', b'u', b'e']);
+}
+
+#[test]
+fn an_expression_is_a_tree_on_the_wire_and_one_text_in_yaml() {
+    let selector = Selector { expression: "!  system_disk".to_owned() };
+    assert_eq!(yaml::write(&selector, yaml::Style::Mapping), "match: \"!system_disk\"\n");
+    let bytes = proto::encode(&selector, yaml::Style::Mapping);
+    // CheckedExpr{4: Expr{2: 1, 6: Call{2: "!_", 3: Expr{2: 2, 4: Ident{1: "system_disk"}}}}}
+    let ident = b"\x10\x02\x22\x0d\x0a\x0bsystem_disk";
+    let tree = [&b"\x0a\x1d\x22\x1b\x10\x01\x32\x17\x12\x02!_\x1a\x11"[..], ident].concat();
+    assert_eq!(bytes, tree);
+    let mut back = Selector::default();
+    assert_eq!(proto::decode(&bytes, &mut back).expect("decodes"), b"");
+    assert_eq!(back.expression, "!system_disk");
+    let none = proto::encode(&Selector::default(), yaml::Style::Mapping);
+    assert_eq!(none, b"\x0a\x00");
 }
 
 #[test]

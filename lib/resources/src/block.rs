@@ -1,8 +1,26 @@
 //! Disks, what is on them, and the volumes that the machine makes of it.
 
+mod device;
+mod mount;
+mod swap;
+mod upkeep;
+mod volume;
+
 use std::time::Duration;
 
 use corten_resource::{Enumeration, Record, Resource};
+
+pub use device::{BlockDevice, BlockSymlink, DiscoveryRefreshRequest, DiscoveryRefreshStatus};
+pub use mount::{
+    MountParameter, MountParameterKind, MountRequest, MountSpec, VolumeMount, VolumeMountRequest,
+    VolumeMountStatus,
+};
+pub use swap::{SwapStatus, ZswapStatus};
+pub use upkeep::{ScrubSchedule, ScrubStatus, VolumeTrimSchedule};
+pub use volume::{
+    DiskSelectorSpec, EncryptionKey, EncryptionKeyKind, EncryptionSpec, FilesystemSpec, LocatorSpec,
+    PartitionSpec, ProvisioningSpec, UserDiskConfigStatus, VolumeConfig, VolumeLifecycle,
+};
 
 /// A whole disk; the id is its kernel name.
 #[derive(Clone, Debug, Default, PartialEq, Resource)]
@@ -208,6 +226,15 @@ pub enum VolumeKind {
     /// A folder of another volume, or of the host.
     #[variant(3, "directory")]
     Directory,
+    /// A link to a folder.
+    #[variant(4, "symlink")]
+    Symlink,
+    /// A folder over another.
+    #[variant(5, "overlay")]
+    Overlay,
+    /// A share of the host.
+    #[variant(6, "external")]
+    External,
 }
 
 /// File system of a volume.
@@ -226,6 +253,18 @@ pub enum Filesystem {
     /// ext4.
     #[variant(3, "ext4")]
     Ext4,
+    /// A CD.
+    #[variant(4, "iso9660")]
+    Iso9660,
+    /// Swap.
+    #[variant(5, "swap")]
+    Swap,
+    /// A share of the host.
+    #[variant(6, "virtiofs")]
+    Virtiofs,
+    /// Btrfs.
+    #[variant(7, "btrfs")]
+    Btrfs,
 }
 
 /// Encryption of a volume.
@@ -260,20 +299,6 @@ pub struct SymlinkSpec {
     /// Whatever is in its place is removed.
     #[field(2, "force")]
     pub force: bool,
-}
-
-/// Where a ready volume is mounted.
-#[derive(Clone, Debug, Default, PartialEq, Record)]
-pub struct MountSpec {
-    /// Mount point.
-    #[field(1, "targetPath")]
-    pub target_path: String,
-    /// SELinux label of the root.
-    #[field(2, "selinuxLabel")]
-    pub selinux_label: String,
-    /// Project quotas are on.
-    #[field(3, "projectQuotaSupport")]
-    pub project_quota_support: bool,
 }
 
 /// A volume as it is; the id is META, STATE or EPHEMERAL.
@@ -371,63 +396,4 @@ impl VolumeStatus {
     pub const STATE: &'static str = "STATE";
     /// Everything that may be lost.
     pub const EPHEMERAL: &'static str = "EPHEMERAL";
-}
-
-/// A volume is mounted; the id is the volume's.
-#[derive(Clone, Debug, Default, PartialEq, Resource)]
-#[resource(kind = "VolumeMountStatuses.block.talos.dev", namespace = "runtime",
-    columns("Volume" => "{.volumeID}", "Target" => "{.target}", "Read Only" => "{.readOnly}"))]
-pub struct VolumeMountStatus {
-    /// Volume.
-    #[field(1, "volumeID")]
-    pub volume_id: String,
-    /// Who asked.
-    #[field(2, "requester")]
-    pub requester: String,
-    /// Mount point.
-    #[field(3, "target")]
-    pub target: String,
-    /// Read-only.
-    #[field(4, "readOnly")]
-    pub read_only: bool,
-    /// Not attached to the tree.
-    #[field(5, "detached")]
-    pub detached: bool,
-    /// noatime.
-    #[field(6, "disableAccessTime")]
-    pub disable_access_time: bool,
-    /// nosuid, nodev.
-    #[field(7, "secure")]
-    pub secure: bool,
-    /// noexec.
-    #[field(8, "noExec")]
-    pub no_exec: bool,
-}
-
-/// Somebody needs a volume mounted; the id is `<requester>-<volume>`.
-#[derive(Clone, Debug, Default, PartialEq, Resource)]
-#[resource(kind = "VolumeMountRequests.block.talos.dev", namespace = "runtime",
-    columns("Volume" => "{.volumeID}", "Requester" => "{.requester}"))]
-pub struct VolumeMountRequest {
-    /// Volume.
-    #[field(1, "volumeID")]
-    pub volume_id: String,
-    /// Who asks.
-    #[field(2, "requester")]
-    pub requester: String,
-    /// Read-only.
-    #[field(3, "readOnly")]
-    pub read_only: bool,
-    /// Not attached to the tree.
-    #[field(4, "detached")]
-    pub detached: bool,
-    /// noatime.
-    #[field(5, "disableAccessTime")]
-    pub disable_access_time: bool,
-    /// nosuid, nodev.
-    #[field(6, "secure")]
-    pub secure: bool,
-    /// noexec.
-    #[field(7, "noExec")]
-    pub no_exec: bool,
 }

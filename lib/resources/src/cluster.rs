@@ -197,3 +197,25 @@ impl DiscoveryConfig {
     /// Id of the only one.
     pub const ID: &'static str = "cluster";
 }
+
+/// Who in Kubernetes may use the machine API. Singleton `config`.
+///
+/// Nothing writes it yet: the machine API is not offered to pods.
+#[derive(Clone, Debug, Default, PartialEq, Resource)]
+#[resource(kind = "KubernetesAccessConfigs.cluster.talos.dev", namespace = "config")]
+pub struct KubernetesAccessConfig {
+    /// Whether anybody may.
+    #[field(1, "enabled")]
+    pub enabled: bool,
+    /// Roles that may be asked for.
+    #[field(2, "allowedAPIRoles")]
+    pub allowed_api_roles: Vec<String>,
+    /// Namespaces that may ask.
+    #[field(3, "allowedKubernetesNamespaces")]
+    pub allowed_kubernetes_namespaces: Vec<String>,
+}
+
+impl KubernetesAccessConfig {
+    /// Id of the only one.
+    pub const ID: &'static str = "config";
+}

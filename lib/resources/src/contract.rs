@@ -7,8 +7,11 @@ use corten_resource::testing::contract;
 use crate::registry::{TYPES, registry};
 
 /// Fields that only sound secret, each with its reason.
-const PUBLIC: &[(&str, &str)] =
-    &[("VolumeStatuses.block.talos.dev configuredEncryptionKeys", "kinds of keys, not the keys")];
+const PUBLIC: &[(&str, &str)] = &[
+    ("PlatformConfigs.net.talos.dev links.wireguard.privateKey", "no platform makes WireGuard links"),
+    ("PlatformConfigs.net.talos.dev links.wireguard.peers.presharedKey", "no platform makes WireGuard links"),
+    ("VolumeStatuses.block.talos.dev configuredEncryptionKeys", "kinds of keys, not the keys"),
+];
 
 #[test]
 fn every_field_of_every_type_survives_both_encodings() {

@@ -10,7 +10,7 @@ use corten_resource::Resource;
 pub struct EtcFileSpec {
     /// Whole content.
     #[field(1, "contents")]
-    pub contents: Vec<u8>,
+    pub contents: String,
     /// Permission bits.
     #[field(2, "mode")]
     pub mode: u32,

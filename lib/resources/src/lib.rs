@@ -6,19 +6,26 @@
 pub mod block;
 pub mod cluster;
 pub mod config;
+pub mod containers;
 #[cfg(test)]
 mod contract;
 pub mod cri;
+pub mod empty;
 pub mod etcd;
 pub mod files;
 pub mod hardware;
 pub mod kubernetes;
+pub mod kubespan;
 pub mod network;
+pub mod perf;
 mod registry;
 pub mod runtime;
 pub mod secrets;
+pub mod security;
 pub mod service;
 pub mod siderolink;
+pub mod storage;
+pub mod talos;
 pub mod time;
 
 pub use registry::registry;

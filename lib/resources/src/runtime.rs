@@ -1,8 +1,22 @@
 //! The machine as a running system: stage, services' surroundings, kernel parameters and modules, META.
 
+mod evidence;
+mod machine;
+mod system;
+
 use std::collections::BTreeMap;
 
 use corten_resource::{Enumeration, Record, Resource};
+
+pub use evidence::{BootEnd, BootRecord, DebugSession};
+pub use machine::{MachineStage, MachineStatus, MachineStatusStatus, UnmetCondition};
+pub use system::{
+    AcquireConfigSpec, AcquireConfigStatus, BootedEntry, Environment, ExtensionCompatibility,
+    ExtensionConstraint, ExtensionMetadata, ExtensionServiceConfig, ExtensionServiceConfigFile,
+    ExtensionServiceConfigStatus, ExtensionStatus, ImageFactorySchematic, LoadedKernelModule,
+    MachineResetSignal, OomAction, RebootRequest, ServicePid, UnattendedInstallPhase,
+    UnattendedInstallStatus,
+};
 
 /// How apid listens and authenticates. Singleton `apid`; read by apid alone.
 #[derive(Clone, Debug, Default, PartialEq, Resource)]
@@ -67,7 +81,7 @@ pub struct KernelCmdline {
 #[resource(kind = "KernelModuleSpecs.runtime.talos.dev", namespace = "runtime")]
 pub struct KernelModuleSpec {
     /// Module.
-    #[field(1, "name")]
+    #[field(1, "string")]
     pub name: String,
     /// `key=value` parameters.
     #[field(2, "parameters")]
@@ -112,73 +126,6 @@ pub struct KernelParamStatus {
     /// This kernel does not have it, or does not let us set it.
     #[field(3, "unsupported")]
     pub unsupported: bool,
-}
-
-/// Stage of a machine's life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enumeration)]
-pub enum MachineStage {
-    /// Not known yet.
-    #[default]
-    #[variant(0, "unknown")]
-    Unknown,
-    /// On the way to running.
-    #[variant(1, "booting")]
-    Booting,
-    /// Being written to a disk.
-    #[variant(2, "installing")]
-    Installing,
-    /// Waiting for a configuration.
-    #[variant(3, "maintenance")]
-    Maintenance,
-    /// Boot has finished.
-    #[variant(4, "running")]
-    Running,
-    /// Going down to come up again.
-    #[variant(5, "rebooting")]
-    Rebooting,
-    /// Going down.
-    #[variant(6, "shutting down")]
-    ShuttingDown,
-    /// Being wiped.
-    #[variant(7, "resetting")]
-    Resetting,
-    /// Being upgraded.
-    #[variant(8, "upgrading")]
-    Upgrading,
-}
-
-/// One reason why a machine is not ready.
-#[derive(Clone, Debug, Default, PartialEq, Record)]
-pub struct UnmetCondition {
-    /// Which check: `time`, `network`, `services`, `staticPods`, `nodeReady`.
-    #[field(1, "name")]
-    pub name: String,
-    /// Why it does not hold.
-    #[field(2, "reason")]
-    pub reason: String,
-}
-
-/// Whether a machine is ready, and why not.
-#[derive(Clone, Debug, Default, PartialEq, Record)]
-pub struct MachineStatusStatus {
-    /// Every check holds.
-    #[field(1, "ready")]
-    pub ready: bool,
-    /// The checks that do not hold.
-    #[field(2, "unmetConditions")]
-    pub unmet_conditions: Vec<UnmetCondition>,
-}
-
-/// Stage and readiness. Singleton `machine`.
-#[derive(Clone, Debug, Default, PartialEq, Resource)]
-#[resource(kind = "MachineStatuses.runtime.talos.dev", namespace = "runtime", columns("Stage" => "{.stage}", "Ready" => "{.status.ready}"))]
-pub struct MachineStatus {
-    /// Stage.
-    #[field(1, "stage")]
-    pub stage: MachineStage,
-    /// Readiness.
-    #[field(2, "status")]
-    pub status: MachineStatusStatus,
 }
 
 /// Where the maintenance service listens. Singleton `maintenance`.

@@ -97,6 +97,23 @@ impl CertSan {
     pub const MAINTENANCE: &'static str = "maintenance";
 }
 
+/// What the keys of encrypted disks are salted with.
+///
+/// Nobody writes it yet: no volume is encrypted with a key that is made on the machine.
+#[derive(Clone, Default, PartialEq, Resource)]
+#[resource(kind = "EncryptionSalts.secrets.talos.dev", namespace = "secrets", sensitive)]
+pub struct EncryptionSalt {
+    /// The salt.
+    #[field(1, "diskSalt")]
+    pub disk_salt: Vec<u8>,
+}
+
+impl fmt::Debug for EncryptionSalt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EncryptionSalt").finish_non_exhaustive()
+    }
+}
+
 /// Certificates of etcd and of its clients on this machine.
 ///
 /// Written by the secrets domain on control planes; read by the renderers of files.
@@ -264,7 +281,7 @@ pub struct KubernetesRoot {
     /// Key that signs service account tokens.
     #[field(8, "serviceAccount")]
     pub service_account: Option<PrivateKey>,
-    /// Further keys whose service account tokens are accepted.
+    /// Further public keys, as PEM, whose service account tokens are accepted.
     #[field(18, "serviceAccountAcceptedKeys")]
     pub service_account_accepted_keys: Vec<PrivateKey>,
     /// Issuer of service account tokens.

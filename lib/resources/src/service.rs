@@ -42,7 +42,7 @@ pub enum HealthProbe {
     #[default]
     #[variant(0, "none")]
     None,
-    /// A TCP connection to `target` (`host:port`) succeeds.
+    /// Somebody listens at `target` (`address:port`).
     #[variant(1, "tcp")]
     Tcp,
     /// A GET of `target` (an `http://` URL) answers 200.

@@ -121,4 +121,14 @@ mod tests {
         assert_eq!(who(&at("fdae:41e4:649b:9303::1", "fe80::1")), "os:reader");
         assert_eq!(who(&at("fdae:41e4:649b:9304::1", "fdae:41e4:649b:9304::2")), "os:reader");
     }
+
+    #[test]
+    fn any_bytes_for_a_certificate_give_no_roles_or_those_of_a_certificate() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let der = CertificateDer::from(bytes.to_vec());
+            let peer = Peer::new(IpAddr::from([10, 5, 0, 1]), None, Some(&der));
+            let is_certificate = Certificate::from_der(bytes).is_ok();
+            assert_eq!(peer.organizations.is_some(), is_certificate);
+        });
+    }
 }

@@ -15,6 +15,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tonic::Status;
 
+use crate::bounds::{LOCAL_WINDOW, REMOTE_WINDOW};
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A destination with the open connections to it.
@@ -55,13 +57,15 @@ impl Dial for Destination {
 impl Destination {
     async fn open(&self) -> io::Result<Link> {
         match self {
-            Self::Local(path) => Link::open(UnixStream::connect(path).await?, Pings::None).await,
+            Self::Local(path) => {
+                Link::with_window(UnixStream::connect(path).await?, Pings::None, LOCAL_WINDOW).await
+            }
             Self::Remote { target, port, tls } => {
                 let stream = connect_tcp(target, *port).await?;
                 stream.set_nodelay(true)?;
                 let name = ServerName::try_from(target.clone()).map_err(io::Error::other)?;
                 let stream = TlsConnector::from(tls.clone()).connect(name, stream).await?;
-                Link::open(stream, Pings::Sent).await
+                Link::with_window(stream, Pings::Sent, REMOTE_WINDOW).await
             }
         }
     }

@@ -13,6 +13,7 @@
 //! 2. A slow or silent peer costs a bounded amount of memory and never delays another one.
 //! 3. Certificates, CAs, mode and names of the machine are followed live.
 
+mod bounds;
 mod caller;
 mod dial;
 mod identity;

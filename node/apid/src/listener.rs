@@ -1,39 +1,40 @@
 //! The listener on port 50000: accepts, shakes hands, serves; follows the machine's identity while it runs.
 //!
 //! Certificates and CAs are taken from the identity at each handshake, so rotation needs no restart. When the
-//! machine leaves maintenance mode, connections that showed no certificate are ended.
+//! machine leaves maintenance mode, connections that showed no certificate are ended. Whoever comes is taken from the
+//! kernel's queue at once, and let go at once if there is no place ([`Guests`]).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use corten_base::Clock;
-use corten_relay::{CONNECTION_WINDOW, HEADERS_BYTES_MAX, STREAM_WINDOW, STREAMS_MAX};
+use corten_base::{Clock, Tasks};
+use corten_relay::{Arrival, Counts, Guest, Guests, Handshake};
+use corten_sys::sockets;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio::task::yield_now;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_rustls::server::TlsStream;
 
+use crate::bounds::{
+    ANSWER_BYTES_MAX, EVICTION_TIMEOUT, GOODBYE_TIMEOUT, GUESTS, HANDSHAKE_TIMEOUT, HEADERS_BYTES_MAX,
+    PING_INTERVAL, PING_TIMEOUT, REQUEST_WINDOW, RESETS_MAX, STREAMS_MAX, TLS_BYTES_MAX,
+};
 use crate::caller::Peer;
-use crate::identity::{Feed, Identity};
+use crate::identity::{Feed, Identity, KeyPair};
 use crate::proxy::Proxy;
 use crate::tls::{self, TlsError};
 
-/// Connections at a time; more wait in the kernel's queue.
-pub const CONNECTIONS_MAX: usize = 1024;
-
-const BACKLOG: u32 = 1024;
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// For what is under way when a connection is to end; applying the first configuration waits for a partition.
-const GOODBYE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Connections that wait in the kernel: those of two seconds of a flood.
+const BACKLOG: u32 = 4096;
+/// Connections that are taken one after the other, and the pause after them: a flood takes a third of a processor at most.
+const ARRIVALS_AT_ONCE: u32 = 16;
+const ARRIVALS_PAUSE: Duration = Duration::from_millis(1);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
@@ -56,9 +57,10 @@ pub enum ListenError {
 
 /// Serves for as long as the feed lives. An address that is not there yet is tried again.
 pub async fn serve(mut feed: Feed, proxy: Arc<Proxy>, clock: Clock, bound: impl Fn(SocketAddr)) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    let mut door = None;
+    let guests = Guests::new(GUESTS);
+    let mut told = guests.counts();
+    let mut connections = Tasks::new();
+    let (mut door, mut arrivals) = (None, 0_u32);
     let mut sweep = interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -73,22 +75,48 @@ pub async fn serve(mut feed: Feed, proxy: Arc<Proxy>, clock: Clock, bound: impl 
                     Ok(()) => break,
                     Err(_) => return,
                 },
-                accepted = accept(door.as_ref(), &places) => match accepted {
-                    Ok((stream, address, config, place)) => {
-                        let connection = Connection { address, config, proxy: proxy.clone(), feed: feed.clone() };
-                        connections.spawn(connection.run(stream, place));
+                accepted = accept(door.as_ref()) => match accepted {
+                    Ok((stream, address, config)) => {
+                        if let Some(arrival) = guests.arrive(address.ip(), Instant::now()) {
+                            let connection = Connection { address, config, proxy: proxy.clone(), feed: feed.clone() };
+                            connections.start(connection.run(stream, arrival));
+                        }
+                        // Calls under way do not wait for a flood of newcomers, also not of those who have to go: others
+                        // of this process come first, and then others on this processor.
+                        arrivals = arrivals.wrapping_add(1);
+                        match arrivals.is_multiple_of(ARRIVALS_AT_ONCE) {
+                            true => sleep(ARRIVALS_PAUSE).await,
+                            false => yield_now().await,
+                        }
                     }
                     Err(error) => {
                         tracing::warn!(error = corten_base::chain(&error), "cannot accept a connection");
                         sleep(RETRY_DELAY).await;
                     }
                 },
-                Some(_) = connections.join_next() => {}
+                Some(_) = connections.ended() => {}
                 () = sleep(RETRY_DELAY), if door.is_none() && feed.borrow().is_some() => break,
-                _ = sweep.tick() => proxy.remotes.sweep().await,
+                _ = sweep.tick() => {
+                    proxy.remotes.sweep();
+                    told = tell(&guests, told);
+                }
             }
         }
     }
+}
+
+/// Says how many had to go since the last time, if any had to.
+fn tell(guests: &Guests, before: Counts) -> Counts {
+    let now = guests.counts();
+    if (now.refused, now.evicted) != (before.refused, before.evicted) {
+        tracing::warn!(
+            served = now.served - before.served,
+            refused = now.refused - before.refused,
+            evicted = now.evicted - before.evicted,
+            "more connections than there are places"
+        );
+    }
+    now
 }
 
 /// An open listener and the TLS set-up for what it accepts next.
@@ -96,6 +124,30 @@ struct Door {
     listen: String,
     listener: TcpListener,
     config: Arc<ServerConfig>,
+    /// What the set-up was made from.
+    credentials: Credentials,
+}
+
+/// What of an identity makes TLS.
+#[derive(PartialEq, Eq)]
+struct Credentials {
+    server: KeyPair,
+    client: Option<KeyPair>,
+    accepted_cas: Vec<u8>,
+    verify_clients: bool,
+    routing: bool,
+}
+
+impl Credentials {
+    fn of(identity: &Identity) -> Self {
+        Self {
+            server: identity.server.clone(),
+            client: identity.client.clone(),
+            accepted_cas: identity.accepted_cas.clone(),
+            verify_clients: identity.verify_clients,
+            routing: identity.routing,
+        }
+    }
 }
 
 impl Door {
@@ -107,6 +159,12 @@ impl Door {
         clock: &Clock,
         bound: &impl Fn(SocketAddr),
     ) -> Option<Self> {
+        let credentials = Credentials::of(identity);
+        // Names and addresses of the machine change more often than what it is known by; connections to others stay.
+        if old.as_ref().is_some_and(|door| door.credentials == credentials && door.listen == identity.listen)
+        {
+            return old;
+        }
         let (config, client) = match material(identity, clock) {
             Ok(material) => material,
             Err(error) => {
@@ -116,7 +174,7 @@ impl Door {
         };
         proxy.remotes.set_credentials(client);
         if let Some(old) = old.filter(|door| door.listen == identity.listen) {
-            return Some(Self { config, ..old });
+            return Some(Self { config, credentials, ..old });
         }
         match listen(&identity.listen) {
             Ok(listener) => {
@@ -124,7 +182,7 @@ impl Door {
                     tracing::info!(%address, "listening");
                     bound(address);
                 }
-                Some(Self { listen: identity.listen.clone(), listener, config })
+                Some(Self { listen: identity.listen.clone(), listener, config, credentials })
             }
             Err(error) => {
                 tracing::error!(error = corten_base::chain(&error), "not listening");
@@ -140,14 +198,10 @@ fn material(identity: &Identity, clock: &Clock) -> Result<Material, TlsError> {
     Ok((tls::server(identity, clock)?, tls::client(identity, clock)?))
 }
 
-async fn accept(
-    door: Option<&Door>,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, Arc<ServerConfig>, OwnedSemaphorePermit)> {
+async fn accept(door: Option<&Door>) -> io::Result<(TcpStream, SocketAddr, Arc<ServerConfig>)> {
     let Some(door) = door else { return std::future::pending().await };
-    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, address) = door.listener.accept().await?;
-    Ok((stream, address, door.config.clone(), place))
+    Ok((stream, address, door.config.clone()))
 }
 
 /// Binds `:port` to all addresses of both families, anything else as it says.
@@ -179,36 +233,49 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, _place: OwnedSemaphorePermit) {
+    async fn run(self, stream: TcpStream, arrival: Arrival) {
         let address = self.address;
-        if let Err(error) = self.serve(stream).await {
+        if let Err(error) = self.serve(stream, arrival).await {
             tracing::debug!(peer = %address, error = corten_base::chain(&error), "connection ended");
         }
     }
 
-    async fn serve(mut self, stream: TcpStream) -> io::Result<()> {
+    async fn serve(self, stream: TcpStream, arrival: Arrival) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let own = stream.local_addr().ok().map(|address| address.ip().to_canonical());
-        let handshake = TlsAcceptor::from(self.config).accept(stream);
-        let tls = timeout(HANDSHAKE_TIMEOUT, handshake).await??;
+        let handshake = Handshake {
+            config: Arc::clone(&self.config),
+            limit: HANDSHAKE_TIMEOUT,
+            wake_at: sockets::wake_at,
+        };
+        let bounded = |tls: &mut rustls::ServerConnection| tls.set_buffer_limit(Some(TLS_BYTES_MAX));
+        let tls = handshake.shake(stream, &arrival, bounded).await?;
         let session = tls.get_ref().1;
         if session.alpn_protocol() != Some(tls::ALPN) {
             return Err(io::Error::other("the peer does not speak h2"));
         }
         let certificate = session.peer_certificates().and_then(<[_]>::first);
-        let peer = Arc::new(Peer::new(self.address.ip().to_canonical(), own, certificate));
-        let (proxy, caller) = (self.proxy, peer.clone());
+        let peer = Peer::new(self.address.ip().to_canonical(), own, certificate);
+        let guest = arrival.settle().ok_or_else(|| io::Error::other("there is no place for it"))?;
+        self.answer(tls, peer, guest).await
+    }
+
+    async fn answer(mut self, tls: TlsStream<TcpStream>, peer: Peer, guest: Guest) -> io::Result<()> {
+        let mut goodbye = GOODBYE_TIMEOUT;
+        let (peer, calls) = (Arc::new(peer), guest.calls());
+        let (proxy, caller) = (self.proxy, Arc::clone(&peer));
         let service = service_fn(move |request| {
-            let (proxy, caller) = (proxy.clone(), caller.clone());
-            async move { proxy.handle(&caller, request).await }
+            let (proxy, caller, call) = (Arc::clone(&proxy), Arc::clone(&caller), calls.begin());
+            async move { proxy.handle(&caller, request, call).await }
         });
         let mut connection = std::pin::pin!(builder().serve_connection(TokioIo::new(tls), service));
         tokio::select! {
             ended = connection.as_mut() => return ended.map_err(io::Error::other),
             () = unwelcome(&mut self.feed, &peer) => {}
+            () = guest.leaves() => goodbye = EVICTION_TIMEOUT,
         }
         connection.as_mut().graceful_shutdown();
-        match timeout(GOODBYE_TIMEOUT, connection).await {
+        match timeout(goodbye, connection).await {
             Ok(ended) => ended.map_err(io::Error::other),
             Err(_) => Ok(()),
         }
@@ -227,10 +294,11 @@ fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(REQUEST_WINDOW)
+        .initial_connection_window_size(REQUEST_WINDOW * STREAMS_MAX)
         .max_concurrent_streams(STREAMS_MAX)
-        .max_send_buf_size(STREAM_WINDOW as usize)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_send_buf_size(ANSWER_BYTES_MAX)
         .max_header_list_size(HEADERS_BYTES_MAX)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);

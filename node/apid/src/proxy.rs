@@ -6,32 +6,30 @@ use std::sync::Arc;
 
 use corten_api::roles::METADATA_KEY;
 use corten_api::rules::{self, Kind};
-use corten_relay::fan::{self, Leg};
-use corten_relay::{Reached, grpc};
+use corten_relay::fan::{Fan, LEGS_AT_ONCE, Leg};
+use corten_relay::{Call, Origin, Place, Reached, Rooms, Shares, grpc};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as HttpBody;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
 
+use crate::bounds::{CALLS, FAN_BYTES_EACH, FAN_BYTES_MAX};
 use crate::caller::{self, Peer};
 use crate::dial::{Destination, Upstream};
 use crate::identity::Feed;
 use crate::remotes::Remotes;
 use crate::route::{NODE, NODES, PROXY_FROM, Route, Target, route};
 
-/// Calls under way at a time, over all connections.
-pub const CALLS_MAX: usize = 2048;
-
 /// Forwards calls to this machine's machined and to other machines.
 pub struct Proxy {
     identity: Feed,
-    local: Arc<Upstream>,
+    local: Local,
     /// Other machines.
     pub remotes: Remotes,
-    calls: Arc<Semaphore>,
+    calls: Shares<Option<Origin>>,
+    rooms: Rooms<Option<Origin>>,
 }
 
 impl Proxy {
@@ -40,17 +38,23 @@ impl Proxy {
     pub fn new(identity: Feed, machined: PathBuf, port: u16) -> Self {
         Self {
             identity,
-            local: Arc::new(Upstream::new(Destination::Local(machined))),
+            local: Local::new(machined),
             remotes: Remotes::new(port),
-            calls: Arc::new(Semaphore::new(CALLS_MAX)),
+            calls: Shares::new(CALLS),
+            rooms: Rooms::new(FAN_BYTES_MAX, FAN_BYTES_EACH),
         }
     }
 
-    /// Answers one call; every failure is a gRPC status.
+    /// Answers one call; every failure is a gRPC status. `call` lives as long as the call does.
     ///
     /// # Errors
     /// Never; the type fits the HTTP server.
-    pub async fn handle<B>(&self, peer: &Peer, request: Request<B>) -> Result<Response<Body>, Infallible>
+    pub async fn handle<B>(
+        &self,
+        peer: &Peer,
+        request: Request<B>,
+        call: Call,
+    ) -> Result<Response<Body>, Infallible>
     where
         B: HttpBody<Data = bytes::Bytes> + Send + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
@@ -58,18 +62,10 @@ impl Proxy {
         if let Some(refusal) = not_grpc(&request) {
             return Ok(refusal);
         }
-        let Ok(place) = self.calls.clone().try_acquire_owned() else {
-            return Ok(Status::resource_exhausted("too many calls at once").into_http());
-        };
-        Ok(self.forward(peer, request, place).await.unwrap_or_else(Status::into_http))
+        Ok(self.forward(peer, request, call).await.unwrap_or_else(Status::into_http))
     }
 
-    async fn forward<B>(
-        &self,
-        peer: &Peer,
-        request: Request<B>,
-        place: OwnedSemaphorePermit,
-    ) -> Result<Response<Body>, Status>
+    async fn forward<B>(&self, peer: &Peer, request: Request<B>, call: Call) -> Result<Response<Body>, Status>
     where
         B: HttpBody<Data = bytes::Bytes> + Send + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
@@ -77,90 +73,127 @@ impl Proxy {
         let identity =
             self.identity.borrow().clone().ok_or_else(|| Status::unavailable("the machine is starting"))?;
         let (parts, body) = request.into_parts();
-        let path = parts.uri.path().to_owned();
         let roles = caller::roles(peer, &identity, &parts.headers)?;
-        let route = route(&path, &parts.headers, &identity)?;
-        tracing::debug!(method = path, ?route, peer = ?peer.address, "call");
-        let outgoing = Outgoing { parts, roles };
+        let route = route(parts.uri.path(), &parts.headers, &identity)?;
+        tracing::debug!(method = parts.uri.path(), ?route, peer = ?peer.address, "call");
+        let kind = rules::kind(parts.uri.path()).unwrap_or(Kind::Unary);
+        let place = self.place(peer, &route, kind)?;
+        let outgoing = Outgoing::new(parts, &roles);
         let reached = match route {
-            Route::Local => self.here(&outgoing)?,
-            Route::Remote(target) => self.elsewhere(&outgoing, &target)?,
+            Route::Local => self.here(outgoing, kind)?,
+            Route::Remote(target) => self.elsewhere(outgoing, &target)?,
             Route::Many(targets) => {
-                let legs = self.legs(&outgoing, targets)?;
-                let message = fan::single(body).await?;
-                let answer = fan::call(rules::kind(&path).unwrap_or(Kind::Unary), legs, message).await?;
-                return Ok(grpc(answer, place));
+                let fan = Fan::new(self.rooms.of(peer.address.map(Origin::from)));
+                let message = fan.single(body).await?;
+                let legs = self.legs(outgoing, targets, kind)?;
+                return Ok(grpc(fan.call(kind, legs, message).await?, (call, place)));
             }
         };
         let (answer, lease) = reached.send(Body::new(body)).await?;
-        Ok(grpc(answer, (lease, place)))
+        Ok(grpc(answer, (lease, call, place)))
     }
 
-    fn legs(&self, outgoing: &Outgoing, targets: Vec<Target>) -> Result<Vec<Leg<Destination>>, Status> {
+    /// The places of a call: one for each machine that is asked at a time.
+    fn place(&self, peer: &Peer, route: &Route, kind: Kind) -> Result<Place<Option<Origin>>, Status> {
+        let count = match (route, kind) {
+            (Route::Local | Route::Remote(_), _) => 1,
+            (Route::Many(targets), Kind::Unary) => targets.len().min(LEGS_AT_ONCE),
+            (Route::Many(targets), _) => targets.len(),
+        };
+        let origin = peer.address.map(Origin::from);
+        let place = self.calls.take(&origin, count);
+        place.ok_or_else(|| Status::resource_exhausted("too many calls at once"))
+    }
+
+    fn legs(
+        &self,
+        outgoing: Outgoing,
+        targets: Vec<Target>,
+        kind: Kind,
+    ) -> Result<Vec<Leg<Destination>>, Status> {
         let leg = |target: Target| {
+            let outgoing = outgoing.clone();
             let reached =
-                if target.local { self.here(outgoing) } else { self.elsewhere(outgoing, &target.name) };
+                if target.local { self.here(outgoing, kind) } else { self.elsewhere(outgoing, &target.name) };
             // Without a way to it the whole call is refused, as it is for one machine.
             Ok(Leg { name: target.name, reached: Ok(reached?) })
         };
         targets.into_iter().map(leg).collect()
     }
 
-    fn here(&self, outgoing: &Outgoing) -> Result<Reached<Destination>, Status> {
-        Ok(Reached { upstream: self.local.clone(), head: outgoing.local()? })
+    fn here(&self, outgoing: Outgoing, kind: Kind) -> Result<Reached<Destination>, Status> {
+        Ok(Reached { upstream: self.local.to(kind), head: outgoing.local()? })
     }
 
-    fn elsewhere(&self, outgoing: &Outgoing, target: &str) -> Result<Reached<Destination>, Status> {
+    fn elsewhere(&self, outgoing: Outgoing, target: &str) -> Result<Reached<Destination>, Status> {
         Ok(Reached { upstream: self.remotes.get(target)?, head: outgoing.remote(target)? })
     }
 }
 
-/// A request as it goes on, without its body.
+/// Connections to this machine's machined: those of calls with one answer, and those of streams. An answer does not stand
+/// behind all that others are sent.
+struct Local {
+    answers: Arc<Upstream>,
+    streams: Arc<Upstream>,
+}
+
+impl Local {
+    fn new(machined: PathBuf) -> Self {
+        let to = |path| Arc::new(Upstream::new(Destination::Local(path)));
+        Self { answers: to(machined.clone()), streams: to(machined) }
+    }
+
+    fn to(&self, kind: Kind) -> Arc<Upstream> {
+        match kind {
+            Kind::Unary => Arc::clone(&self.answers),
+            _ => Arc::clone(&self.streams),
+        }
+    }
+}
+
+/// A request as it goes on, without its body: metadata with the caller's roles in place of whatever it claimed.
+#[derive(Clone)]
 struct Outgoing {
-    parts: Parts,
-    roles: Vec<String>,
+    uri: Uri,
+    headers: HeaderMap,
 }
 
 impl Outgoing {
-    /// For this machine's machined.
-    fn local(&self) -> Result<Request<()>, Status> {
-        self.to("http", "localhost", self.headers())
-    }
-
-    /// For the apid of another machine, which is told who routed the call.
-    fn remote(&self, target: &str) -> Result<Request<()>, Status> {
-        let mut headers = self.headers();
-        headers.remove(NODE);
-        headers.remove(NODES);
-        let from =
-            self.parts.uri.authority().map(ToString::to_string).unwrap_or_else(|| "unknown".to_owned());
-        headers
-            .insert(PROXY_FROM, HeaderValue::from_str(&from).unwrap_or(HeaderValue::from_static("unknown")));
-        self.to("https", &authority(target), headers)
-    }
-
-    /// Metadata with the caller's roles in place of whatever it claimed.
-    fn headers(&self) -> HeaderMap {
-        let mut headers = self.parts.headers.clone();
+    fn new(parts: Parts, roles: &[String]) -> Self {
+        let Parts { uri, mut headers, .. } = parts;
         for hop in [CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE] {
             headers.remove(hop);
         }
         headers.remove(METADATA_KEY);
-        for role in &self.roles {
+        for role in roles {
             if let Ok(value) = HeaderValue::from_str(role) {
                 headers.append(METADATA_KEY, value);
             }
         }
-        headers
+        // Where the call goes is decided.
+        headers.remove(NODES);
+        Self { uri, headers }
     }
 
-    fn to(&self, scheme: &str, authority: &str, headers: HeaderMap) -> Result<Request<()>, Status> {
-        let uri =
-            Uri::builder().scheme(scheme).authority(authority).path_and_query(self.parts.uri.path()).build();
+    /// For this machine's machined.
+    fn local(self) -> Result<Request<()>, Status> {
+        self.to("http", "localhost")
+    }
+
+    /// For the apid of another machine, which is told who routed the call.
+    fn remote(mut self, target: &str) -> Result<Request<()>, Status> {
+        self.headers.remove(NODE);
+        let from = self.uri.authority().and_then(|from| HeaderValue::from_str(from.as_str()).ok());
+        self.headers.insert(PROXY_FROM, from.unwrap_or(HeaderValue::from_static("unknown")));
+        self.to("https", &authority(target))
+    }
+
+    fn to(self, scheme: &str, authority: &str) -> Result<Request<()>, Status> {
+        let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(self.uri.path()).build();
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri.map_err(|_| Status::internal(format!("invalid target {authority:?}")))?;
-        *request.headers_mut() = headers;
+        *request.headers_mut() = self.headers;
         Ok(request)
     }
 }
@@ -184,4 +217,38 @@ fn not_grpc<B>(request: &Request<B>) -> Option<Response<Body>> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     Some(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+
+    /// A call with these bytes as metadata.
+    fn outgoing(value: &[u8]) -> Option<Outgoing> {
+        let value = HeaderValue::from_bytes(value).ok()?;
+        let keys = [METADATA_KEY, NODE, NODES, PROXY_FROM, "x-any"].map(HeaderName::from_static);
+        let mut request = Request::post("https://10.5.0.2:50000/x.Y/Z").body(()).ok()?;
+        *request.headers_mut() = keys.into_iter().map(|key| (key, value.clone())).collect();
+        Some(Outgoing::new(request.into_parts().0, &["os:reader".to_owned()]))
+    }
+
+    #[test]
+    fn roles_and_routes_of_a_caller_never_travel_on() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let (name, value) = bytes.split_at(bytes.len() / 2);
+            let Some(call) = outgoing(value) else { return };
+            let local = call.clone().local().expect("a request");
+            let remote = call.remote(&String::from_utf8_lossy(name));
+            for head in [Ok(local), remote].into_iter().flatten() {
+                let headers = head.headers();
+                let roles: Vec<_> = headers.get_all(METADATA_KEY).iter().collect();
+                assert_eq!(roles, ["os:reader"]);
+                assert!(!headers.contains_key(NODES));
+                let is_local = head.uri().scheme_str() == Some("http");
+                assert!(is_local || (!headers.contains_key(NODE) && headers[PROXY_FROM] == "10.5.0.2:50000"));
+            }
+        });
+    }
 }

@@ -47,6 +47,9 @@ impl Remotes {
         }
         let tls = state.tls.clone().ok_or_else(|| Status::permission_denied("no request forwarding"))?;
         if state.upstreams.len() >= REMOTES_MAX {
+            state.upstreams.retain(|_, upstream| upstream.sweep());
+        }
+        if state.upstreams.len() >= REMOTES_MAX {
             return Err(Status::resource_exhausted(format!("calls go to {REMOTES_MAX} machines already")));
         }
         let destination = Destination::Remote { target: target.to_owned(), port: self.port, tls };
@@ -56,16 +59,45 @@ impl Remotes {
     }
 
     /// Forgets machines that no connection is open to.
-    pub async fn sweep(&self) {
-        let all: Vec<_> =
-            self.state.lock().upstreams.iter().map(|(name, one)| (name.clone(), one.clone())).collect();
-        for (name, upstream) in all {
-            if !upstream.sweep().await {
-                let mut state = self.state.lock();
-                if state.upstreams.get(&name).is_some_and(|known| Arc::ptr_eq(known, &upstream)) {
-                    state.upstreams.remove(&name);
-                }
-            }
+    pub fn sweep(&self) {
+        self.state.lock().upstreams.retain(|_, upstream| upstream.sweep());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use corten_base::Clock;
+
+    use super::*;
+    use crate::identity::Identity;
+    use crate::tls;
+
+    /// Machines that are dialled with credentials that nobody takes.
+    fn remotes() -> Remotes {
+        let rng = corten_base::Rng::seeded(1);
+        let day = std::time::Duration::from_secs(86_400);
+        let request = corten_pki::LeafRequest::client(corten_pki::Subject::common_name("test"), day);
+        let own = corten_pki::Identity::self_signed(&request, Clock::system().now(), &rng).expect("a pair");
+        let pem = own.certificate.to_pem().into_bytes();
+        let key = corten_base::Secret::new(own.key.to_pem().reveal().as_bytes().to_vec());
+        let pair = crate::identity::KeyPair { certificates: pem.clone(), key };
+        let identity =
+            Identity { routing: true, client: Some(pair), accepted_cas: pem, ..Identity::default() };
+        let remotes = Remotes::new(1);
+        remotes.set_credentials(tls::client(&identity, &Clock::system()).expect("credentials"));
+        remotes
+    }
+
+    #[test]
+    fn names_that_lead_nowhere_make_room_for_others() {
+        let remotes = remotes();
+        for number in 0..2 * REMOTES_MAX {
+            assert!(remotes.get(&format!("nowhere-{number}")).is_ok(), "{number}");
         }
+        let known = |name: &str| remotes.get(name).expect("known");
+        let first = known("a");
+        assert!(Arc::ptr_eq(&first, &known("a")));
+        remotes.sweep();
+        assert!(!Arc::ptr_eq(&first, &known("a")), "nothing was open to it");
     }
 }

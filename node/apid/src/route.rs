@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `proxyfrom` | here: another apid has routed it already |
 //! | `node` | one machine, response untouched |
-//! | `nodes` | many machines, responses in the envelope |
+//! | `nodes` | many machines, responses in the envelope; one machine when requests are streamed |
 //! | neither | here |
 
 use std::net::IpAddr;
@@ -65,16 +65,24 @@ pub fn route(path: &str, headers: &HeaderMap, identity: &Identity) -> Result<Rou
         None => Ok(Route::Local),
         // Stock talosctl names an empty node when it talks to a machine in maintenance.
         Some(name) if name.is_empty() && !identity.routing => Ok(Route::Local),
-        Some(name) => match target(name, identity)? {
-            Target { local: true, .. } => Ok(Route::Local),
-            Target { name, .. } => Ok(Route::Remote(name)),
-        },
+        Some(name) => one(name, identity),
+    }
+}
+
+fn one(name: &str, identity: &Identity) -> Result<Route, Status> {
+    match target(name, identity)? {
+        Target { local: true, .. } => Ok(Route::Local),
+        Target { name, .. } => Ok(Route::Remote(name)),
     }
 }
 
 fn many(path: &str, nodes: Vec<&str>, identity: &Identity) -> Result<Route, Status> {
-    let flows = matches!(rules::kind(path), Some(rules::Kind::Unary | rules::Kind::ServerStream));
-    if !rules::one_to_many(path) || !flows {
+    let kind = rules::kind(path).filter(|_| rules::one_to_many(path));
+    // Stock talosctl names the one machine that it recovers etcd on like this.
+    if let (Some(rules::Kind::ClientStream), [name]) = (kind, nodes.as_slice()) {
+        return one(name, identity);
+    }
+    if !matches!(kind, Some(rules::Kind::Unary | rules::Kind::ServerStream)) {
         return Err(Status::invalid_argument(format!(
             "one-2-many proxying is not supported for method {path}"
         )));
@@ -162,7 +170,7 @@ mod tests {
             ["/cosi.resource.State/Get", "/machine.ImageService/List", "/machine.MachineService/EtcdRecover"]
         {
             assert_eq!(
-                refused(method, &[("nodes", "10.5.0.9")], true),
+                refused(method, &[("nodes", "10.5.0.9"), ("nodes", "10.5.0.2")], true),
                 (Code::InvalidArgument, format!("one-2-many proxying is not supported for method {method}"))
             );
         }
@@ -173,6 +181,14 @@ mod tests {
         let route = decide(VERSION, &[("nodes", "10.5.0.9"), ("nodes", "10.5.0.2")], true);
         let target = |name: &str, local| Target { name: name.to_owned(), local };
         assert_eq!(route, Ok(Route::Many(vec![target("10.5.0.9", false), target("10.5.0.2", true)])));
+    }
+
+    #[test]
+    fn streamed_requests_go_to_one_machine_however_it_is_named() {
+        let recover = |name: &str| decide("/machine.MachineService/EtcdRecover", &[("nodes", name)], true);
+        assert_eq!(recover("10.5.0.2"), Ok(Route::Local));
+        assert_eq!(recover("10.5.0.9"), Ok(Route::Remote("10.5.0.9".to_owned())));
+        assert_eq!(recover("10.5.0.9:50000").expect_err("refused").0, Code::Internal);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use corten_base::{Secret, Task, spawn};
-use corten_client::follow;
+use corten_client::{Client, follow};
 use corten_resources::network::{HostnameStatus, NodeAddress};
 use corten_resources::runtime::ApiServiceConfig;
 use corten_resources::secrets::{ApiCertificate, CertificateAndKey};
@@ -28,10 +28,11 @@ const CONFIG_ID: &str = "apid";
 /// Follows the resources behind `socket` for as long as the task lives.
 pub fn start(socket: &Path) -> (Feed, Task) {
     let (publish, feed) = watch::channel(None);
-    let config = follow::<ApiServiceConfig>(socket.into());
-    let certificates = follow::<ApiCertificate>(socket.into());
-    let addresses = follow::<NodeAddress>(socket.into());
-    let hostnames = follow::<HostnameStatus>(socket.into());
+    let machined = Client::unix(socket);
+    let config = follow::<ApiServiceConfig>(&machined);
+    let certificates = follow::<ApiCertificate>(&machined);
+    let addresses = follow::<NodeAddress>(&machined);
+    let hostnames = follow::<HostnameStatus>(&machined);
     let task = spawn("identity", async move {
         let (mut config, mut certificates) = (config, certificates);
         let (mut addresses, mut hostnames) = (addresses, hostnames);

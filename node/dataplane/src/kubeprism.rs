@@ -3,7 +3,8 @@
 //! ```text
 //! kubelet, kube-proxy … ──▶ 127.0.0.1:7445 ──▶ a healthy API server
 //! ```
-//! Invariants: TLS is end to end, bytes are not looked at; a client is refused only after every endpoint was
+//! Invariants: TLS is end to end, bytes are not looked at; whether an endpoint is well is asked in a connection of our own,
+//! since the kernel accepts connections for a server that stands still as well; a client is refused only after every endpoint was
 //! tried; machined's death changes nothing, since endpoints are kept in memory and in the file. While no endpoint
 //! answers there is no listener: a refused connection is final at once, whereas one that is accepted and closed makes
 //! clients of Kubernetes try for ten seconds, and the kubelet mounts no volume meanwhile.
@@ -16,7 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corten_base::{Backoff, Rng, Task, spawn};
+use futures::future::{join_all, join3, select_ok};
 use rustix::net::sockopt;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
@@ -38,6 +41,32 @@ const CONNECTIONS_MAX: usize = 4096;
 /// Unacknowledged data older than this closes a connection: its peer is gone (milliseconds).
 const UNACKNOWLEDGED_MAX: u32 = 30_000;
 
+/// The first message of TLS 1.2, which any server of TLS has an answer to: its own first message, or an alert.
+const HELLO: [u8; 82] = hello();
+
+const fn hello() -> [u8; 82] {
+    /// Record and handshake with their lengths, version, random number (never used), no session.
+    const HEAD: [u8; 11] = [0x16, 3, 1, 0, 77, 1, 0, 0, 73, 3, 3];
+    /// Six suites, no compression, the curve P-256, three kinds of signatures.
+    const TAIL: [u8; 38] = [
+        0, 12, 0xc0, 0x2b, 0xc0, 0x2c, 0xc0, 0x2f, 0xc0, 0x30, 0xcc, 0xa9, 0xcc, 0xa8, 1, 0, 0, 20, 0, 10, 0,
+        4, 0, 2, 0, 23, 0, 13, 0, 8, 0, 6, 4, 3, 8, 4, 4, 1,
+    ];
+    let mut hello = [0; 82];
+    let (mut at, mut end) = (0, HEAD.len());
+    while at < end {
+        hello[at] = HEAD[at];
+        at += 1;
+    }
+    at = hello.len() - TAIL.len();
+    end = hello.len();
+    while at < end {
+        hello[at] = TAIL[at + TAIL.len() - end];
+        at += 1;
+    }
+    hello
+}
+
 type Health = BTreeMap<Endpoint, bool>;
 
 /// Shared by the listener and the checks.
@@ -56,7 +85,7 @@ pub async fn serve(wanted: watch::Receiver<KubePrism>, resolver: Arc<Resolver>, 
     let listener = listener(&balancer, &listening);
     let checks = checks(&balancer);
     let status = status(&balancer, listens, folder);
-    futures::future::join3(listener, checks, status).await;
+    join3(listener, checks, status).await;
 }
 
 /// Endpoints in the order in which to try them: healthy ones first, then unknown, then failed,
@@ -76,20 +105,27 @@ fn order(endpoints: &[Endpoint], health: &Health, turn: usize) -> Vec<Endpoint> 
 }
 
 impl Balancer {
-    async fn dial(&self, endpoint: &Endpoint, patience: Duration) -> io::Result<TcpStream> {
-        let attempt = async {
-            let mut last = io::Error::from(io::ErrorKind::HostUnreachable);
-            for address in self.resolver.addresses(&endpoint.host).await {
-                match TcpStream::connect((address, endpoint.port)).await {
-                    Ok(stream) => return Ok(stream),
-                    Err(error) => last = error,
-                }
+    async fn dial(&self, endpoint: &Endpoint) -> io::Result<TcpStream> {
+        let mut last = io::Error::from(io::ErrorKind::HostUnreachable);
+        for address in self.resolver.addresses(&endpoint.host).await {
+            match TcpStream::connect((address, endpoint.port)).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
             }
-            Err(last)
+        }
+        Err(last)
+    }
+
+    /// Whether there is somebody who says anything, which is noted.
+    async fn check(&self, endpoint: &Endpoint, patience: Duration) -> io::Result<()> {
+        let asked = async {
+            let mut stream = self.dial(endpoint).await?;
+            stream.write_all(&HELLO).await?;
+            stream.read_exact(&mut [0]).await.map(drop)
         };
-        let result = timeout(patience, attempt).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        self.note(endpoint, result.is_ok());
-        result
+        let answered = timeout(patience, asked).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        self.note(endpoint, answered.is_ok());
+        answered
     }
 
     fn note(&self, endpoint: &Endpoint, healthy: bool) {
@@ -105,16 +141,22 @@ impl Balancer {
         self.next.send_replace(turn.wrapping_add(1));
         let endpoints = order(&self.wanted.borrow().endpoints, &self.health.borrow(), turn);
         for endpoint in endpoints {
-            if let Ok(stream) = self.dial(&endpoint, DIAL_PATIENCE).await {
+            if let Ok(Ok(stream)) = timeout(DIAL_PATIENCE, self.dial(&endpoint)).await {
                 return Some(stream);
             }
+            self.note(&endpoint, false);
         }
         None
     }
 
     /// Returns when some endpoint answers.
     async fn reachable(&self) {
-        while self.connect().await.is_none() {
+        loop {
+            let endpoints = self.wanted.borrow().endpoints.clone();
+            let checks = endpoints.iter().map(|endpoint| Box::pin(self.check(endpoint, DIAL_PATIENCE)));
+            if !endpoints.is_empty() && select_ok(checks).await.is_ok() {
+                return;
+            }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
@@ -208,8 +250,7 @@ async fn checks(balancer: &Arc<Balancer>) {
             health.retain(|endpoint, _| endpoints.contains(endpoint));
             health.len() != before
         });
-        futures::future::join_all(endpoints.iter().map(|endpoint| balancer.dial(endpoint, CHECK_PATIENCE)))
-            .await;
+        join_all(endpoints.iter().map(|endpoint| balancer.check(endpoint, CHECK_PATIENCE))).await;
         let rest = async {
             if endpoints.is_empty() {
                 std::future::pending::<()>().await;
@@ -241,8 +282,6 @@ async fn status(balancer: &Arc<Balancer>, mut listens: watch::Receiver<Option<So
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
     use super::*;
     use crate::files::{Dns, read};
 
@@ -299,6 +338,28 @@ mod tests {
             client.read_to_string(&mut text).await.expect("read");
             assert_eq!(text, "hello");
         }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_stands_still_is_not_well_although_it_can_be_dialled() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let still = endpoint(silent.local_addr().expect("an address").port());
+        let (port, _server) = greeter("hello").await;
+        let living = endpoint(port);
+        let endpoints = vec![still.clone(), living.clone()];
+        let (_wanted, wanted) = watch::channel(KubePrism { listen: None, endpoints });
+        let (_dns, dns) = watch::channel(Dns::default());
+        let resolver = Arc::new(Resolver::new(dns, Rng::seeded(1)));
+        let health = watch::channel(Health::new()).0;
+        let balancer = Balancer { wanted, resolver, health, next: watch::channel(0).0 };
+        balancer.dial(&still).await.expect("the kernel answers for it");
+        let checked = balancer.check(&still, Duration::from_millis(200)).await;
+        assert_eq!(checked.expect_err("silent").kind(), io::ErrorKind::TimedOut);
+        balancer.check(&living, CHECK_PATIENCE).await.expect("living");
+        let expected = Health::from([(still, false), (living, true)]);
+        assert_eq!(*balancer.health.borrow(), expected);
+        balancer.connect().await.expect("a connection");
+        assert_eq!(*balancer.health.borrow(), expected, "a connection alone proves nothing");
     }
 
     #[tokio::test]

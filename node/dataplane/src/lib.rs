@@ -67,7 +67,8 @@ pub async fn serve(folder: &Path) -> io::Result<()> {
         result = documents.run() => result,
         result = static_pods::serve(pods, folder) => result,
         () = dns::serve(dns, resolver.clone(), folder) => Ok(()),
-        () = kubeprism::serve(kubeprism, resolver, folder) => Ok(()),
+        () = resolver.watch_upstreams() => Ok(()),
+        () = kubeprism::serve(kubeprism, resolver.clone(), folder) => Ok(()),
         () = registry::serve(image_cache, folder) => Ok(()),
         _ = terminate.recv() => Ok(()),
     }

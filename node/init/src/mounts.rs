@@ -44,6 +44,15 @@ fn table() -> Vec<Row> {
             Mount::pseudo("tmpfs", "/tmp").flags(SAFE).options("mode=1777,size=64m"),
             // Images in memory: they must neither fill /run nor take the memory that pods need.
             Mount::pseudo("tmpfs", "/run/system-containerd").flags(NO_DEVICES).options("mode=0711,size=25%"),
+        ]
+        .map(everywhere),
+    );
+    // Files below /etc that the image does not have need a place to be bound over; see `writable_etc`.
+    let options = format!("lowerdir=/etc,upperdir={ETC_LAYERS}/upper,workdir={ETC_LAYERS}/work");
+    let etc = Mount::pseudo("overlay", ETC_WRITABLE).flags(SAFE).options(options);
+    rows.push(everywhere(etc));
+    rows.extend(
+        [
             Mount::pseudo("tmpfs", "/etc/cni").flags(SAFE).options("mode=0755"),
             Mount::pseudo("tmpfs", "/etc/cri").flags(SAFE).options("mode=0700"),
             Mount::pseudo("tmpfs", "/etc/kubernetes").flags(SAFE).options("mode=0755"),
@@ -68,7 +77,13 @@ fn table() -> Vec<Row> {
 }
 
 /// Targets that no image has because they are made on a filesystem mounted by an earlier row.
-const MADE: [&str; 5] = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/hugepages", "/run/system-containerd"];
+const MADE: [&str; 6] =
+    ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/hugepages", "/run/system-containerd", ETC_WRITABLE];
+
+/// What the overlay over `/etc` keeps, in memory.
+const ETC_LAYERS: &str = "/run/etc";
+/// Where the overlay can be written; machined knows this place too.
+const ETC_WRITABLE: &str = "/run/etc/merged";
 
 /// Mounts the table. What the host or the initramfs mounted already is left as it is. A failure is logged and life goes
 /// on: what needs the mount will say so.
@@ -80,12 +95,21 @@ pub fn mount_all(kernel: &dyn Mounts, place: Place, log: &mut Log) {
         }
         if MADE.iter().any(|made| Path::new(made) == target) {
             // An existing folder is what is wanted; any other failure shows in the next line.
-            let _ = std::fs::create_dir(target);
+            let _ = std::fs::create_dir_all(target);
+        }
+        let is_etc = target == Path::new(ETC_WRITABLE);
+        if is_etc {
+            for layer in ["upper", "work"] {
+                // A failure shows when the overlay is mounted.
+                let _ = std::fs::create_dir_all(Path::new(ETC_LAYERS).join(layer));
+            }
         }
         if !target.is_dir() {
             continue;
         }
-        if let Err(error) = kernel.mount(&row.mount) {
+        let mounted = kernel.mount(&row.mount);
+        let mounted = if is_etc { mounted.and_then(|()| writable_etc(kernel)) } else { mounted };
+        if let Err(error) = mounted {
             log.failure("early mount", &error);
         }
     }
@@ -93,6 +117,19 @@ pub fn mount_all(kernel: &dyn Mounts, place: Place, log: &mut Log) {
     if let Err(error) = kernel.propagate(Path::new("/"), Propagation::Shared, Depth::Recursive) {
         log.failure("early mount", &error);
     }
+}
+
+/// Shows the overlay at `/etc`, where nobody can write. Only who knows its other place makes new files in it. What the host
+/// of a container has mounted there stays visible.
+fn writable_etc(kernel: &dyn Mounts) -> corten_sys::Result<()> {
+    let etc = Path::new("/etc");
+    for entry in kernel.table()? {
+        if let Some(inside) = entry.target.strip_prefix(etc).ok().filter(|inside| *inside != Path::new("")) {
+            kernel.bind(&entry.target, &Path::new(ETC_WRITABLE).join(inside), Depth::Single)?;
+        }
+    }
+    kernel.bind(Path::new(ETC_WRITABLE), etc, Depth::Recursive)?;
+    kernel.remount_bind(etc, SAFE.union(MountFlags::RDONLY))
 }
 
 /// Mounts what the initramfs needs.

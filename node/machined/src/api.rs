@@ -2,16 +2,22 @@
 //!
 //!     machine.sock ──▶ authorize (local.rs, role table) ──▶ one file per group of methods ──▶ Parts
 
+pub mod capture;
+pub mod debug;
 pub mod dmesg;
 pub mod etcd;
+pub mod etcd_downgrade;
 pub mod events;
 pub mod files;
 pub mod health;
 pub mod images;
 pub mod inspect;
 pub mod kubernetes;
+pub mod lifecycle;
 pub mod local;
 pub mod machine;
+pub mod meter;
+pub mod netstat;
 pub mod power;
 pub mod proc;
 pub mod processes;
@@ -21,6 +27,8 @@ pub mod serve;
 pub mod services;
 pub mod status;
 pub mod storage;
+pub mod storage_pools;
+pub mod storage_wipe;
 pub mod stream;
 pub mod system;
 pub mod time;
@@ -35,6 +43,7 @@ use tonic::Response;
 
 use crate::configuration::Configuration;
 use crate::events::Events;
+use crate::evidence::Evidence;
 use crate::sequencer::Sequencer;
 use crate::services::Services;
 
@@ -51,6 +60,12 @@ pub struct Parts {
     pub sequencer: Sequencer,
     /// Event log.
     pub events: Events,
+    /// What is left of a boot.
+    pub evidence: Evidence,
+    /// Containers for debugging.
+    pub debug: debug::Debug,
+    /// Who starts programs.
+    pub init: corten_supervisor::Client,
     /// Edges of the controller graph.
     pub graph: std::sync::Arc<[corten_resource::Edge]>,
     /// What kind of machine this is.
@@ -62,6 +77,9 @@ pub struct Parts {
     /// Threads for what clients ask of the kernel.
     pub lanes: Lanes,
 }
+
+#[cfg(test)]
+mod roles;
 
 #[cfg(test)]
 impl Parts {
@@ -78,15 +96,25 @@ impl Parts {
         let events = Events::new(clock.clone(), &rng);
         let (init, init_events, _) = corten_supervisor::Client::new(paths::INIT_SOCKET);
         let backends = Backends::new(
-            Processes::new(init, init_events),
+            Processes::new(init.clone(), init_events),
             Containers::new(Clock::system()).expect("containers"),
         );
         let generations = Generations::below("/nonexistent".as_ref());
+        let services = Services::new(state.clone(), events.clone(), backends, clock.clone(), rng.clone());
         Self {
             configuration: Configuration::new(state.clone(), generations, platform),
-            services: Services::new(state.clone(), events.clone(), backends, clock.clone(), rng.clone()),
+            debug: debug::Debug::new(
+                state.clone(),
+                services.clone(),
+                events.clone(),
+                clock.clone(),
+                rng.clone(),
+            ),
+            services,
             sequencer: crate::sequencer::channel().0,
+            init,
             graph: [].into(),
+            evidence: Evidence::new(state.clone(), clock.clone(), false),
             lanes: Lanes::default(),
             state,
             events,
@@ -104,18 +132,21 @@ pub struct Lanes {
     pub files: Lane,
     /// Facts of the kernel; a file system that does not answer must not keep anybody from files of another.
     pub facts: Lane,
+    /// Disks that are wiped, for hours if they are large.
+    pub disks: Lane,
 }
 
 impl Lanes {
     /// Threads of all lanes together.
-    pub const WIDTH: usize = Self::FILES + Self::FACTS;
+    pub const WIDTH: usize = Self::FILES + Self::FACTS + Self::DISKS;
     const FILES: usize = 4;
     const FACTS: usize = 2;
+    const DISKS: usize = 2;
 }
 
 impl Default for Lanes {
     fn default() -> Self {
-        Self { files: Lane::new(Self::FILES), facts: Lane::new(Self::FACTS) }
+        Self { files: Lane::new(Self::FILES), facts: Lane::new(Self::FACTS), disks: Lane::new(Self::DISKS) }
     }
 }
 

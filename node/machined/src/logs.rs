@@ -14,6 +14,8 @@ use corten_base::paths;
 use rustix::fs::{FallocateFlags, fallocate, inotify};
 use tokio::io::unix::AsyncFd;
 
+use crate::evidence::Ring;
+
 /// Bytes kept of a log in memory, before EPHEMERAL is there.
 const EARLY_BYTES_MAX: u64 = 128 * 1024;
 /// Bytes kept of a log on disk.
@@ -25,18 +27,40 @@ const READ_BYTES: usize = 16 * 1024;
 /// Furthest that is looked back for lines.
 const TAIL_BYTES_MAX: u64 = 1024 * 1024;
 
-/// The file of a service's log, if it has written any.
+/// The file of a log, if there is one: `etcd` for a service, `etcd@-1` for what it wrote in the boot before, `etcd@12` in
+/// the boot of that number. Boots also have the logs `kernel`, `console` and, after a panic, `panic`.
 #[must_use]
-pub fn path_of(service: &str) -> Option<PathBuf> {
-    let plain = !service.is_empty() && !service.contains(['/', '\0']) && !service.starts_with('.');
-    let name = format!("{service}.log");
-    let folders = [paths::LOG, paths::EARLY_LOG];
-    plain.then(|| {
-        folders.map(|folder| Path::new(folder).join(&name)).into_iter().find(|path| path.is_file())
-    })?
+pub fn path_of(log: &str) -> Option<PathBuf> {
+    match log.rsplit_once('@') {
+        Some((name, boot)) if is_plain(name) => {
+            Ring::below(Path::new(paths::LOG)).find(name, boot.parse().ok()?, &boot_id())
+        }
+        Some(_) => None,
+        None if is_plain(log) => {
+            let folders = [paths::LOG, paths::EARLY_LOG];
+            let paths = folders.map(|folder| Path::new(folder).join(format!("{log}.log")));
+            paths.into_iter().find(|path| path.is_file())
+        }
+        None => None,
+    }
 }
 
-/// Ids of the services that have a log.
+/// What a service wrote in the boot before.
+#[must_use]
+pub fn earlier(service: &str) -> Option<PathBuf> {
+    let is_named = is_plain(service) && !service.contains('@');
+    is_named.then(|| Ring::below(Path::new(paths::LOG)).find(service, -1, &boot_id()))?
+}
+
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['/', '\0']) && !name.starts_with('.')
+}
+
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// Ids of the logs that there are: those of services, and those of the boot before.
 #[must_use]
 pub fn services() -> Vec<String> {
     let mut ids: Vec<String> = [paths::LOG, paths::EARLY_LOG]
@@ -45,6 +69,9 @@ pub fn services() -> Vec<String> {
         .flat_map(|entries| entries.flatten())
         .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".log").map(str::to_owned))
         .collect();
+    ids.extend(
+        Ring::below(Path::new(paths::LOG)).before(&boot_id()).into_iter().map(|log| format!("{log}@-1")),
+    );
     ids.sort();
     ids.dedup();
     ids
@@ -65,9 +92,10 @@ impl From<i32> for Tail {
     }
 }
 
-/// A reader of one log.
+/// A reader of one log, which may have begun in the boot before.
 #[derive(Debug)]
 pub struct Reader {
+    earlier: Option<File>,
     file: File,
     path: PathBuf,
 }
@@ -81,7 +109,33 @@ impl Reader {
         let mut file = File::open(path)?;
         let start = start_of(&mut file, tail)?;
         file.seek(SeekFrom::Start(start))?;
-        Ok(Self { file, path: path.to_owned() })
+        Ok(Self { earlier: None, file, path: path.to_owned() })
+    }
+
+    /// Opens a log at the wanted place, which may be in what was written in the boot before.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn with_earlier(earlier: Option<&Path>, path: &Path, tail: Tail) -> io::Result<Self> {
+        let mut reader = Self::open(path, tail)?;
+        let Some(earlier) = earlier else { return Ok(reader) };
+        let missing = match tail {
+            Tail::Everything => Tail::Everything,
+            Tail::Lines(lines) => {
+                let mut text = Vec::new();
+                let start = reader.file.stream_position()?;
+                (&reader.file).take(TAIL_BYTES_MAX).read_to_end(&mut text)?;
+                reader.file.seek(SeekFrom::Start(start))?;
+                Tail::Lines(lines.saturating_sub(text.iter().filter(|byte| **byte == b'\n').count()))
+            }
+        };
+        if missing != Tail::Lines(0) {
+            let mut file = File::open(earlier)?;
+            let start = start_of(&mut file, missing)?;
+            file.seek(SeekFrom::Start(start))?;
+            reader.earlier = Some(file);
+        }
+        Ok(reader)
     }
 
     /// What was written since the last call; empty at the end of the log.
@@ -89,6 +143,15 @@ impl Reader {
     /// # Errors
     /// When reading fails.
     pub fn read(&mut self) -> io::Result<Bytes> {
+        if let Some(file) = &mut self.earlier {
+            let mut buffer = vec![0; READ_BYTES];
+            let read = file.read(&mut buffer)?;
+            if read > 0 {
+                buffer.truncate(read);
+                return Ok(Bytes::from(buffer));
+            }
+            self.earlier = None;
+        }
         let end = self.file.metadata()?.len();
         if end < self.file.stream_position()? {
             self.file.seek(SeekFrom::Start(0))?;
@@ -160,7 +223,7 @@ fn last_lines(text: &[u8], lines: usize) -> usize {
 }
 
 /// First offset that was not freed, and then the first whole line.
-fn first_data(file: &mut File, end: u64) -> u64 {
+pub fn first_data(file: &mut File, end: u64) -> u64 {
     let data = rustix::fs::seek(file.as_fd(), rustix::fs::SeekFrom::Data(0)).unwrap_or(end).min(end);
     if data == 0 {
         return 0;
@@ -197,7 +260,11 @@ fn bound_folder(folder: &Path, bytes_max: u64) {
     }
 }
 
-fn bound_file(path: &Path, bytes_max: u64) -> io::Result<()> {
+/// Frees what is at the start of a log until no more than this is left.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn bound_file(path: &Path, bytes_max: u64) -> io::Result<()> {
     let file = OpenOptions::new().write(true).open(path)?;
     let end = file.metadata()?.len();
     if end > bytes_max {
@@ -234,6 +301,31 @@ mod tests {
     }
 
     #[test]
+    fn a_log_goes_on_where_the_boot_before_left_it() {
+        let (earlier, file) = (log("one\ntwo\n"), log("three\nfour\n"));
+        for (tail, expected) in [
+            (Tail::Everything, "one\ntwo\nthree\nfour\n"),
+            (Tail::Lines(1), "four\n"),
+            (Tail::Lines(2), "three\nfour\n"),
+            (Tail::Lines(3), "two\nthree\nfour\n"),
+            (Tail::Lines(9), "one\ntwo\nthree\nfour\n"),
+            (Tail::Lines(0), ""),
+        ] {
+            let reader = Reader::with_earlier(Some(earlier.path()), file.path(), tail);
+            let mut reader = reader.expect("open");
+            let mut text = Vec::new();
+            loop {
+                let bytes = reader.read().expect("read");
+                if bytes.is_empty() {
+                    break;
+                }
+                text.extend_from_slice(&bytes);
+            }
+            assert_eq!(String::from_utf8_lossy(&text), expected, "{tail:?}");
+        }
+    }
+
+    #[test]
     fn a_bounded_log_keeps_its_end_and_its_followers() {
         let line = "x".repeat(99) + "\n";
         let mut file = log(&line.repeat(1000));
@@ -257,7 +349,7 @@ mod tests {
 
     #[test]
     fn names_do_not_leave_the_log_folder() {
-        for name in ["../etc/passwd", "", ".hidden", "a/b"] {
+        for name in ["../etc/passwd", "", ".hidden", "a/b", "../x@-1", "a/b@1", "@-1", "etcd@x", "etcd@"] {
             assert_eq!(path_of(name), None);
         }
     }

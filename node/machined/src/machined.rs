@@ -15,10 +15,12 @@ use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Level;
 
+use crate::api::debug::Debug;
 use crate::api::{Lanes, Parts, serve};
 use crate::configuration::Configuration;
 use crate::configuration::generations::Generations;
 use crate::events::Events;
+use crate::evidence::Evidence;
 use crate::sequencer::tasks::Machine;
 use crate::sequencer::{self, Engine};
 use crate::services::backend::container::Containers;
@@ -86,6 +88,7 @@ async fn run() -> anyhow::Result<()> {
     let configuration =
         Configuration::new(state.clone(), Generations::below(Path::new(paths::STATE)), platform);
 
+    let evidence = Evidence::new(state.clone(), clock.clone(), platform.capabilities().power);
     let runtime = controllers(&state, platform, &clock, &rng, &init, &events)?;
     let runtime = runtime.start().context("the controllers do not fit together")?;
     let (sequencer, requests) = sequencer::channel();
@@ -95,17 +98,22 @@ async fn run() -> anyhow::Result<()> {
         services: services.clone(),
         events: events.clone(),
         init: init.clone(),
+        evidence: evidence.clone(),
         capabilities: capabilities(platform),
         rng: rng.clone(),
     };
     let engine =
         Engine::new(requests, Arc::new(machine), events.clone(), state.clone(), capabilities(platform));
+    let debug = Debug::new(state.clone(), services.clone(), events.clone(), clock.clone(), rng.clone());
     let parts = Parts {
         state: state.clone(),
         configuration,
         services: services.clone(),
         sequencer: sequencer.clone(),
         events: events.clone(),
+        evidence: evidence.clone(),
+        debug: debug.clone(),
+        init: init.clone(),
         graph: runtime.graph().edges().into(),
         platform,
         clock,
@@ -120,7 +128,9 @@ async fn run() -> anyhow::Result<()> {
         spawn("log bounds", logs::bound()),
         spawn("META", meta::settle(state.clone())),
         spawn("console", crate::console::tell(state.clone())),
-        spawn("power requests", crate::power::follow(init, notices, sequencer)),
+        spawn("evidence", evidence.clone().run()),
+        spawn("debug containers", debug.resume()),
+        spawn("power requests", crate::power::follow(init, notices, sequencer, evidence)),
     ];
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
@@ -149,7 +159,7 @@ fn controllers(
     };
     let arguments = launchers_arguments();
     let own_arguments = capabilities.links || arguments.is_some();
-    corten_controllers_runtime::register(&mut runtime, machine, arguments);
+    corten_controllers_runtime::register(&mut runtime, machine, arguments, init);
     corten_controllers_block::register(&mut runtime, capabilities, own_disk(), init, rng);
     let dependencies = network::Dependencies {
         kernel: network::Kernel::connect().context("cannot talk to the kernel's network")?,

@@ -1,13 +1,20 @@
 //! The power button, ctrl-alt-del and a launcher's signal become sequences.
 
+use corten_resources::runtime::BootEnd;
 use corten_supervisor::{Client, Event, Notice, PowerAction};
 use tokio::sync::broadcast;
 
+use crate::evidence::Evidence;
 use crate::sequencer::Sequencer;
 use crate::sequencer::plan::{Haste, Sequence};
 
 /// Answers init's power requests for ever.
-pub async fn follow(init: Client, mut notices: broadcast::Receiver<Notice>, sequencer: Sequencer) {
+pub async fn follow(
+    init: Client,
+    mut notices: broadcast::Receiver<Notice>,
+    sequencer: Sequencer,
+    evidence: Evidence,
+) {
     loop {
         let action = match notices.recv().await {
             Ok(Notice::Event(Event::PowerRequested { action })) => action,
@@ -19,9 +26,13 @@ pub async fn follow(init: Client, mut notices: broadcast::Receiver<Notice>, sequ
             PowerAction::PowerOff | PowerAction::Halt => Sequence::Shutdown,
         };
         // A machine that is busy with something else is left to init, which goes on by itself.
-        if sequencer.request(sequence, Haste::Orderly, "").await.is_ok()
-            && let Err(error) = init.accept_power().await
-        {
+        if sequencer.request(sequence, Haste::Orderly, "").await.is_err() {
+            continue;
+        }
+        let why =
+            format!("{}, asked for at the machine: power button, ctrl-alt-del or launcher", sequence.name());
+        evidence.because(BootEnd::Requested, why);
+        if let Err(error) = init.accept_power().await {
             tracing::warn!("init was not told: {}", corten_base::chain(&error));
         }
     }

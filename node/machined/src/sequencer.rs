@@ -11,6 +11,7 @@ pub mod plan;
 mod position;
 mod reset;
 pub mod tasks;
+mod user_disks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,9 @@ const FATAL: i32 = 0;
 
 /// What carries the tasks out.
 pub trait Execute: Send + Sync + 'static {
+    /// A sequence failed, and the machine restarts.
+    fn failed(&self, _sequence: &'static str, _why: &str) {}
+
     /// Runs one task to its end.
     fn execute(
         &self,
@@ -92,7 +96,7 @@ pub struct Engine<X> {
 /// How a run of a sequence ended.
 enum End {
     Finished,
-    Failed,
+    Failed(String),
     TakenOver(Request),
 }
 
@@ -133,7 +137,8 @@ impl<X: Execute> Engine<X> {
                     next = Some((Sequence::Boot, Haste::Orderly, String::new(), 0));
                 }
                 End::Finished => {}
-                End::Failed => {
+                End::Failed(why) => {
+                    self.execute.failed(sequence.name(), &why);
                     tokio::time::sleep(FAILURE_PAUSE).await;
                     next = Some((Sequence::Reboot, Haste::Forced, String::new(), 0));
                 }
@@ -183,8 +188,9 @@ impl<X: Execute> Engine<X> {
             if let Err(error) = result {
                 let text = format!("phase {} failed: {}", phase.name, chain(error.as_ref()));
                 tracing::error!(sequence = sequence.name(), "{text}");
-                self.publish_sequence(sequence, actor, sequence_event::Action::Noop, Some((FATAL, text)));
-                return End::Failed;
+                let error = Some((FATAL, text.clone()));
+                self.publish_sequence(sequence, actor, sequence_event::Action::Noop, error);
+                return End::Failed(text);
             }
         }
         self.position.finish(sequence, actor);

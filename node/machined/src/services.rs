@@ -1,13 +1,14 @@
 //! The service manager: runs what `ServiceSpec` resources say and tells the world how it goes.
 //!
-//!     ServiceSpec + gate + API holds + demand ──▶ one loop per service (life.rs) ──▶ backend (process, container)
+//!     ServiceSpec + Environment + gate + API holds + demand ──▶ one loop per service (life.rs) ──▶ backend
 //!                                                │
-//!                                                └──▶ history, Services.v1alpha1, ServiceStateEvent
+//!                                                └──▶ history, Services.v1alpha1, ServicePIDs, ServiceStateEvent
 //!
 //! A service that runs already with the wanted revision is adopted, so that a new machined changes nothing.
 
 pub mod backend;
 mod demand;
+mod environment;
 pub mod gate;
 mod health;
 mod life;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use corten_base::{Clock, Rng, Task, spawn};
 use corten_resource::State;
+use corten_resources::runtime::Environment;
 use corten_resources::service::{ServiceDemand, ServiceSpec};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -103,12 +105,14 @@ impl Services {
     pub async fn run(self) {
         let _demand = spawn("service demand", self.clone().keep_demand());
         let mut specs = self.0.context.state.watch::<ServiceSpec>();
+        let mut environment = self.0.context.state.watch::<Environment>();
         let mut gate = self.0.context.gate.subscribe();
         loop {
             self.take_specs();
             tokio::select! {
-                // Both are level-triggered: a cancelled wait loses nothing, the next round reads all again.
+                // All are level-triggered: a cancelled wait loses nothing, the next round reads all again.
                 _ = specs.next_batch() => {}
+                _ = environment.next_batch() => {}
                 _ = gate.changed() => {}
             }
         }
@@ -117,13 +121,14 @@ impl Services {
     /// Tells every service what is wished of it now.
     fn take_specs(&self) {
         self.adopt_demand();
-        let specs: BTreeMap<String, ServiceSpec> = self
-            .0
-            .context
-            .state
+        let state = &self.0.context.state;
+        let environment =
+            state.get::<Environment>(Environment::ID).map(|environment| environment.spec.variables);
+        let variables = environment.unwrap_or_default();
+        let specs: BTreeMap<String, ServiceSpec> = state
             .list::<ServiceSpec>()
             .into_iter()
-            .map(|resource| (resource.metadata.id.clone(), resource.spec))
+            .map(|resource| (resource.metadata.id.clone(), environment::with(resource.spec, &variables)))
             .collect();
         let demands = self.0.context.state.list::<ServiceDemand>();
         let mut entries = self.0.entries.lock();
@@ -162,6 +167,7 @@ impl Services {
         let context = &self.0.context;
         record::publish(context, id, &record, ServiceState::Running, "Service started as goroutine");
         record::publish_health(context, id, &record, Some(true), "");
+        record::publish_pid(context, id, Some(std::process::id()));
         let (wish, _) = watch::channel(Wish::default());
         self.0.entries.lock().insert(id.to_owned(), Entry { record, wish, _life: None });
         self.0.changed.send_modify(|count| *count += 1);

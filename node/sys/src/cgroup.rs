@@ -120,6 +120,17 @@ impl Cgroups {
         Ok(found)
     }
 
+    /// Ends every process in a group and below it at once, those that start meanwhile too. On v1 nobody can do that.
+    pub fn kill(&self, path: &str) -> Result<()> {
+        match &self.layout {
+            Layout::Unified(root) => write(&root.join(path).join("cgroup.kill"), "1"),
+            Layout::Legacy(_) => {
+                let unsupported = io::Error::from(io::ErrorKind::Unsupported);
+                Err(Error::new("end", format!("the processes of {path} on old control groups"), unsupported))
+            }
+        }
+    }
+
     /// Removes a group with everything below it; no process may be left in it. A missing group is fine.
     pub fn remove(&self, path: &str) -> Result<()> {
         for root in self.roots() {

@@ -14,9 +14,12 @@
 #![deny(clippy::undocumented_unsafe_blocks)]
 
 pub mod acpi;
+pub mod arp;
 pub mod block;
 pub mod cgroup;
 pub mod clock;
+pub mod ethtool;
+pub mod filesystem;
 pub mod kmsg;
 pub mod loopdev;
 pub mod memory;
@@ -24,14 +27,22 @@ pub mod modules;
 pub mod mount;
 pub mod mountinfo;
 pub mod namespace;
+pub mod netlink;
 pub mod network;
+pub mod nftables;
+pub mod packet;
 pub mod power;
 pub mod process;
 pub mod procfs;
 pub mod random;
+pub mod schedule;
 pub mod signal;
+pub mod sockets;
+pub mod swap;
 pub mod sysctl;
 pub mod tun;
+pub mod watchdog;
+pub mod wireguard;
 
 mod error;
 mod ffi;

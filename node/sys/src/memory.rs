@@ -9,6 +9,14 @@ use crate::{Error, Result};
 const MAPS: &str = "/proc/self/maps";
 /// Stack of the thread that gives memory back.
 const STACK_BYTES: usize = 64 * 1024;
+/// Between two times. Much is needed once, when a machine boots and when somebody asks for a lot; little in between.
+const PERIOD: Duration = Duration::from_secs(15);
+
+/// What every program of a machine does first: gives back what only its past needed, for as long as it runs. To be called
+/// before the first thread starts.
+pub fn stay_small() {
+    keep_small(PERIOD, || drop(give_back()));
+}
 
 /// Lets all threads allocate from one arena and gives memory back once in a while, on a thread of its own. Where the
 /// allocator or the kernel refuses there is nothing lost but memory. To be called before the first thread starts.

@@ -1,4 +1,6 @@
-//! The listener on port 50001: TLS with our certificate, none asked from clients; few, small, short calls.
+//! The listener on port 50001: TLS with our certificate, none asked from clients; few, small, short calls. Whoever comes
+//! is taken from the kernel's queue at once, and let go at once if there is no place ([`Guests`]): anybody may come, and a
+//! worker's certificate must not wait for those who say nothing.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -6,8 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use corten_api::securityapi::security_service_server::SecurityServiceServer;
-use corten_base::Clock;
+use corten_base::{Clock, Rate, Tasks};
 use corten_pki::{Certificate, PkiError, PrivateKey};
+use corten_relay::{Arrival, Guests, Handshake, Welcome};
+use corten_sys::sockets;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -17,16 +21,24 @@ use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::service::Signer;
 use crate::{Feed, Identity, Options};
 
-const CONNECTIONS_MAX: usize = 256;
+/// Connections. A machine needs one, for a moment, twice a day.
+const GUESTS: Welcome = Welcome {
+    guests: 64,
+    guests_each: 16,
+    silent: 128,
+    shaking: 16,
+    arrivals_each: 8,
+    rate: Rate { per_second: 10, burst: 50 },
+};
 const STREAMS_MAX: u32 = 8;
+const HEADERS_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes that may be unread of a call, and of all calls on a connection.
+const WINDOW: u32 = 64 * 1024;
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Nobody needs longer for a certificate.
@@ -51,8 +63,8 @@ pub async fn serve(options: &Options, mut feed: Feed, signer: Signer) {
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let Some(listener) = listen(options).await else { return };
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
+    let guests = Guests::new(GUESTS);
+    let mut connections = Tasks::new();
     let mut config: Option<Arc<ServerConfig>> = None;
     loop {
         if let Some(identity) = feed.borrow_and_update().clone() {
@@ -70,12 +82,12 @@ pub async fn serve(options: &Options, mut feed: Feed, signer: Signer) {
                     Ok(()) => break,
                     Err(_) => return,
                 },
-                accepted = accept(&listener, config.as_ref(), &places) => match accepted {
-                    Ok((stream, config, place)) => {
+                accepted = accept(&listener, config.as_ref()) => match accepted {
+                    Ok((stream, address, config)) => {
+                        let Some(arrival) = guests.arrive(address.ip(), Instant::now()) else { continue };
                         let service = service.clone();
-                        connections.spawn(async move {
-                            let _place = place;
-                            if let Err(error) = connection(stream, config, service).await {
+                        connections.start(async move {
+                            if let Err(error) = connection(stream, config, service, arrival).await {
                                 tracing::debug!(error = corten_base::chain(&error), "connection ended");
                             }
                         });
@@ -85,7 +97,7 @@ pub async fn serve(options: &Options, mut feed: Feed, signer: Signer) {
                         sleep(RETRY_DELAY).await;
                     }
                 },
-                Some(_) = connections.join_next() => {}
+                Some(_) = connections.ended() => {}
             }
         }
     }
@@ -116,25 +128,39 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-type Accepted = (TcpStream, Arc<ServerConfig>, tokio::sync::OwnedSemaphorePermit);
-
 async fn accept(
     listener: &TcpListener,
     config: Option<&Arc<ServerConfig>>,
-    places: &Arc<Semaphore>,
-) -> io::Result<Accepted> {
+) -> io::Result<(TcpStream, SocketAddr, Arc<ServerConfig>)> {
     let Some(config) = config else { return std::future::pending().await };
-    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, config.clone(), place))
+    let (stream, address) = listener.accept().await?;
+    Ok((stream, address, config.clone()))
 }
 
-async fn connection(stream: TcpStream, config: Arc<ServerConfig>, service: Service) -> io::Result<()> {
-    let tls = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await??;
+async fn connection(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    service: Service,
+    arrival: Arrival,
+) -> io::Result<()> {
+    let handshake = Handshake { config, limit: HANDSHAKE_TIMEOUT, wake_at: sockets::wake_at };
+    let tls = handshake.shake(stream, &arrival, |_| ()).await?;
+    let guest = arrival.settle().ok_or_else(|| io::Error::other("there is no place for it"))?;
     let mut builder = Builder::new(TokioExecutor::new()).http2_only();
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADERS_BYTES_MAX)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_send_buf_size(WINDOW as usize);
     let serving = builder.serve_connection(TokioIo::new(tls), TowerToHyperService::new(service));
-    timeout(CONNECTION_TIMEOUT, serving).await?.map_err(io::Error::other)
+    tokio::select! {
+        served = timeout(CONNECTION_TIMEOUT, serving) => served?.map_err(io::Error::other),
+        // Whoever has a place longer than a call takes gives it to somebody who has none.
+        () = guest.leaves() => Ok(()),
+    }
 }
 
 fn tls(identity: &Identity, clock: &Clock) -> Result<Arc<ServerConfig>, SetupError> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use corten_base::{Secret, Task, spawn};
-use corten_client::follow;
+use corten_client::{Client, follow};
 use corten_resources::secrets::{OsRoot, TrustdCertificate};
 use tokio::sync::watch;
 
@@ -13,8 +13,9 @@ use crate::{Feed, Identity};
 /// Follows the resources behind `socket` for as long as the task lives.
 pub fn start(socket: &Path) -> (Feed, Task) {
     let (publish, feed) = watch::channel(None);
-    let roots = follow::<OsRoot>(socket.into());
-    let certificates = follow::<TrustdCertificate>(socket.into());
+    let machined = Client::unix(socket);
+    let roots = follow::<OsRoot>(&machined);
+    let certificates = follow::<TrustdCertificate>(&machined);
     let task = spawn("identity", async move {
         // Moved as a whole: captured by field, the tasks behind them would end with `start`.
         let (mut roots, mut certificates) = (roots, certificates);

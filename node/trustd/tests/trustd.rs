@@ -1,5 +1,6 @@
 //! trustd on loopback, asked by the client that workers use.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,10 @@ use corten_pki::{
     Subject, Usage,
 };
 use corten_trustd::{Identity, Options};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tonic::Code;
 
 fn authority() -> Authority {
@@ -18,6 +22,7 @@ fn authority() -> Authority {
 }
 
 struct Running {
+    address: SocketAddr,
     trust: Trust,
     authority: Authority,
     _feed: watch::Sender<Option<Arc<Identity>>>,
@@ -53,7 +58,7 @@ async fn start(accepted: &[&Authority]) -> Running {
         token: Secret::new("abc.def".to_owned()),
         clock: Clock::system(),
     };
-    Running { trust, authority, _feed: feed, _trustd: trustd }
+    Running { address, trust, authority, _feed: feed, _trustd: trustd }
 }
 
 fn request() -> (CertificateRequest, PrivateKey) {
@@ -104,4 +109,30 @@ async fn a_worker_does_not_trust_another_clusters_trustd() {
     running.trust.authorities = authority().certificate().to_pem().into_bytes();
     let (request, _) = request();
     assert!(matches!(running.trust.sign(&request, &Rng::kernel()).await, Err(TrustError::Refused(_))));
+}
+
+/// A connection from 127.0.0.`last`, which says nothing yet.
+async fn dial(last: u8, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).expect("an address");
+    socket.connect(to).await.expect("the kernel accepts")
+}
+
+#[tokio::test]
+async fn those_who_say_nothing_or_nonsense_do_not_keep_a_worker_from_its_certificate() {
+    let running = start(&[]).await;
+    let mut rude = Vec::new();
+    for number in 0..300_u16 {
+        // From many addresses, and a few from that of the worker.
+        let last = if number < 30 { 1 } else { 10 + (number % 50) as u8 };
+        let mut stream = dial(last, running.address).await;
+        if number.is_multiple_of(2) {
+            // It may have been let go already.
+            let _ = stream.write_all(&[0xff; 64]).await;
+        }
+        rude.push(stream);
+    }
+    let (request, _) = request();
+    let signed = timeout(Duration::from_secs(5), running.trust.sign(&request, &Rng::kernel())).await;
+    signed.expect("in time").expect("signed");
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use corten_base::{Clock, Rng};
 use corten_client::TalosConfig;
-use corten_config::{Config, GenerateOptions, Patch, SecretsBundle};
+use corten_config::schema::LATER_KINDS;
+use corten_config::{Config, Contract, GenerateOptions, Patch, SecretsBundle};
 
 use crate::machine::{Machine, MachineOptions, Mode};
 use crate::tool::{Output, Tool};
@@ -19,6 +20,15 @@ use crate::workload;
 
 /// Lets pods run on the only machine.
 pub const ALLOW_PODS_ON_CONTROL_PLANES: &str = "cluster:\n  allowSchedulingOnControlPlanes: true\n";
+
+/// The same in the form of documents.
+const ALLOW_PODS_BY_DOCUMENT: &str = "\
+apiVersion: v1alpha1
+kind: KubeNodeConfig
+taints:
+  node-role.kubernetes.io/control-plane:
+    $patch: delete
+";
 
 /// For a machine whose network has no time server; its hardware clock is right.
 pub const NO_TIME_SERVER: &str = "machine:\n  time:\n    disabled: true\n";
@@ -49,8 +59,12 @@ pub struct ClusterPlan {
     pub kubernetes_port: u16,
     /// Kubernetes version, without `v`.
     pub kubernetes_version: String,
-    /// Further patches, applied in order.
+    /// Of which release the form of its configurations is.
+    pub contract: Contract,
+    /// Further patches of the control plane, applied in order.
     pub patches: Vec<String>,
+    /// Patches of workers, applied in order.
+    pub worker_patches: Vec<String>,
 }
 
 impl ClusterPlan {
@@ -64,9 +78,14 @@ impl ClusterPlan {
             api_port: options.api_port,
             kubernetes_port: options.kubernetes_port,
             kubernetes_version: corten_config::defaults::KUBERNETES_VERSION.to_owned(),
+            contract: Contract::OURS,
             patches: match options.mode {
                 Mode::Container => Vec::new(),
                 Mode::Qemu => vec![NO_TIME_SERVER.to_owned(), NO_ELECTIONS.to_owned()],
+            },
+            worker_patches: match options.mode {
+                Mode::Container => Vec::new(),
+                Mode::Qemu => vec![NO_TIME_SERVER.to_owned()],
             },
         }
     }
@@ -81,8 +100,10 @@ impl ClusterPlan {
 /// Files that a cluster's operator keeps.
 #[derive(Clone, Debug)]
 pub struct Files {
-    /// Machine configuration.
+    /// Machine configuration of a control plane.
     pub controlplane: PathBuf,
+    /// Machine configuration of a worker.
+    pub worker: PathBuf,
     /// For talosctl and corten.
     pub talosconfig: PathBuf,
     /// For kubectl.
@@ -95,6 +116,7 @@ impl Files {
     pub fn at(folder: &Path) -> Self {
         Self {
             controlplane: folder.join("controlplane.yaml"),
+            worker: folder.join("worker.yaml"),
             talosconfig: folder.join("talosconfig"),
             kubeconfig: folder.join("kubeconfig"),
         }
@@ -110,15 +132,17 @@ impl Files {
         options.kubernetes_version.clone_from(&plan.kubernetes_version);
         options.additional_sans = vec![Ipv4Addr::LOCALHOST.to_string()];
         options.discovery = false;
+        options.contract = plan.contract;
         let generated = corten_config::generate::generate(&options, &secrets);
-        let config = Config::parse(generated.controlplane.reveal().as_bytes())
-            .map_err(|problems| anyhow::anyhow!("{problems}"))?;
-        let patches =
-            std::iter::once(ALLOW_PODS_ON_CONTROL_PLANES).chain(plan.patches.iter().map(String::as_str));
-        let patches = patches.map(|patch| Patch::parse(patch.as_bytes())).collect::<Result<Vec<_>, _>>();
-        let config =
-            config.patched(&patches.context("cannot read a patch")?).context("cannot apply a patch")?;
-        write_secret(&files.controlplane, config.text())?;
+        let by_document = plan.contract.has_kubernetes_documents();
+        let own = [if by_document { ALLOW_PODS_BY_DOCUMENT } else { ALLOW_PODS_ON_CONTROL_PLANES }];
+        let patches = plan.patches.iter().map(String::as_str);
+        write_patched(&files.controlplane, generated.controlplane.reveal(), own.into_iter().chain(patches))?;
+        write_patched(
+            &files.worker,
+            generated.worker.reveal(),
+            plan.worker_patches.iter().map(String::as_str),
+        )?;
         let endpoint = format!("{}:{}", Ipv4Addr::LOCALHOST, plan.api_port);
         let client = corten_config::generate::talosconfig(&plan.name, &[endpoint], &secrets, now, &rng);
         let mut client = TalosConfig::parse(client.context("cannot make a talosconfig")?.reveal())?;
@@ -128,6 +152,22 @@ impl Files {
         write_secret(&files.talosconfig, &client.to_yaml())?;
         Ok(files)
     }
+}
+
+/// Writes a configuration after patches.
+pub fn write_patched<'a>(path: &Path, text: &str, patches: impl Iterator<Item = &'a str>) -> Result<()> {
+    let config = Config::parse(without_later_kinds(text).as_bytes())
+        .map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    let patches = patches.map(|patch| Patch::parse(patch.as_bytes())).collect::<Result<Vec<_>, _>>();
+    let config = config.patched(&patches.context("cannot read a patch")?).context("cannot apply a patch")?;
+    write_secret(path, config.text())
+}
+
+/// A configuration without documents that only releases to come have an effect for.
+fn without_later_kinds(text: &str) -> String {
+    let is_known =
+        |document: &&str| !LATER_KINDS.iter().any(|kind| document.contains(&format!("kind: {kind}\n")));
+    text.split("---\n").filter(is_known).collect::<Vec<_>>().join("---\n")
 }
 
 /// Writes a file that only its owner can read.

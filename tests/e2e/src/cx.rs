@@ -297,7 +297,7 @@ pub fn say(text: &str) {
 
 /// The beginnings of a scenario's words: names of machines become names of links, which are short.
 fn short(scenario: &str) -> String {
-    scenario.split('-').map(|word| word.get(..3).unwrap_or(word)).collect()
+    scenario.split('-').map(|word| word.get(..4).unwrap_or(word)).collect()
 }
 
 #[cfg(test)]

@@ -22,8 +22,10 @@ pub mod fleet;
 pub mod host;
 pub mod inside;
 pub mod machine;
+pub mod pair;
 pub mod streams;
 pub mod tool;
+pub mod tpm;
 pub mod wait;
 pub mod workload;
 pub mod writelog;
@@ -63,6 +65,8 @@ pub struct Scenario {
     pub on_disks: bool,
     /// How Corten Fleet takes part.
     pub managed: Managed,
+    /// It takes our own command line, whichever client it is told with.
+    pub takes_corten: bool,
     run: fn(&mut Cx) -> Result<()>,
 }
 
@@ -93,6 +97,7 @@ pub const SCENARIOS: &[Scenario] = &[
         flavour: None,
         on_disks: false,
         managed: Managed::No,
+        takes_corten: false,
         run: scenarios::node::run,
     },
     Scenario {
@@ -102,6 +107,7 @@ pub const SCENARIOS: &[Scenario] = &[
         flavour: None,
         on_disks: false,
         managed: Managed::No,
+        takes_corten: false,
         run: scenarios::ready::run,
     },
     Scenario {
@@ -111,6 +117,7 @@ pub const SCENARIOS: &[Scenario] = &[
         flavour: None,
         on_disks: false,
         managed: Managed::No,
+        takes_corten: false,
         run: scenarios::brain_kill::run,
     },
     Scenario {
@@ -120,7 +127,68 @@ pub const SCENARIOS: &[Scenario] = &[
         flavour: None,
         on_disks: false,
         managed: Managed::No,
+        takes_corten: false,
         run: scenarios::node_faults::run,
+    },
+    Scenario {
+        name: "api-abuse",
+        about: "slow, many, silent, greedy and broken clients beside a polite one; certificates and the CA change under open streams",
+        modes: &[Mode::Container],
+        flavour: None,
+        on_disks: false,
+        managed: Managed::No,
+        takes_corten: false,
+        run: scenarios::api_abuse::run,
+    },
+    Scenario {
+        name: "api",
+        about: "every node command of talosctl, unmodified, on a control plane and a worker, as text and as JSON, and the same by corten",
+        modes: &[Mode::Container],
+        flavour: None,
+        on_disks: false,
+        managed: Managed::No,
+        takes_corten: true,
+        run: scenarios::api::run,
+    },
+    Scenario {
+        name: "documents",
+        about: "every kind of document has an effect that is observed, or is refused by its name",
+        modes: &[Mode::Container, Mode::Qemu],
+        flavour: None,
+        on_disks: false,
+        managed: Managed::No,
+        takes_corten: false,
+        run: scenarios::documents::run,
+    },
+    Scenario {
+        name: "resources",
+        about: "every type of Talos is listed, both encodings agree, Talos's own module decodes them, few are empty",
+        modes: &[Mode::Qemu],
+        flavour: None,
+        on_disks: false,
+        managed: Managed::No,
+        takes_corten: false,
+        run: scenarios::resources::run,
+    },
+    Scenario {
+        name: "doctor",
+        about: "twenty faults, each named with its remedy on the machine and from its support bundle alone",
+        modes: &[Mode::Container],
+        flavour: None,
+        on_disks: false,
+        managed: Managed::No,
+        takes_corten: true,
+        run: scenarios::doctor::run,
+    },
+    Scenario {
+        name: "evidence",
+        about: "logs of earlier boots and how they ended; images that nobody has signed do not debug",
+        modes: &[Mode::Container, Mode::Qemu],
+        flavour: None,
+        on_disks: false,
+        managed: Managed::No,
+        takes_corten: false,
+        run: scenarios::evidence::run,
     },
     Scenario {
         name: "metal",
@@ -129,6 +197,7 @@ pub const SCENARIOS: &[Scenario] = &[
         flavour: Some("metal"),
         on_disks: false,
         managed: Managed::No,
+        takes_corten: false,
         run: scenarios::metal::run,
     },
     Scenario {
@@ -138,6 +207,7 @@ pub const SCENARIOS: &[Scenario] = &[
         flavour: None,
         on_disks: true,
         managed: Managed::No,
+        takes_corten: false,
         run: scenarios::power_cut::run,
     },
     Scenario {
@@ -147,6 +217,7 @@ pub const SCENARIOS: &[Scenario] = &[
         flavour: None,
         on_disks: false,
         managed: Managed::No,
+        takes_corten: false,
         run: scenarios::up_down::run,
     },
     Scenario {
@@ -156,6 +227,7 @@ pub const SCENARIOS: &[Scenario] = &[
         flavour: None,
         on_disks: false,
         managed: Managed::Yes,
+        takes_corten: false,
         run: scenarios::siderolink::run,
     },
     Scenario {
@@ -165,6 +237,7 @@ pub const SCENARIOS: &[Scenario] = &[
         flavour: None,
         on_disks: false,
         managed: Managed::Yes,
+        takes_corten: false,
         run: scenarios::fleet_cli::run,
     },
     Scenario {
@@ -174,6 +247,7 @@ pub const SCENARIOS: &[Scenario] = &[
         flavour: None,
         on_disks: false,
         managed: Managed::Yes,
+        takes_corten: false,
         run: scenarios::fleet_cluster::run,
     },
     Scenario {
@@ -183,6 +257,7 @@ pub const SCENARIOS: &[Scenario] = &[
         flavour: None,
         on_disks: false,
         managed: Managed::Emulated,
+        takes_corten: false,
         run: scenarios::fleet_faults::run,
     },
     Scenario {
@@ -192,6 +267,7 @@ pub const SCENARIOS: &[Scenario] = &[
         flavour: None,
         on_disks: false,
         managed: Managed::Yes,
+        takes_corten: false,
         run: scenarios::media::run,
     },
 ];

@@ -94,6 +94,8 @@ pub struct MachineOptions {
     pub kvm: bool,
     /// More disks of a QEMU machine, as they are.
     pub further_disks: Vec<PathBuf>,
+    /// Further arguments of QEMU, such as devices.
+    pub qemu_arguments: Vec<String>,
     /// Kernel arguments after those of the image. The stub of a QEMU machine takes them from the firmware's tables, a
     /// container machine from init's environment.
     pub kernel_arguments: Vec<String>,
@@ -126,6 +128,7 @@ impl MachineOptions {
             disk_gib: 8,
             kvm: false,
             further_disks: Vec::new(),
+            qemu_arguments: Vec::new(),
             kernel_arguments: Vec::new(),
             record: None,
             lifetime: Lifetime::Owned,
@@ -235,6 +238,7 @@ impl MachineOptions {
             None => spec.disks = vec![self.disk()],
         }
         spec.disks.extend(self.further_disks.iter().cloned());
+        spec.extra.extend(self.qemu_arguments.iter().cloned());
         spec.extra.extend(["-uuid".to_owned(), qemu_uuid(self.number)]);
         let mut arguments = self.kernel_arguments.clone();
         spec.address = self.plugged_in();

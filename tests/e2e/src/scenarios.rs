@@ -1,6 +1,11 @@
 //! The stories.
 
+pub mod api;
+pub mod api_abuse;
 pub mod brain_kill;
+pub mod doctor;
+pub mod documents;
+pub mod evidence;
 pub mod fleet_cli;
 pub mod fleet_cluster;
 pub mod fleet_faults;
@@ -10,5 +15,6 @@ pub mod node;
 pub mod node_faults;
 pub mod power_cut;
 pub mod ready;
+pub mod resources;
 pub mod siderolink;
 pub mod up_down;

@@ -1,7 +1,7 @@
 //! What of an applied configuration decides how a machine behaves; the text itself is a resource.
 //!
 //! ```text
-//! bytes ─▶ documents ─┬─▶ documents.rs: `v1alpha1`, and what stands beside it since 1.14 ─▶ Applied
+//! bytes ─▶ documents ─┬─▶ documents.rs: what they say of installing and of the cluster ─▶ Applied
 //!                     └─▶ rules.rs: what this version lacks, what contradicts, what is missing
 //! ```
 //!
@@ -15,7 +15,7 @@ use corten_config::view::{MachineType, Management, Pair};
 use corten_config::{Audience, Config, Problem};
 use corten_resources::config::Role;
 
-use self::documents::Documents;
+use self::documents::{Documents, cluster};
 use crate::profile::Profile;
 
 /// Who certifies, and whom to believe.
@@ -123,8 +123,8 @@ impl Applied {
             trust: Trust { issuer: machine.ca.clone(), bundle: machine.ca_bundle() },
             token: machine.token.clone(),
             cert_sans: machine.cert_sans.clone(),
-            labels: machine.node_labels.clone().into_iter().chain(documents.labels()).collect(),
-            cluster: documents.cluster(&view.cluster, machine),
+            labels: machine.node_labels.clone().into_iter().collect(),
+            cluster: cluster(&view.cluster, machine),
             management: view.management.clone(),
             warnings: config.warnings().iter().map(Problem::text).collect(),
         }

@@ -29,7 +29,7 @@ what else is different then stands in its column: *open* methods may be called b
 
 /// The page.
 pub(super) fn page() -> Result<String> {
-    let missing = not_implemented(&kit::repository().join(MACHINED))?;
+    let missing = missing()?;
     let mut text = HEAD.to_owned();
     let mut services: Vec<&str> = Vec::new();
     for rule in rules::RULES {
@@ -64,8 +64,13 @@ fn row(rule: &Rule, missing: &BTreeSet<String>) -> Result<[String; 5]> {
     ])
 }
 
+/// Methods that are not implemented.
+pub(super) fn missing() -> Result<BTreeSet<String>> {
+    not_implemented(&kit::repository().join(MACHINED))
+}
+
 /// Service and method of a path such as `/machine.MachineService/Version`.
-fn split(rule: &Rule) -> Result<(&'static str, &'static str)> {
+pub(super) fn split(rule: &Rule) -> Result<(&'static str, &'static str)> {
     rule.method.trim_start_matches('/').split_once('/').with_context(|| format!("{} is no path", rule.method))
 }
 

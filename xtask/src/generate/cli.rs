@@ -11,6 +11,11 @@ const HEAD: &str = "# Command line
 more about each, with examples. Results go to standard output, everything else to standard error.
 ";
 
+const ABSENT: &str = "
+## Commands of talosctl that are not here
+
+";
+
 /// The page.
 pub(super) fn page() -> Result<String> {
     let mut root = corten::command();
@@ -20,6 +25,8 @@ pub(super) fn page() -> Result<String> {
     for command in commands(&root) {
         describe("corten", command, &mut text);
     }
+    let absent = corten::ABSENT.iter().map(|(name, instead)| [code(name), (*instead).to_owned()]);
+    text += &format!("{ABSENT}{}", table(["command", "instead"], absent));
     Ok(text)
 }
 

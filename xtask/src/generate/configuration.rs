@@ -88,6 +88,7 @@ fn name(kind: &Type) -> String {
         Type::Ip => "IP address".to_owned(),
         Type::Cidr => "address/length".to_owned(),
         Type::Address => "address, or address/length".to_owned(),
+        Type::Ports => "port, or range of ports".to_owned(),
         Type::Url => "URL".to_owned(),
         Type::Pem => "base64 of PEM".to_owned(),
         Type::OneOf(words) => words.iter().map(|word| code(word)).collect::<Vec<_>>().join(", "),

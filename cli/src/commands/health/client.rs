@@ -112,7 +112,7 @@ fn judge_machine(spec: &Value) -> Result<(), Cause> {
 
 fn judge_pods(specs: &[Value]) -> Result<(), Cause> {
     let is_ready = |spec: &&Value| {
-        let mut conditions = spec["podStatus"]["conditions"].as_array().into_iter().flatten();
+        let mut conditions = spec["conditions"].as_array().into_iter().flatten();
         conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
     };
     let ready = specs.iter().filter(is_ready).count();
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(judge_machine(&running), Ok(()));
         let waiting = json!({"stage": "running", "status": {"ready": false, "unmetConditions": [{"name": "services", "reason": "etcd not healthy"}]}});
         assert_eq!(judge_machine(&waiting), Err(Cause::new("stage running, services: etcd not healthy")));
-        let pod = |status: &str| json!({"podStatus": {"conditions": [{"type": "Ready", "status": status}]}});
+        let pod = |status: &str| json!({"conditions": [{"type": "Ready", "status": status}]});
         assert_eq!(judge_pods(&[pod("True"), pod("True"), pod("True")]), Ok(()));
         assert_eq!(
             judge_pods(&[pod("True"), pod("False"), pod("True")]),

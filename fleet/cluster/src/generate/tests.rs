@@ -162,12 +162,15 @@ fn machines_of_ours_get_the_newest_form_that_they_read_and_nothing_else() {
     let text = of_1_14(Audience::Machine).text();
     assert!(Config::parse(text.as_bytes()).is_ok());
     assert!(!text.contains("kind: KubeClusterConfig"));
-    let vlan = "kind: VLANConfig\napiVersion: v1alpha1\nname: a.5\nvlanID: 5\nparent: a\n";
-    let ours = Case { audience: Audience::Machine, ..Case::patched(&[vlan]) };
+    let bgp = "kind: BGPInstanceConfig\napiVersion: v1alpha1\nname: a\nlocalASN: 65000\n";
+    let ours = Case { audience: Audience::Machine, ..Case::patched(&[bgp]) };
     let error = ours.error();
-    assert!(error.contains("patch `500-p`") && error.contains("VLANConfig is not yet supported"), "{error}");
-    let text = Case::patched(&[vlan]).text();
-    assert!(text.contains("kind: VLANConfig\nname: a.5\nvlanID: 5\nparent: a\n"), "{text}");
+    assert!(
+        error.contains("patch `500-p`") && error.contains("BGPInstanceConfig is not yet supported"),
+        "{error}"
+    );
+    let text = Case::patched(&[bgp]).text();
+    assert!(text.contains("kind: BGPInstanceConfig\nname: a\nlocalASN: 65000\n"), "{text}");
 }
 
 #[test]

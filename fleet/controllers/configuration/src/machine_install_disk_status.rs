@@ -6,9 +6,9 @@
 //! ```
 //!
 //! A machine that is not connected may have other disks by now, so a new wish waits for it; configurations wait too.
-//! Expressions are those of Talos ([`corten_config::disk_selector`]).
+//! Expressions are those of Talos ([`corten_config::selector`]).
 
-use corten_config::disk_selector::{Disk, DiskSelector, SelectorError};
+use corten_config::selector::{Disk, DiskSelector};
 use corten_fleet_cluster::disk::{Selector, choose, installs, nowhere, selection_hash};
 use corten_fleet_resources::machine::{
     BlockDevice, MachineInstallDiskConfig, MachineInstallDiskStatus, MachineStatus,
@@ -26,10 +26,9 @@ pub struct TalosSelector;
 
 impl Selector for TalosSelector {
     fn first(&self, expression: &str, disks: &[&BlockDevice]) -> Result<Option<usize>, String> {
-        let failed = |error: SelectorError| corten_base::chain(&error);
-        let selector = DiskSelector::parse(expression).map_err(failed)?;
+        let selector = DiskSelector::parse(expression).map_err(|error| error.to_string())?;
         for (place, disk) in disks.iter().enumerate() {
-            if selector.matches(&seen(disk)).map_err(failed)? {
+            if selector.matches(&seen(disk)).map_err(|error| error.to_string())? {
                 return Ok(Some(place));
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! | metadata | route |
 //! |---|---|
-//! | `nodes` | these machines, answers in the envelope |
+//! | `nodes` | these machines, answers in the envelope; one machine when requests are streamed |
 //! | `node` | one machine, answer untouched |
 //! | neither | a machine of the control plane of `cluster` |
 //!
@@ -67,8 +67,9 @@ pub(crate) fn cluster(headers: &HeaderMap) -> Result<Option<String>, Status> {
 }
 
 fn many(path: &str, nodes: Vec<&str>) -> Result<Route, Status> {
-    let flows = matches!(rules::kind(path), Some(Kind::Unary | Kind::ServerStream));
-    if !rules::one_to_many(path) || !flows {
+    let kind = rules::kind(path).filter(|_| rules::one_to_many(path));
+    let streams_requests = kind == Some(Kind::ClientStream) && nodes.len() == 1;
+    if !streams_requests && !matches!(kind, Some(Kind::Unary | Kind::ServerStream)) {
         return Err(Status::invalid_argument(format!(
             "one-2-many proxying is not supported for method {path}"
         )));
@@ -79,7 +80,11 @@ fn many(path: &str, nodes: Vec<&str>) -> Result<Route, Status> {
     if nodes.iter().any(|name| name.is_empty()) {
         return Err(Status::invalid_argument("nodes metadata must not have empty values"));
     }
-    Ok(Route::Many(nodes.into_iter().map(str::to_owned).collect()))
+    match nodes.as_slice() {
+        // Stock talosctl names the one machine that it recovers etcd on like this.
+        [name] if streams_requests => Ok(Route::One((*name).to_owned())),
+        _ => Ok(Route::Many(nodes.into_iter().map(str::to_owned).collect())),
+    }
 }
 
 fn values<'a>(headers: &'a HeaderMap, key: &str) -> Result<Vec<&'a str>, Status> {
@@ -118,6 +123,8 @@ mod tests {
         assert_eq!(decide("/x.Y/Z", &[("node", "a")]), Ok(Route::One("a".to_owned())));
         let both = Route::Many(vec!["b".to_owned(), "a".to_owned()]);
         assert_eq!(decide(VERSION, &[("nodes", "b"), ("node", "c"), ("nodes", "a")]), Ok(both));
+        let recover = decide("/machine.MachineService/EtcdRecover", &[("nodes", "a")]);
+        assert_eq!(recover, Ok(Route::One("a".to_owned())));
         for (metadata, expected) in [
             (vec![("cluster", "a"), ("context", "b")], Some("a")),
             (vec![("cluster", ""), ("context", "b")], Some("b")),
@@ -139,7 +146,7 @@ mod tests {
             ["/cosi.resource.State/Get", "/machine.ImageService/List", "/machine.MachineService/EtcdRecover"]
         {
             assert_eq!(
-                refused(method, &[("nodes", "a")]),
+                refused(method, &[("nodes", "a"), ("nodes", "b")]),
                 (Code::InvalidArgument, format!("one-2-many proxying is not supported for method {method}"))
             );
         }

@@ -14,6 +14,7 @@ machine:
 cluster: {}
 ";
 
+const BGP: &str = "apiVersion: v1alpha1\nkind: BGPInstanceConfig\nname: a\nlocalASN: 65000\n";
 const VLAN: &str = "apiVersion: v1alpha1\nkind: VLANConfig\nname: a.5\nvlanID: 5\nparent: a\n";
 
 fn manager(text: &str) -> Result<Config, String> {
@@ -33,17 +34,16 @@ fn patched(texts: &[&str]) -> String {
 
 #[test]
 fn what_a_machine_refuses_by_name_a_manager_takes_byte_for_byte() {
-    let text = format!("{ROOT}---\n{VLAN}");
+    let text = format!("{ROOT}---\n{BGP}");
     let config = manager(&text).unwrap();
     assert_eq!(config.text(), text);
     assert_eq!((config.audience(), config.documents().len()), (Audience::Manager, 2));
     assert_eq!(config.warnings().to_string(), "", "stock machines do all of it");
     let refused = machine(&text);
     for line in [
-        "machine.env: not yet supported (line 4, column 10)",
         "machine.systemDiskEncryption: not yet supported (line 5, column 27)",
         "machine.network.kubespan.enabled: not yet supported (line 6, column 35)",
-        "kind: VLANConfig is not yet supported (line 11, column 7)",
+        "kind: BGPInstanceConfig is not yet supported (line 11, column 7)",
     ] {
         assert!(refused.lines().any(|found| found == line), "{line}\n{refused}");
     }
@@ -138,16 +138,6 @@ fn secrets_of_later_documents_are_hidden() {
     let redacted = manager(text).unwrap().redacted();
     assert!(!redacted.contains("hunter2"), "{redacted}");
     assert!(redacted.contains("publicKey: pub") && redacted.contains("cert: crt"), "{redacted}");
-}
-
-#[test]
-fn routing_tables_by_number_are_for_stock_machines() {
-    let link = |table: &str| {
-        let routes = format!("routes: [{{gateway: 10.0.0.1, table: {table}}}]");
-        format!("apiVersion: v1alpha1\nkind: LinkConfig\nname: a\n{routes}\n")
-    };
-    assert!(manager(&link("100")).is_ok() && Config::parse(link("main").as_bytes()).is_ok());
-    assert!(machine(&link("100")).contains("\"100\" is not one of default, main, local, unspec"));
 }
 
 #[test]

@@ -12,8 +12,6 @@ use crate::{SecretsBundle, defaults};
 
 /// How often unused blocks are told to disks: once a week.
 const TRIM_INTERVAL: &str = "168h0m0s";
-/// How Flannel sends packets, and by which port.
-const FLANNEL_BACKEND: (&str, i64) = ("vxlan", 4789);
 /// Label and taint of control planes.
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
@@ -108,7 +106,7 @@ fn control_plane(options: &GenerateOptions, secrets: &SecretsBundle) -> Vec<Node
         ("issuerURL", text(&options.endpoint)),
     ]);
     let image = |kind, name| document(kind, [("image", options.image(name))]);
-    let (backend, port) = FLANNEL_BACKEND;
+    let port = Node::integer(i64::from(defaults::FLANNEL_PORT));
     vec![
         document("KubeAggregatorCAConfig", [("issuingCA", plain_pair(&secrets.aggregator))]),
         document(
@@ -127,7 +125,7 @@ fn control_plane(options: &GenerateOptions, secrets: &SecretsBundle) -> Vec<Node
         image("KubeProxyConfig", defaults::PROXY_IMAGE),
         document(
             "KubeFlannelCNIConfig",
-            [("backendType", text(backend)), ("backendPort", Node::integer(port))],
+            [("backendType", text(defaults::FLANNEL_BACKEND)), ("backendPort", port)],
         ),
         document("KubeCoreDNSConfig", [("enabled", Node::bool(true))]),
     ]

@@ -59,6 +59,58 @@ fn every_form_up_to_ours_is_valid_for_our_machines() {
     }
 }
 
+/// What is where in the forms of some releases (node.md 4.5): a release, a document, a path in it, and whether it is there.
+const FACTS: &[(u64, &str, &[&str], bool)] = &[
+    (4, "v1alpha1", &["machine", "features", "kubePrism"], false),
+    (6, "v1alpha1", &["machine", "features", "kubePrism"], true),
+    (6, "v1alpha1", &["machine", "features", "hostDNS"], false),
+    (7, "v1alpha1", &["machine", "features", "hostDNS"], true),
+    (7, "v1alpha1", &["machine", "features", "hostDNS", "forwardKubeDNSToHost"], false),
+    (8, "v1alpha1", &["machine", "features", "hostDNS", "forwardKubeDNSToHost"], true),
+    (11, "v1alpha1", &["machine", "features", "rbac"], true),
+    (11, "v1alpha1", &["machine", "features", "stableHostname"], true),
+    (11, "v1alpha1", &["machine", "registries", "mirrors", "docker.io"], true),
+    (11, "HostnameConfig", &[], false),
+    (12, "v1alpha1", &["machine", "features", "rbac"], false),
+    (12, "v1alpha1", &["machine", "features", "stableHostname"], false),
+    (12, "v1alpha1", &["machine", "network"], true),
+    (12, "v1alpha1", &["machine", "install", "grubUseUKICmdline"], true),
+    (12, "HostnameConfig", &["auto"], true),
+    (12, "RegistryMirrorConfig", &["endpoints"], true),
+    (12, "KubeletConfig", &[], false),
+    (13, "v1alpha1", &["machine", "network"], false),
+    (13, "v1alpha1", &["machine", "kubelet", "image"], true),
+    (13, "v1alpha1", &["cluster", "discovery", "enabled"], true),
+    (13, "KubeletConfig", &[], false),
+    (13, "VolumeConfig", &[], false),
+    (14, "v1alpha1", &["machine", "kubelet"], false),
+    (14, "v1alpha1", &["cluster", "discovery"], false),
+    (14, "v1alpha1", &["machine", "install"], false),
+    (14, "v1alpha1", &["machine", "features", "hostDNS"], false),
+    (14, "KubeletConfig", &["image"], true),
+    (14, "ResolverConfig", &["hostDNS", "enabled"], true),
+    (14, "DiscoveryIdentityConfig", &["clusterID"], true),
+    (14, "UnattendedInstallConfig", &["provisioning", "diskSelector", "match"], true),
+    (14, "VolumeConfig", &["mount", "secure"], true),
+    (14, "FilesystemTrimConfig", &["interval"], true),
+    (14, "SecurityProfileConfig", &["workloadIsolation"], true),
+];
+
+#[test]
+fn each_release_has_its_own_form() {
+    let bundle = bundle();
+    for (minor, kind, path, is_there) in FACTS {
+        let generated = in_form(Contract::new(1, *minor), &bundle);
+        let config = Config::parse_for(generated.controlplane.reveal().as_bytes(), Audience::Manager)
+            .unwrap_or_else(|error| panic!("1.{minor}: {error}"));
+        let documents = config.documents().iter();
+        let found = documents
+            .filter(|document| document.id.kind == *kind)
+            .any(|document| path.is_empty() || document.node.at_path(path).is_some());
+        assert_eq!(found, *is_there, "1.{minor} {kind} {}", path.join("."));
+    }
+}
+
 #[test]
 fn since_1_14_a_small_document_and_one_for_each_thing_are_written_for_stock_machines() {
     let bundle = bundle();

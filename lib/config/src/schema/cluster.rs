@@ -32,8 +32,8 @@ pub const CLUSTER: Record = Record {
         field("etcd", Type::Record(&ETCD), "etcd."),
         field("coreDNS", Type::Record(&CORE_DNS), "CoreDNS."),
         field("externalCloudProvider", Type::Record(&CLOUD_PROVIDER), "Cloud provider outside Kubernetes."),
-        field("extraManifests", TEXTS, "URLs of more manifests.").inert(),
-        field("extraManifestHeaders", TEXT_MAP, "HTTP headers for them.").secret().inert(),
+        field("extraManifests", TEXTS, "URLs of more manifests."),
+        field("extraManifestHeaders", TEXT_MAP, "HTTP headers for them.").secret(),
         field("inlineManifests", List(&Type::Record(&INLINE_MANIFEST)), "More manifests."),
         field("adminKubeconfig", Type::Record(&ADMIN_KUBECONFIG), "Kubeconfigs of administrators."),
         field("allowSchedulingOnMasters", Bool, "Older form of allowSchedulingOnControlPlanes."),
@@ -64,8 +64,8 @@ const NETWORK: Record = Record {
 const CNI: Record = Record {
     doc: "Pod network.",
     fields: &[
-        field("name", OneOf(&["flannel", "custom", "none"]), "Which one."),
-        field("urls", TEXTS, "Manifests of a custom one.").inert(),
+        field("name", OneOf(&["custom", "flannel", "none"]), "Which one."),
+        field("urls", TEXTS, "Manifests of a custom one."),
         field("flannel", Type::Record(&FLANNEL), "Flannel."),
     ],
 };
@@ -204,7 +204,7 @@ const CLOUD_PROVIDER: Record = Record {
     doc: "Cloud provider outside Kubernetes.",
     fields: &[
         field("enabled", Bool, "Whether there is one."),
-        field("manifests", TEXTS, "URLs of its manifests.").inert(),
+        field("manifests", TEXTS, "URLs of its manifests."),
     ],
 };
 

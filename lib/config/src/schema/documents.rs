@@ -1,19 +1,40 @@
 //! Documents that take effect on this machine.
 
 use super::Type::{Bool, Duration, Ip, List, OneOf, Text, Url};
+use super::connectivity;
 use super::machine::{HOST_DNS, MACHINE};
 use super::network::LINK_FIELDS;
-use super::{CLUSTER, DocumentKind, ROOT_KIND, Record, TEXT_MAP, TEXTS, Type, U32, field};
+use super::runtime;
+use super::volumes;
+use super::{CLUSTER, DocumentKind, ROOT_KIND, Record, TEXT_MAP, TEXTS, Type, U32, cri, field, kubernetes};
+use super::{hardware, links, pools};
 
 /// Every kind that is understood.
 pub const DOCUMENTS: &[DocumentKind] = &[
     DocumentKind { kind: ROOT_KIND, record: &ROOT, named: false },
     DocumentKind { kind: "HostnameConfig", record: &HOSTNAME, named: false },
     DocumentKind { kind: "LinkConfig", record: &LINK, named: true },
+    DocumentKind { kind: "BondConfig", record: &links::BOND, named: true },
+    DocumentKind { kind: "BridgeConfig", record: &links::BRIDGE, named: true },
+    DocumentKind { kind: "DummyLinkConfig", record: &links::DUMMY, named: true },
+    DocumentKind { kind: "VLANConfig", record: &links::VLAN, named: true },
+    DocumentKind { kind: "VRFConfig", record: &links::VRF, named: true },
+    DocumentKind { kind: "VethConfig", record: &links::VETH, named: true },
+    DocumentKind { kind: "WireguardConfig", record: &links::WIREGUARD, named: true },
+    DocumentKind { kind: "EthernetConfig", record: &links::ETHERNET, named: true },
+    DocumentKind { kind: "LinkAliasConfig", record: &links::ALIAS, named: true },
+    DocumentKind { kind: "BlackholeRouteConfig", record: &links::BLACKHOLE_ROUTE, named: true },
+    DocumentKind { kind: "RoutingRuleConfig", record: &links::ROUTING_RULE, named: true },
     DocumentKind { kind: "DHCPv4Config", record: &DHCP4, named: true },
+    DocumentKind { kind: "DHCPv6Config", record: &connectivity::DHCP6, named: true },
+    DocumentKind { kind: "Layer2VIPConfig", record: &connectivity::LAYER2_VIP, named: true },
     DocumentKind { kind: "ResolverConfig", record: &RESOLVER, named: false },
     DocumentKind { kind: "StaticHostConfig", record: &STATIC_HOST, named: true },
     DocumentKind { kind: "TimeSyncConfig", record: &TIME_SYNC, named: false },
+    DocumentKind { kind: "HTTPProbeConfig", record: &connectivity::HTTP_PROBE, named: true },
+    DocumentKind { kind: "TCPProbeConfig", record: &connectivity::TCP_PROBE, named: true },
+    DocumentKind { kind: "NetworkDefaultActionConfig", record: &connectivity::DEFAULT_ACTION, named: false },
+    DocumentKind { kind: "NetworkRuleConfig", record: &connectivity::RULE, named: true },
     DocumentKind { kind: "RegistryMirrorConfig", record: &REGISTRY_MIRROR, named: true },
     DocumentKind { kind: "RegistryTLSConfig", record: &REGISTRY_TLS, named: true },
     DocumentKind { kind: "KernelModuleConfig", record: &KERNEL_MODULE, named: true },
@@ -24,6 +45,60 @@ pub const DOCUMENTS: &[DocumentKind] = &[
     DocumentKind { kind: "KmsgLogConfig", record: &KMSG_LOG, named: true },
     DocumentKind { kind: "DiscoveryIdentityConfig", record: &DISCOVERY_IDENTITY, named: false },
     DocumentKind { kind: "DiscoveryServiceConfig", record: &DISCOVERY_SERVICE, named: true },
+    DocumentKind { kind: "VolumeConfig", record: &volumes::VOLUME, named: true },
+    DocumentKind { kind: "UserVolumeConfig", record: &volumes::USER_VOLUME, named: true },
+    DocumentKind { kind: "RawVolumeConfig", record: &volumes::RAW_VOLUME, named: true },
+    DocumentKind { kind: "SwapVolumeConfig", record: &volumes::RAW_VOLUME, named: true },
+    DocumentKind { kind: "ExistingVolumeConfig", record: &volumes::EXISTING_VOLUME, named: true },
+    DocumentKind { kind: "ExternalVolumeConfig", record: &volumes::EXTERNAL_VOLUME, named: true },
+    DocumentKind { kind: "FilesystemTrimConfig", record: &volumes::FILESYSTEM_TRIM, named: false },
+    DocumentKind { kind: "FilesystemScrubConfig", record: &volumes::FILESYSTEM_SCRUB, named: false },
+    DocumentKind { kind: "ZswapConfig", record: &volumes::ZSWAP, named: false },
+    DocumentKind { kind: "RAIDArrayConfig", record: &pools::RAID_ARRAY, named: true },
+    DocumentKind { kind: "LVMVolumeGroupConfig", record: &pools::LVM_VOLUME_GROUP, named: true },
+    DocumentKind { kind: "LVMLogicalVolumeConfig", record: &pools::LVM_LOGICAL_VOLUME, named: true },
+    DocumentKind { kind: "PCIDriverRebindConfig", record: &hardware::PCI_DRIVER_REBIND, named: true },
+    DocumentKind { kind: "WatchdogTimerConfig", record: &hardware::WATCHDOG_TIMER, named: false },
+    DocumentKind { kind: "EnvironmentConfig", record: &runtime::ENVIRONMENT, named: false },
+    DocumentKind { kind: "EtcFileConfig", record: &runtime::ETC_FILE, named: true },
+    DocumentKind { kind: "UdevRulesConfig", record: &runtime::UDEV_RULES, named: false },
+    DocumentKind { kind: "TrustedRootsConfig", record: &runtime::TRUSTED_ROOTS, named: true },
+    DocumentKind { kind: "OOMConfig", record: &runtime::OOM, named: false },
+    DocumentKind { kind: "KubeAPIServerCAConfig", record: &kubernetes::AUTHORITY, named: false },
+    DocumentKind { kind: "KubeAPIServerConfig", record: &kubernetes::API_SERVER, named: false },
+    DocumentKind { kind: "KubeAdmissionControlConfig", record: &kubernetes::ADMISSION_CONTROL, named: true },
+    DocumentKind { kind: "KubeAggregatorCAConfig", record: &kubernetes::AUTHORITY, named: false },
+    DocumentKind { kind: "KubeAuditPolicyConfig", record: &kubernetes::AUDIT_POLICY, named: false },
+    DocumentKind { kind: "KubeAuthenticationConfig", record: &kubernetes::AUTHENTICATION, named: false },
+    DocumentKind { kind: "KubeAuthorizerConfig", record: &kubernetes::AUTHORIZER, named: true },
+    DocumentKind { kind: "KubeClusterConfig", record: &kubernetes::CLUSTER, named: false },
+    DocumentKind {
+        kind: "KubeControllerManagerConfig",
+        record: &kubernetes::CONTROLLER_MANAGER,
+        named: false,
+    },
+    DocumentKind { kind: "KubeCoreDNSConfig", record: &kubernetes::CORE_DNS, named: false },
+    DocumentKind {
+        kind: "KubeCredentialProviderConfig",
+        record: &kubernetes::CREDENTIAL_PROVIDER,
+        named: false,
+    },
+    DocumentKind { kind: "KubeEtcdEncryptionConfig", record: &kubernetes::ETCD_ENCRYPTION, named: false },
+    DocumentKind { kind: "KubeExternalManifestConfig", record: &kubernetes::EXTERNAL_MANIFEST, named: true },
+    DocumentKind { kind: "KubeFlannelCNIConfig", record: &kubernetes::FLANNEL, named: false },
+    DocumentKind { kind: "KubeInlineManifestConfig", record: &kubernetes::INLINE_MANIFEST, named: true },
+    DocumentKind { kind: "KubeNetworkConfig", record: &kubernetes::NETWORK, named: false },
+    DocumentKind { kind: "KubeNodeConfig", record: &kubernetes::NODE, named: false },
+    DocumentKind { kind: "KubePrismConfig", record: &kubernetes::PRISM, named: false },
+    DocumentKind { kind: "KubeProxyConfig", record: &kubernetes::PROXY, named: false },
+    DocumentKind { kind: "KubeSchedulerConfig", record: &kubernetes::SCHEDULER, named: false },
+    DocumentKind { kind: "KubeServiceAccountConfig", record: &kubernetes::SERVICE_ACCOUNT, named: false },
+    DocumentKind { kind: "KubeStaticPodConfig", record: &kubernetes::STATIC_POD, named: true },
+    DocumentKind { kind: "KubeletConfig", record: &kubernetes::KUBELET, named: false },
+    DocumentKind { kind: "RegistryAuthConfig", record: &cri::REGISTRY_AUTH, named: true },
+    DocumentKind { kind: "CRIBaseRuntimeSpecConfig", record: &cri::BASE_RUNTIME_SPEC, named: false },
+    DocumentKind { kind: "CRICustomizationConfig", record: &cri::CUSTOMIZATION, named: true },
+    DocumentKind { kind: "ImageCacheConfig", record: &cri::IMAGE_CACHE, named: false },
 ];
 
 const ROOT: Record = Record {
@@ -137,7 +212,8 @@ const REGISTRY_TLS: Record = Record {
     ],
 };
 
-const PLAIN_PAIR: Record = Record {
+/// A certificate with its key, as PEM.
+pub const PLAIN_PAIR: Record = Record {
     doc: "A certificate with its key, as PEM.",
     fields: &[field("cert", Text, "Certificate."), field("key", Text, "Private key.").secret()],
 };

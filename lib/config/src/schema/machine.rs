@@ -16,10 +16,10 @@ pub const MACHINE: Record = Record {
         field("kubelet", Type::Record(&KUBELET), "The kubelet."),
         field("pods", List(&Object), "Static pods."),
         field("network", Type::Record(&network::NETWORK), "Network settings."),
-        field("disks", List(&Type::Record(&DISK)), "Partitions on further disks.").refused(),
+        field("disks", List(&Type::Record(&DISK)), "Partitions on further disks."),
         field("install", Type::Record(&INSTALL), "Where and what to install."),
         field("files", List(&Type::Record(&FILE)), "Files to write below /var."),
-        field("env", TEXT_MAP, "Environment of system services.").refused(),
+        field("env", TEXT_MAP, "Environment of system services."),
         field("time", Type::Record(&TIME), "Clock synchronization."),
         field("sysctls", TEXT_MAP, "Kernel parameters below /proc/sys."),
         field("sysfs", TEXT_MAP, "Values below /sys."),
@@ -27,11 +27,11 @@ pub const MACHINE: Record = Record {
         field("systemDiskEncryption", Type::Record(&DISK_ENCRYPTION), "Encryption of system volumes.")
             .refused(),
         field("features", Type::Record(&FEATURES), "Features that can be switched."),
-        field("udev", Type::Record(&UDEV), "Device rules.").inert(),
+        field("udev", Type::Record(&UDEV), "Device rules."),
         field("logging", Type::Record(&LOGGING), "Where service logs are sent.").inert(),
         field("kernel", Type::Record(&KERNEL), "Kernel modules."),
-        field("seccompProfiles", List(&Type::Record(&SECCOMP)), "Seccomp profiles for pods.").refused(),
-        field("baseRuntimeSpecOverrides", Object, "Changes to the base OCI runtime specification.").inert(),
+        field("seccompProfiles", List(&Type::Record(&SECCOMP)), "Seccomp profiles for pods."),
+        field("baseRuntimeSpecOverrides", Object, "Changes to the base OCI runtime specification."),
         field("nodeLabels", TEXT_MAP, "Labels of the Kubernetes node."),
         field("nodeAnnotations", TEXT_MAP, "Annotations of the Kubernetes node."),
         field("nodeTaints", TEXT_MAP, "Taints of the Kubernetes node, as value:effect."),
@@ -189,7 +189,7 @@ const REGISTRY: Record = Record {
     doc: "Access to one registry.",
     fields: &[
         field("tls", Type::Record(&REGISTRY_TLS), "TLS."),
-        field("auth", Type::Record(&REGISTRY_AUTH), "Credentials.").refused(),
+        field("auth", Type::Record(&REGISTRY_AUTH), "Credentials."),
     ],
 };
 
@@ -271,7 +271,7 @@ const FEATURES: Record = Record {
         field("diskQuotaSupport", Bool, "Whether EPHEMERAL is mounted with project quotas."),
         field("kubePrism", Type::Record(&KUBE_PRISM), "Load balancer for the Kubernetes API on the machine."),
         field("hostDNS", Type::Record(&HOST_DNS), "Caching resolver on the machine."),
-        field("imageCache", Type::Record(&IMAGE_CACHE), "Local image cache.").inert(),
+        field("imageCache", Type::Record(&IMAGE_CACHE), "Local image cache."),
         field("nodeAddressSortAlgorithm", OneOf(&["v1", "v2"]), "How addresses are ordered."),
     ],
 };

@@ -1,6 +1,7 @@
 //! `machine.network` of the `v1alpha1` document, and the link fields that documents share.
 
 use super::Type::{Address, Bool, Cidr, Duration, Integer, Ip, List, OneOf, Text};
+use super::links::{ARP_VALIDATIONS, BOND_MODES, HASH_POLICIES};
 use super::{CIDRS, Field, Merge, Record, TEXTS, Type, U32, field};
 
 /// Largest MTU that Linux takes.
@@ -33,17 +34,17 @@ const INTERFACE: Record = Record {
         field("addresses", List(&Address), "Addresses."),
         field("cidr", Cidr, "One address; older form of addresses."),
         field("routes", List(&Type::Record(&ROUTE)), "Routes."),
-        field("bond", Type::Record(&BOND), "Bond of links.").refused(),
-        field("bridge", Type::Record(&BRIDGE), "Bridge of links.").refused(),
-        field("bridgePort", Type::Record(&BRIDGE_PORT), "Bridge that the link belongs to.").refused(),
+        field("bond", Type::Record(&BOND), "Bond of links."),
+        field("bridge", Type::Record(&BRIDGE), "Bridge of links."),
+        field("bridgePort", Type::Record(&BRIDGE_PORT), "Bridge that the link belongs to."),
         field("vlans", List(&Type::Record(&VLAN)), "VLANs on the link.").merged(Merge::Keyed(&["vlanId"])),
         field("mtu", MTU, "Largest packet."),
         field("dhcp", Bool, "Whether addresses come by DHCP."),
         field("ignore", Bool, "Whether the link is left alone."),
         field("dummy", Bool, "Whether the link is a dummy."),
         field("dhcpOptions", Type::Record(&DHCP_OPTIONS), "How DHCP is done."),
-        field("wireguard", Type::Record(&WIREGUARD), "WireGuard on the link.").refused(),
-        field("vip", Type::Record(&VIP), "Address shared by control planes.").refused(),
+        field("wireguard", Type::Record(&WIREGUARD), "WireGuard on the link."),
+        field("vip", Type::Record(&VIP), "Address shared by control planes."),
     ],
 };
 
@@ -75,17 +76,17 @@ const BOND: Record = Record {
     fields: &[
         field("interfaces", TEXTS, "Links."),
         field("deviceSelectors", List(&Type::Record(&DEVICE_SELECTOR)), "Properties of the links."),
-        field("arpIPTarget", TEXTS, "Addresses to probe."),
-        field("mode", Text, "Mode."),
-        field("xmitHashPolicy", Text, "Choice of link for sending."),
-        field("lacpRate", Text, "Rate of LACP."),
-        field("adActorSystem", Text, "System address of LACP."),
-        field("arpValidate", Text, "Which probes are checked."),
-        field("arpAllTargets", Text, "Whether all targets must answer."),
+        field("arpIPTarget", List(&Ip), "Addresses to probe."),
+        field("mode", OneOf(BOND_MODES), "Mode."),
+        field("xmitHashPolicy", OneOf(HASH_POLICIES), "Choice of link for sending."),
+        field("lacpRate", OneOf(&["slow", "fast"]), "Rate of LACP."),
+        field("adActorSystem", Text, "System address of LACP.").refused(),
+        field("arpValidate", OneOf(ARP_VALIDATIONS), "Which probes are checked."),
+        field("arpAllTargets", OneOf(&["any", "all"]), "Whether all targets must answer."),
         field("primary", Text, "Preferred link."),
-        field("primaryReselect", Text, "When to return to it."),
-        field("failOverMac", Text, "Which hardware address follows."),
-        field("adSelect", Text, "Choice of aggregate."),
+        field("primaryReselect", OneOf(&["always", "better", "failure"]), "When to return to it."),
+        field("failOverMac", OneOf(&["none", "active", "follow"]), "Which hardware address follows."),
+        field("adSelect", OneOf(&["stable", "bandwidth", "count"]), "Choice of aggregate."),
         field("miimon", U32, "Link check interval."),
         field("updelay", U32, "Delay before use."),
         field("downdelay", U32, "Delay before disuse."),
@@ -134,7 +135,7 @@ const VLAN: Record = Record {
         field("dhcp", Bool, "Whether addresses come by DHCP."),
         field("vlanId", Integer(0, 4094), "Number of the VLAN."),
         field("mtu", MTU, "Largest packet."),
-        field("vip", Type::Record(&VIP), "Address shared by control planes.").refused(),
+        field("vip", Type::Record(&VIP), "Address shared by control planes."),
         field("dhcpOptions", Type::Record(&DHCP_OPTIONS), "How DHCP is done."),
     ],
 };
@@ -144,8 +145,8 @@ const DHCP_OPTIONS: Record = Record {
     fields: &[
         field("routeMetric", U32, "Metric of the routes."),
         field("ipv4", Bool, "Whether DHCP version 4 is used."),
-        field("ipv6", Bool, "Whether DHCP version 6 is used.").refused(),
-        field("duidv6", Text, "Identifier for version 6.").inert(),
+        field("ipv6", Bool, "Whether DHCP version 6 is used."),
+        field("duidv6", Text, "Identifier for version 6, in hexadecimal."),
     ],
 };
 
@@ -173,8 +174,8 @@ const VIP: Record = Record {
     doc: "An address shared by control planes.",
     fields: &[
         field("ip", Ip, "The address."),
-        field("equinixMetal", Type::Record(&CLOUD_VIP), "Address by the cloud's API."),
-        field("hcloud", Type::Record(&CLOUD_VIP), "Address by the cloud's API."),
+        field("equinixMetal", Type::Record(&CLOUD_VIP), "Address by the cloud's API.").refused(),
+        field("hcloud", Type::Record(&CLOUD_VIP), "Address by the cloud's API.").refused(),
     ],
 };
 
@@ -218,8 +219,7 @@ macro_rules! link_fields {
                 "multicast",
                 $crate::schema::Type::Bool,
                 "Whether the link takes multicast.",
-            )
-            .inert(),
+            ),
             $crate::schema::field("addresses", $crate::schema::network::LINK_ADDRESSES, "Addresses."),
             $crate::schema::field("routes", $crate::schema::network::LINK_ROUTES, "Routes."),
         ]
@@ -251,6 +251,6 @@ const LINK_ROUTE: Record = Record {
         field("source", Ip, "Source address."),
         field("metric", U32, "Metric."),
         field("mtu", U32, "Largest packet."),
-        field("table", OneOf(&["default", "main", "local", "unspec"]), "Routing table.").open(),
+        field("table", Text, "Routing table, by number or as default, main or local."),
     ],
 };

@@ -1,8 +1,9 @@
 //! Rules of the documents beside `v1alpha1`, and between documents.
 
 use super::machine::parameters;
-use super::network::{mtu, not_a_name, routes};
-use super::{Rules, Validation, is_dns_name};
+use super::network::not_a_name;
+use super::{Rules, Validation, connectivity, cri, is_dns_name, kubernetes, links, runtime, volumes};
+use super::{hardware, pools};
 use crate::document::Document;
 use crate::node::Node;
 use crate::problem::Path;
@@ -13,19 +14,33 @@ pub(super) fn check(documents: &[Document], out: &mut Validation) {
     let root = documents.iter().find(|document| document.id.kind == ROOT_KIND).map(|document| &document.node);
     for document in documents {
         let mut rules = Rules::new(document, out);
+        links::document(&mut rules);
+        volumes::document(&mut rules);
+        pools::document(&mut rules);
+        hardware::document(&mut rules);
         match document.id.kind.as_str() {
             "HostnameConfig" => hostname(&mut rules),
-            "LinkConfig" => link(&mut rules),
             "SysctlConfig" | "SysfsConfig" => parameters(&mut rules, &["params"]),
             "SideroLinkConfig" => join_url(&mut rules),
             "EventSinkConfig" => event_sink(&mut rules),
             "KmsgLogConfig" => kernel_log(&mut rules),
-            _ => {}
+            "EnvironmentConfig" => runtime::environment(&mut rules, &["variables"]),
+            "EtcFileConfig" => runtime::etc_file(&mut rules),
+            "UdevRulesConfig" => runtime::udev_rules(&mut rules, &["rules"]),
+            "TrustedRootsConfig" => runtime::trusted_roots(&mut rules),
+            "OOMConfig" => runtime::oom(&mut rules),
+            "CRICustomizationConfig" => cri::customization(&mut rules),
+            "RegistryAuthConfig" => cri::auth(&mut rules, &document.node, &Path::ROOT),
+            _ => kubernetes::check(&mut rules, root),
         }
+        connectivity::check(&mut rules);
         if let Some(root) = root {
             conflicts(&mut rules, root);
         }
     }
+    links::between(documents, out);
+    volumes::between(documents, out);
+    pools::between(documents, out);
 }
 
 fn hostname(rules: &mut Rules<'_>) {
@@ -42,11 +57,6 @@ fn hostname(rules: &mut Rules<'_>) {
         (None, None) => rules.refuse(&["hostname"], "give auto or hostname"),
         _ => {}
     }
-}
-
-fn link(rules: &mut Rules<'_>) {
-    mtu(rules, rules.node(), &Path::ROOT, "addresses");
-    routes(rules, rules.node(), &Path::ROOT, "destination");
 }
 
 /// A URL whose scheme may be left out. It is not shown: it holds the join token.
@@ -75,7 +85,7 @@ fn kernel_log(rules: &mut Rules<'_>) {
 }
 
 /// A setting of a document, and where `v1alpha1` has the same one.
-type Conflict = (&'static str, &'static [&'static str], &'static [&'static str]);
+pub(super) type Conflict = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 /// Both must not be set: it would be unclear which one a reader believes in.
 const CONFLICTS: &[Conflict] = &[
@@ -89,10 +99,13 @@ const CONFLICTS: &[Conflict] = &[
     ("TimeSyncConfig", &["enabled"], &["machine", "time", "disabled"]),
     ("TimeSyncConfig", &["bootTimeout"], &["machine", "time", "bootTimeout"]),
     ("TimeSyncConfig", &["ntp", "servers"], &["machine", "time", "servers"]),
+    ("EnvironmentConfig", &["variables"], &["machine", "env"]),
 ];
 
 fn conflicts(rules: &mut Rules<'_>, root: &Node) {
-    for (kind, keys, old) in CONFLICTS.iter().filter(|(kind, ..)| *kind == rules.document.id.kind) {
+    let own = rules.document.id.kind.as_str();
+    let all = CONFLICTS.iter().chain(kubernetes::CONFLICTS).chain(cri::CONFLICTS);
+    for (kind, keys, old) in all.filter(|(kind, ..)| *kind == own) {
         let set = keys.is_empty() || rules.get(keys).is_some_and(|node| !node.is_zero());
         // `auto: off` only says that nothing is made up; a given name may still stand in v1alpha1.
         let off = *keys == ["auto"] && rules.text(keys) == Some("off");
@@ -115,7 +128,9 @@ fn is_unset(node: &Node) -> bool {
 
 fn legacy_link(rules: &mut Rules<'_>, root: &Node) {
     let id = &rules.document.id;
-    if !matches!(id.kind.as_str(), "LinkConfig" | "DHCPv4Config") {
+    if !links::LINK_KINDS.contains(&id.kind.as_str())
+        && !matches!(id.kind.as_str(), "DHCPv4Config" | "DHCPv6Config")
+    {
         return;
     }
     let links =

@@ -2,10 +2,11 @@
 
 use corten_pki::{Certificate, Identity};
 
-use super::{Rules, Target, is_dns_name};
+use super::{Rules, Target, cri, is_dns_name, runtime, volumes};
 use crate::node::Node;
 use crate::problem::Path;
 use crate::values;
+use crate::view::CUSTOMIZATION_FILE;
 
 pub(super) fn check(rules: &mut Rules<'_>, target: Target) {
     if rules.get(&["machine"]).is_none() {
@@ -14,10 +15,15 @@ pub(super) fn check(rules: &mut Rules<'_>, target: Target) {
     authority(rules);
     install(rules, target);
     kubelet(rules);
-    node_metadata(rules);
+    node_metadata(rules, &["machine"], ["nodeLabels", "nodeAnnotations", "nodeTaints"]);
     files(rules);
+    volumes::disks(rules);
+    cri::seccomp_profiles(rules);
+    cri::auths(rules);
     parameters(rules, &["machine", "sysctls"]);
     parameters(rules, &["machine", "sysfs"]);
+    runtime::environment(rules, &["machine", "env"]);
+    runtime::udev_rules(rules, &["machine", "udev", "rules"]);
     features(rules);
     if rules.text(&["machine", "token"]).is_none() {
         rules.warn(&["machine", "token"], "missing; workers cannot join without it");
@@ -93,7 +99,7 @@ fn install(rules: &mut Rules<'_>, target: Target) {
 }
 
 /// Fields of the KubeletConfiguration that the machine itself decides.
-const KUBELET_PROTECTED: &[&str] = &[
+pub(super) const KUBELET_PROTECTED: &[&str] = &[
     "apiVersion",
     "authentication",
     "authorization",
@@ -111,7 +117,7 @@ const KUBELET_PROTECTED: &[&str] = &[
 ];
 
 /// Arguments of the kubelet that the machine itself decides.
-const KUBELET_ARGS_PROTECTED: &[&str] =
+pub(super) const KUBELET_ARGS_PROTECTED: &[&str] =
     &["bootstrap-kubeconfig", "kubeconfig", "config", "cert-dir", "hostname-override"];
 
 fn kubelet(rules: &mut Rules<'_>) {
@@ -143,18 +149,17 @@ pub(super) fn subnets(rules: &mut Rules<'_>, keys: &[&str]) {
     }
 }
 
-fn node_metadata(rules: &mut Rules<'_>) {
-    for key in ["nodeLabels", "nodeAnnotations", "nodeTaints"] {
-        let Some(map) = rules.get(&["machine", key]).and_then(Node::as_map) else { continue };
-        let machine = Path::ROOT.key("machine");
-        let parent = machine.key(key);
+/// Labels, annotations and taints, in this order, below these keys.
+pub(super) fn node_metadata(rules: &mut Rules<'_>, section: &[&str], keys: [&str; 3]) {
+    let values: [fn(&str) -> Option<String>; 3] = [label_value, |_| None, taint];
+    for (key, check) in keys.into_iter().zip(values) {
+        let path = [section, &[key]].concat();
+        let Some(map) = rules.get(&path).and_then(Node::as_map) else { continue };
+        let path = path.join(".");
+        let parent = Path::written(&path);
         for entry in map {
             let value = entry.value.as_text().unwrap_or_default();
-            let wrong = qualified_name(&entry.key).or_else(|| match key {
-                "nodeLabels" => label_value(value),
-                "nodeTaints" => taint(value),
-                _ => None,
-            });
+            let wrong = qualified_name(&entry.key).or_else(|| check(value));
             if let Some(message) = wrong {
                 rules.refuse_at(&parent.key(&entry.key), entry.at, message);
             }
@@ -195,9 +200,6 @@ fn taint(value: &str) -> Option<String> {
     label_value(value)
 }
 
-/// The one file outside /var that has its own meaning.
-const CRI_PART: &str = "/etc/cri/conf.d/20-customization.part";
-
 fn files(rules: &mut Rules<'_>) {
     let machine = Path::ROOT.key("machine");
     let list = machine.key("files");
@@ -205,7 +207,12 @@ fn files(rules: &mut Rules<'_>) {
         let path = list.index(index);
         let target = file.get("path").and_then(Node::as_text).unwrap_or_default();
         let inside = target.starts_with("/var/") && !target.split('/').any(|part| part == "..");
-        if !inside && target != CRI_PART {
+        if target == CUSTOMIZATION_FILE {
+            // The one file outside /var that has its own meaning.
+            if let Some(content) = file.get("content") {
+                cri::part(rules, content, &path.key("content"));
+            }
+        } else if !inside {
             let message =
                 format!("{target:?} is not below /var, the only place for files of a configuration");
             rules.refuse_at(&path.key("path"), file.get("path").unwrap_or(file).at, message);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Rules, is_dns_name};
+use super::{Rules, is_dns_name, links};
 use crate::node::{Node, Position};
 use crate::problem::Path;
 use crate::values;
@@ -48,6 +48,7 @@ fn interfaces(rules: &mut Rules<'_>) {
             rules.refuse_at(&path.key("interface"), link.at, message);
         }
         link_fields(rules, link, &path);
+        links::legacy(rules, link, &path);
         vlans(rules, link, &path);
     }
 }

@@ -38,7 +38,7 @@ fn a_small_worker_is_enough() {
 #[test]
 fn all_causes_come_at_once_with_their_places() {
     let machine = "    network:\n        interfaces:\n            - interface: eth0\n            - interface: eth1\n              mtu: 90\n              adresses: [x]\n              routes: [{network: 10.0.0.0/8, gateway: 'fd00::1'}]\n    sysctls: [a]\n";
-    let more = "---\napiVersion: v1alpha1\nkind: HostnameConfig\nauto: sometimes\n---\napiVersion: v1alpha1\nkind: VLANConfig\nname: eth0.100\n---\napiVersion: v1alpha1\nkind: LinkConfg\n";
+    let more = "---\napiVersion: v1alpha1\nkind: HostnameConfig\nauto: sometimes\n---\napiVersion: v1alpha1\nkind: BGPInstanceConfig\nname: eth0.100\n---\napiVersion: v1alpha1\nkind: LinkConfg\n";
     check(
         &worker(machine, more),
         &[
@@ -47,7 +47,7 @@ fn all_causes_come_at_once_with_their_places() {
             "machine.network.interfaces[1].routes[0].gateway: fd00::1 and 10.0.0.0/8 are of different families (worker.yaml:12:24)",
             "machine.sysctls: expected a mapping, found a list (worker.yaml:13:14)",
             "document HostnameConfig: auto: \"sometimes\" is not one of stable, off (worker.yaml:21:7)",
-            "kind: VLANConfig is not yet supported (worker.yaml:24:7)",
+            "kind: BGPInstanceConfig is not yet supported (worker.yaml:24:7)",
             "kind: \"LinkConfg\" is not registered; did you mean \"LinkConfig\"? (worker.yaml:28:7)",
         ],
     );
@@ -141,7 +141,7 @@ fn node_metadata_follows_kubernetes() {
 
 #[test]
 fn what_the_machine_decides_cannot_be_overridden() {
-    let machine = "    kubelet:\n        extraConfig: {port: 1, maxPods: 5}\n        extraArgs: {kubeconfig: x, v: '2'}\n        nodeIP: {validSubnets: ['!10.0.0.0/8', foo]}\n    files:\n        - {path: /etc/passwd, op: create}\n        - {path: /var/../etc/passwd}\n        - {path: /var/lib/x}\n    disks: [{device: /dev/sdb}]\n";
+    let machine = "    kubelet:\n        extraConfig: {port: 1, maxPods: 5}\n        extraArgs: {kubeconfig: x, v: '2'}\n        nodeIP: {validSubnets: ['!10.0.0.0/8', foo]}\n    files:\n        - {path: /etc/passwd, op: create}\n        - {path: /var/../etc/passwd}\n        - {path: /var/lib/x}\n    disks: [{device: sdb}]\n";
     check(
         &worker(machine, ""),
         &[
@@ -150,7 +150,7 @@ fn what_the_machine_decides_cannot_be_overridden() {
             "machine.kubelet.nodeIP.validSubnets[1]: \"foo\" is not a network such as 10.0.0.0/8, with ! in front to exclude it (worker.yaml:9:48)",
             "machine.files[0].path: \"/etc/passwd\" is not below /var, the only place for files of a configuration (worker.yaml:11:18)",
             "machine.files[1].path: \"/var/../etc/passwd\" is not below /var, the only place for files of a configuration (worker.yaml:12:18)",
-            "machine.disks: not yet supported (worker.yaml:14:12)",
+            "machine.disks[0].device: \"sdb\" is not a device such as /dev/sdb (worker.yaml:14:13)",
         ],
     );
 }
@@ -202,20 +202,16 @@ fn host_names_are_given_or_made_up_but_not_both() {
 
 #[test]
 fn what_would_mislead_if_it_were_ignored_is_refused_by_name() {
-    let machine = "    env: {HTTP_PROXY: 'http://proxy:3128'}\n    network: {kubespan: {enabled: true}, interfaces: [{interface: eth0, dhcp: true, dhcpOptions: {ipv6: true}}]}\n    seccompProfiles: [{name: a.json, value: {defaultAction: SCMP_ACT_LOG}}]\n    registries: {config: {ghcr.io: {auth: {username: u, password: p}}}}\n";
-    let more = "---\n{apiVersion: v1alpha1, kind: ResolverConfig, nameservers: [{address: 9.9.9.9, protocol: DoT}, {address: 1.1.1.1, protocol: Do53}]}\n---\n{apiVersion: v1alpha1, kind: VolumeConfig, name: EPHEMERAL, provisioning: {maxSize: 10GiB}}\n---\n{apiVersion: v1alpha1, kind: RegistryAuthConfig, name: ghcr.io}\n---\n{apiVersion: v1alpha1, kind: EnvironmentConfig}\n";
+    let machine = "    env: {HTTP_PROXY: 'http://proxy:3128'} # takes effect\n    network: {kubespan: {enabled: true}, interfaces: [{interface: eth0, vip: {equinixMetal: {apiToken: t}}}]}\n    seccompProfiles: [{name: a.json, value: {defaultAction: SCMP_ACT_LOG}}]\n    registries: {config: {ghcr.io: {auth: {username: u, password: p}}}}\n";
+    let more = "---\n{apiVersion: v1alpha1, kind: ResolverConfig, nameservers: [{address: 9.9.9.9, protocol: DoT}, {address: 1.1.1.1, protocol: Do53}]}\n---\n{apiVersion: v1alpha1, kind: VolumeConfig, name: EPHEMERAL, encryption: {provider: luks2}}\n---\n{apiVersion: v1alpha1, kind: RegistryAuthConfig, name: ghcr.io}\n---\n{apiVersion: v1alpha1, kind: SecurityProfileConfig}\n";
     check(
         &worker(machine, more),
         &[
-            "machine.env: not yet supported (worker.yaml:6:10)",
             "machine.network.kubespan.enabled: not yet supported (worker.yaml:7:35)",
-            "machine.network.interfaces[0].dhcpOptions.ipv6: not yet supported (worker.yaml:7:105)",
-            "machine.seccompProfiles: not yet supported (worker.yaml:8:22)",
-            "machine.registries.config[\"ghcr.io\"].auth: not yet supported (worker.yaml:9:43)",
+            "machine.network.interfaces[0].vip.equinixMetal: not yet supported (worker.yaml:7:93)",
             "document ResolverConfig: nameservers[0].protocol: DoT is not yet supported (worker.yaml:15:89)",
-            "kind: VolumeConfig is not yet supported (worker.yaml:17:30)",
-            "kind: RegistryAuthConfig is not yet supported (worker.yaml:19:30)",
-            "kind: EnvironmentConfig is not yet supported (worker.yaml:21:30)",
+            "document VolumeConfig/EPHEMERAL: encryption: not yet supported (worker.yaml:17:73)",
+            "kind: SecurityProfileConfig is not yet supported (worker.yaml:21:30)",
         ],
     );
     let unset = "    network: {kubespan: {enabled: false}}\n    seccompProfiles: []\n    install: {disk: /dev/vda, wipe: false}\n";
@@ -225,9 +221,13 @@ fn what_would_mislead_if_it_were_ignored_is_refused_by_name() {
 
 #[test]
 fn what_has_no_effect_is_a_warning() {
-    let config = Config::check(worker("    udev: {rules: [x]}\n", "").as_bytes(), Target::Container).unwrap();
+    let config = Config::check(
+        worker("    logging: {destinations: [{endpoint: 'tcp://h:1'}]}\n", "").as_bytes(),
+        Target::Container,
+    )
+    .unwrap();
     let warnings = config.warnings().to_string();
-    assert_eq!(warnings, "machine.udev: accepted, but has no effect yet (line 6, column 5)");
+    assert_eq!(warnings, "machine.logging: accepted, but has no effect yet (line 6, column 5)");
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::time::Duration;
 use corten_base::Secret;
 use ipnet::IpNet;
 
+use serde_json::{Map as JsonMap, Value as Json};
+
 use super::machine::{bundle, certificates};
 use super::{ApiServer, ControllerManager, CoreDns, Documents, Machine, MachineType, Pair, Proxy, Scheduler};
 use crate::defaults;
@@ -34,14 +36,18 @@ pub struct Cluster {
     pub aescbc_secret: Secret<String>,
     /// Key that encrypts secrets in etcd with secretbox; empty when not used.
     pub secretbox_secret: Secret<String>,
+    /// How secrets in etcd are encrypted: JSON of an EncryptionConfiguration; empty when it follows from the keys.
+    pub etcd_encryption: Secret<String>,
     /// Kubernetes CA; the key is there on control planes.
     pub ca: Option<Pair>,
     /// More Kubernetes CAs to trust, as PEM.
     pub accepted_cas: Vec<Vec<u8>>,
     /// CA of aggregated API servers.
     pub aggregator_ca: Option<Pair>,
-    /// Key that signs service account tokens, as PEM; empty on workers.
-    pub service_account_key: Secret<Vec<u8>>,
+    /// More CAs of aggregated API servers to trust, as PEM.
+    pub accepted_aggregator_cas: Vec<Vec<u8>>,
+    /// Tokens of service accounts.
+    pub service_accounts: ServiceAccounts,
     /// kube-apiserver.
     pub api_server: ApiServer,
     /// kube-controller-manager.
@@ -58,10 +64,10 @@ pub struct Cluster {
     pub etcd: Etcd,
     /// Whether there is a cloud provider outside Kubernetes.
     pub external_cloud_provider: bool,
-    /// URLs of manifests, those of the cloud provider first.
-    pub extra_manifests: Vec<String>,
-    /// HTTP headers for them.
-    pub extra_manifest_headers: BTreeMap<String, Secret<String>>,
+    /// URLs of the cloud provider's manifests.
+    pub cloud_provider_manifests: Vec<String>,
+    /// Manifests that are fetched.
+    pub external_manifests: Vec<ExternalManifest>,
     /// Manifests.
     pub inline_manifests: Vec<InlineManifest>,
     /// Kubeconfigs of administrators.
@@ -72,45 +78,46 @@ pub struct Cluster {
 
 impl Cluster {
     pub(super) fn read(cluster: Reader<'_>, machine: &Machine, documents: &Documents<'_>) -> Self {
-        let endpoint = cluster.path(&["controlPlane", "endpoint"]).string();
+        let of_cluster = documents.one("KubeClusterConfig");
+        let endpoint = of_cluster.get("endpoint").or(cluster.path(&["controlPlane", "endpoint"])).string();
         let provider = cluster.get("externalCloudProvider");
         let cloud = provider.get("enabled").is();
-        let mut manifests = if cloud { provider.get("manifests").texts() } else { Vec::new() };
-        manifests.extend(cluster.get("extraManifests").texts());
         let schedule = cluster.get("allowSchedulingOnControlPlanes").bool();
         let identity = documents.one("DiscoveryIdentityConfig");
         let of_document = || identity.get("clusterSecret").secret();
         let secret = cluster.get("secret");
+        let api = Authority::read("KubeAPIServerCAConfig", cluster.get("ca"), documents);
+        let aggregator = Authority::read("KubeAggregatorCAConfig", cluster.get("aggregatorCA"), documents);
         Self {
             id: cluster.get("id").string_or(&identity.get("clusterID").string()),
             secret: secret.text().map_or_else(of_document, |_| secret.secret()),
-            name: cluster.get("clusterName").string(),
+            name: of_cluster.get("clusterName").or(cluster.get("clusterName")).string(),
             endpoint_url: values::url(&endpoint),
-            endpoint,
-            network: ClusterNetwork::read(cluster.get("network")),
+            network: ClusterNetwork::read(cluster.get("network"), machine, documents),
             token: cluster.get("token").secret(),
             aescbc_secret: cluster.get("aescbcEncryptionSecret").secret(),
             secretbox_secret: cluster.get("secretboxEncryptionSecret").secret(),
-            ca: Pair::read(cluster.get("ca")),
-            accepted_cas: certificates(cluster.get("acceptedCAs")),
-            aggregator_ca: Pair::read(cluster.get("aggregatorCA")),
-            service_account_key: Secret::new(cluster.path(&["serviceAccount", "key"]).base64()),
-            api_server: ApiServer::read(cluster),
-            controller_manager: ControllerManager::read(cluster.get("controllerManager")),
-            scheduler: Scheduler::read(cluster.get("scheduler")),
-            proxy: Proxy::read(cluster.get("proxy")),
-            core_dns: CoreDns::read(cluster.get("coreDNS")),
+            etcd_encryption: encryption(documents.one("KubeEtcdEncryptionConfig").get("config")),
+            ca: api.issuing,
+            accepted_cas: [api.accepted, certificates(cluster.get("acceptedCAs"))].concat(),
+            aggregator_ca: aggregator.issuing,
+            accepted_aggregator_cas: aggregator.accepted,
+            service_accounts: ServiceAccounts::read(cluster, &endpoint, documents),
+            endpoint,
+            api_server: ApiServer::read(cluster, documents),
+            controller_manager: ControllerManager::read(cluster.get("controllerManager"), documents),
+            scheduler: Scheduler::read(cluster.get("scheduler"), documents),
+            proxy: Proxy::read(cluster.get("proxy"), documents),
+            core_dns: CoreDns::read(cluster.get("coreDNS"), documents),
             discovery: Discovery::read(cluster.get("discovery"), documents),
             etcd: Etcd::read(cluster.get("etcd")),
             external_cloud_provider: cloud,
-            extra_manifests: manifests,
-            extra_manifest_headers: secrets(cluster.get("extraManifestHeaders")),
-            inline_manifests: cluster.get("inlineManifests").list(|manifest| {
-                Some(InlineManifest {
-                    name: manifest.get("name").string(),
-                    contents: manifest.get("contents").string(),
-                })
-            }),
+            cloud_provider_manifests: if cloud { provider.get("manifests").texts() } else { Vec::new() },
+            external_manifests: ExternalManifest::read_all(cluster, documents),
+            inline_manifests: documents
+                .elements("KubeInlineManifestConfig", cluster.get("inlineManifests"))
+                .map(InlineManifest::read)
+                .collect(),
             admin_kubeconfig: AdminKubeconfig::read(cluster.get("adminKubeconfig")),
             schedule_on_control_planes: schedule.unwrap_or(cluster.get("allowSchedulingOnMasters").is())
                 && machine.kind != MachineType::Unknown,
@@ -128,6 +135,65 @@ fn secrets(reader: Reader<'_>) -> BTreeMap<String, Secret<String>> {
     reader.text_map().into_iter().map(|(key, value)| (key, Secret::new(value))).collect()
 }
 
+/// The object of a document with the header that Kubernetes wants.
+fn encryption(reader: Reader<'_>) -> Secret<String> {
+    let mut object = reader.object();
+    if object.is_empty() {
+        return Secret::default();
+    }
+    object.insert("apiVersion".to_owned(), "apiserver.config.k8s.io/v1".into());
+    object.insert("kind".to_owned(), "EncryptionConfiguration".into());
+    Secret::new(Json::Object(object).to_string())
+}
+
+/// An authority of a document, or that of `v1alpha1`.
+struct Authority {
+    issuing: Option<Pair>,
+    accepted: Vec<Vec<u8>>,
+}
+
+impl Authority {
+    fn read(kind: &str, legacy: Reader<'_>, documents: &Documents<'_>) -> Self {
+        let document = documents.one(kind);
+        let accepted = document.get("acceptedCAs").texts().into_iter().map(String::into_bytes);
+        Self {
+            issuing: Pair::read_plain(document.get("issuingCA")).or_else(|| Pair::read(legacy)),
+            accepted: accepted.collect(),
+        }
+    }
+}
+
+/// Tokens of service accounts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceAccounts {
+    /// Key that signs them, as PEM; empty on workers.
+    pub signing_key: Secret<Vec<u8>>,
+    /// Name of the issuer.
+    pub issuer_url: String,
+    /// More public keys that they may be signed with, as PEM.
+    pub accepted_keys: Vec<Vec<u8>>,
+    /// Names of more issuers whose tokens are accepted.
+    pub accepted_issuers: Vec<String>,
+    /// For whom they may be; when empty, for the issuer.
+    pub audiences: Vec<String>,
+}
+
+impl ServiceAccounts {
+    fn read(cluster: Reader<'_>, endpoint: &str, documents: &Documents<'_>) -> Self {
+        let document = documents.one("KubeServiceAccountConfig");
+        let (issuer, accepted) = (document.get("issuer"), document.get("accepted"));
+        let key = issuer.get("privateKey").string().into_bytes();
+        let legacy = || cluster.path(&["serviceAccount", "key"]).base64();
+        Self {
+            signing_key: Secret::new(if key.is_empty() { legacy() } else { key }),
+            issuer_url: issuer.get("issuerURL").string_or(endpoint),
+            accepted_keys: accepted.get("publicKeys").texts().into_iter().map(String::into_bytes).collect(),
+            accepted_issuers: accepted.get("issuers").texts(),
+            audiences: accepted.get("audiences").texts(),
+        }
+    }
+}
+
 /// Networks of the cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClusterNetwork {
@@ -139,13 +205,17 @@ pub struct ClusterNetwork {
     pub pod_subnets: Vec<IpNet>,
     /// Networks of services.
     pub service_subnets: Vec<IpNet>,
+    /// Prefix length of the pods of a node, IPv4; nothing for the default of Kubernetes.
+    pub node_mask_ipv4: Option<u8>,
+    /// Prefix length of the pods of a node, IPv6.
+    pub node_mask_ipv6: Option<u8>,
 }
 
 /// Pod network.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Cni {
-    /// Flannel, with more arguments.
-    Flannel(Vec<String>),
+    /// Flannel.
+    Flannel(Flannel),
     /// Manifests from these URLs.
     Custom(Vec<String>),
     /// Someone else's business.
@@ -154,26 +224,87 @@ pub enum Cni {
 
 impl Default for Cni {
     fn default() -> Self {
-        Self::Flannel(Vec::new())
+        Self::Flannel(Flannel::default())
+    }
+}
+
+/// Flannel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flannel {
+    /// How packets go between nodes.
+    pub backend: String,
+    /// Port of the backend; 0 for that of Flannel.
+    pub backend_port: u16,
+    /// Largest packet; 0 lets Flannel find out.
+    pub backend_mtu: u32,
+    /// More settings of the backend.
+    pub backend_config: JsonMap<String, Json>,
+    /// Resource requests and limits.
+    pub resources: JsonMap<String, Json>,
+    /// More arguments.
+    pub extra_args: Vec<String>,
+}
+
+impl Default for Flannel {
+    fn default() -> Self {
+        Self {
+            backend: defaults::FLANNEL_BACKEND.to_owned(),
+            backend_port: defaults::FLANNEL_PORT,
+            backend_mtu: 0,
+            backend_config: JsonMap::new(),
+            resources: JsonMap::new(),
+            extra_args: Vec::new(),
+        }
+    }
+}
+
+impl Flannel {
+    fn read(document: Reader<'_>) -> Self {
+        Self {
+            backend: document.get("backendType").string_or(defaults::FLANNEL_BACKEND),
+            backend_port: document.get("backendPort").positive().unwrap_or_default(),
+            backend_mtu: document.get("backendMTU").positive().unwrap_or_default(),
+            backend_config: document.get("backendExtraConfig").object(),
+            resources: document.get("resources").object(),
+            extra_args: document.get("extraArgs").texts(),
+        }
+    }
+}
+
+impl Cni {
+    /// Only control planes have the document about Flannel; a worker follows what Flannel writes, if it ever runs there.
+    fn read(legacy: Reader<'_>, machine: &Machine, documents: &Documents<'_>) -> Self {
+        let flannel = documents.one("KubeFlannelCNIConfig");
+        if flannel.exists() {
+            return Self::Flannel(Flannel::read(flannel));
+        }
+        let has_documents = documents.one("KubeNetworkConfig").exists();
+        match legacy.get("name").text() {
+            Some("none") => Self::None,
+            Some("custom") => Self::Custom(legacy.get("urls").texts()),
+            None if has_documents && machine.kind == MachineType::ControlPlane => Self::None,
+            _ => Self::Flannel(Flannel {
+                extra_args: legacy.path(&["flannel", "extraArgs"]).texts(),
+                ..Flannel::default()
+            }),
+        }
     }
 }
 
 impl ClusterNetwork {
-    fn read(reader: Reader<'_>) -> Self {
+    fn read(legacy: Reader<'_>, machine: &Machine, documents: &Documents<'_>) -> Self {
+        let reader = documents.section("KubeNetworkConfig", legacy);
         let subnets = |key: &str, default: &str| {
             let given = reader.get(key).list(Reader::cidr);
             if given.is_empty() { default.parse().into_iter().collect() } else { given }
         };
-        let cni = reader.get("cni");
         Self {
-            cni: match cni.get("name").text() {
-                Some("none") => Cni::None,
-                Some("custom") => Cni::Custom(cni.get("urls").texts()),
-                _ => Cni::Flannel(cni.path(&["flannel", "extraArgs"]).texts()),
-            },
+            cni: Cni::read(legacy.get("cni"), machine, documents),
             dns_domain: reader.get("dnsDomain").string_or(defaults::DNS_DOMAIN),
             pod_subnets: subnets("podSubnets", defaults::POD_SUBNET),
             service_subnets: subnets("serviceSubnets", defaults::SERVICE_SUBNET),
+            node_mask_ipv4: reader.get("nodeCIDRMaskSizeIPv4").positive(),
+            node_mask_ipv6: reader.get("nodeCIDRMaskSizeIPv6").positive(),
         }
     }
 
@@ -270,6 +401,40 @@ pub struct InlineManifest {
     pub name: String,
     /// YAML.
     pub contents: String,
+}
+
+impl InlineManifest {
+    fn read(reader: Reader<'_>) -> Self {
+        Self {
+            name: reader.get("name").string(),
+            contents: reader.get("manifest").or(reader.get("contents")).string(),
+        }
+    }
+}
+
+/// A manifest that is fetched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExternalManifest {
+    /// Name; in `v1alpha1` the URL.
+    pub name: String,
+    /// Where it is.
+    pub url: String,
+    /// HTTP headers.
+    pub headers: BTreeMap<String, Secret<String>>,
+}
+
+impl ExternalManifest {
+    fn read_all(cluster: Reader<'_>, documents: &Documents<'_>) -> Vec<Self> {
+        let of_document = |(name, document): (&str, Reader<'_>)| Self {
+            name: name.to_owned(),
+            url: document.get("url").string(),
+            headers: secrets(document.get("headers")),
+        };
+        let headers = secrets(cluster.get("extraManifestHeaders"));
+        let legacy = |url: String| Self { name: url.clone(), url, headers: headers.clone() };
+        let legacy = cluster.get("extraManifests").texts().into_iter().map(legacy);
+        documents.all("KubeExternalManifestConfig").map(of_document).chain(legacy).collect()
+    }
 }
 
 /// Kubeconfigs of administrators.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map as JsonMap, Value as Json};
 
+use super::Documents;
 use crate::defaults;
 use crate::reader::Reader;
 
@@ -51,10 +52,16 @@ pub struct ApiServer {
     pub admission: Vec<AdmissionPlugin>,
     /// Audit policy; when empty, metadata of everything.
     pub audit_policy: JsonMap<String, Json>,
+    /// Whom it believes, without `apiVersion` and `kind`; when empty, nobody is anonymous but who asks for its health.
+    pub authentication: JsonMap<String, Json>,
     /// Resource requests and limits.
     pub resources: JsonMap<String, Json>,
-    /// Authorizers besides Node and RBAC.
+    /// Authorizers. Those of `v1alpha1` stand besides Node and RBAC.
     pub authorizers: Vec<Authorizer>,
+    /// Whether the authorizers are all there are.
+    pub only_given_authorizers: bool,
+    /// Whether it has startup probes.
+    pub startup_probes: bool,
 }
 
 /// An admission plug-in.
@@ -78,31 +85,48 @@ pub struct Authorizer {
 }
 
 impl ApiServer {
-    pub(super) fn read(cluster: Reader<'_>) -> Self {
-        let reader = cluster.get("apiServer");
-        let port = cluster.path(&["controlPlane", "localAPIServerPort"]).positive();
+    pub(super) fn read(cluster: Reader<'_>, documents: &Documents<'_>) -> Self {
+        let legacy = cluster.get("apiServer");
+        let reader = documents.section("KubeAPIServerConfig", legacy);
+        let port = reader.get("apiPort").or(cluster.path(&["controlPlane", "localAPIServerPort"]));
+        let policy =
+            documents.one("KubeAuditPolicyConfig").get("configuration").or(legacy.get("auditPolicy"));
         Self {
             image: image(reader, defaults::API_SERVER_IMAGE),
-            port: port.unwrap_or(defaults::API_SERVER_PORT),
+            port: port.positive().unwrap_or(defaults::API_SERVER_PORT),
             extra_args: reader.get("extraArgs").arguments(),
             extra_volumes: volumes(reader),
             env: reader.get("env").text_map(),
-            cert_sans: reader.get("certSANs").texts(),
-            admission: reader.get("admissionControl").list(|plugin| {
-                Some(AdmissionPlugin {
-                    name: plugin.get("name").string(),
-                    configuration: plugin.get("configuration").object(),
-                })
-            }),
-            audit_policy: reader.get("auditPolicy").object(),
+            cert_sans: reader.get("certExtraSANs").or(reader.get("certSANs")).texts(),
+            admission: documents
+                .elements("KubeAdmissionControlConfig", legacy.get("admissionControl"))
+                .map(AdmissionPlugin::read)
+                .collect(),
+            audit_policy: policy.object(),
+            authentication: documents.one("KubeAuthenticationConfig").get("configuration").object(),
             resources: reader.get("resources").object(),
-            authorizers: reader.get("authorizationConfig").list(|authorizer| {
-                Some(Authorizer {
-                    kind: authorizer.get("type").string(),
-                    name: authorizer.get("name").string(),
-                    webhook: authorizer.get("webhook").object(),
-                })
-            }),
+            authorizers: documents
+                .elements("KubeAuthorizerConfig", legacy.get("authorizationConfig"))
+                .map(Authorizer::read)
+                .collect(),
+            only_given_authorizers: documents.one("KubeAuthorizerConfig").exists(),
+            startup_probes: reader.get("startupProbes").bool().unwrap_or(true),
+        }
+    }
+}
+
+impl AdmissionPlugin {
+    fn read(reader: Reader<'_>) -> Self {
+        Self { name: reader.get("name").string(), configuration: reader.get("configuration").object() }
+    }
+}
+
+impl Authorizer {
+    fn read(reader: Reader<'_>) -> Self {
+        Self {
+            kind: reader.get("type").string(),
+            name: reader.get("name").string(),
+            webhook: reader.get("webhook").object(),
         }
     }
 }
@@ -123,7 +147,8 @@ pub struct ControllerManager {
 }
 
 impl ControllerManager {
-    pub(super) fn read(reader: Reader<'_>) -> Self {
+    pub(super) fn read(legacy: Reader<'_>, documents: &Documents<'_>) -> Self {
+        let reader = documents.section("KubeControllerManagerConfig", legacy);
         Self {
             image: image(reader, defaults::CONTROLLER_MANAGER_IMAGE),
             extra_args: reader.get("extraArgs").arguments(),
@@ -152,7 +177,8 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    pub(super) fn read(reader: Reader<'_>) -> Self {
+    pub(super) fn read(legacy: Reader<'_>, documents: &Documents<'_>) -> Self {
+        let reader = documents.section("KubeSchedulerConfig", legacy);
         Self {
             image: image(reader, defaults::SCHEDULER_IMAGE),
             extra_args: reader.get("extraArgs").arguments(),
@@ -175,15 +201,31 @@ pub struct Proxy {
     pub mode: String,
     /// More arguments.
     pub extra_args: BTreeMap<String, Vec<String>>,
+    /// Whether it is configured by a file instead of arguments.
+    pub uses_file: bool,
+    /// More fields of that file.
+    pub config: JsonMap<String, Json>,
+    /// Resource requests and limits.
+    pub resources: JsonMap<String, Json>,
+}
+
+/// Whether something runs: `enabled` in a document, the opposite of `disabled` in `v1alpha1`.
+fn is_enabled(reader: Reader<'_>) -> bool {
+    reader.get("enabled").bool().unwrap_or(!reader.get("disabled").is())
 }
 
 impl Proxy {
-    pub(super) fn read(reader: Reader<'_>) -> Self {
+    pub(super) fn read(legacy: Reader<'_>, documents: &Documents<'_>) -> Self {
+        let document = documents.one("KubeProxyConfig");
+        let reader = document.or(legacy);
         Self {
-            enabled: !reader.get("disabled").is(),
+            enabled: is_enabled(reader),
             image: image(reader, defaults::PROXY_IMAGE),
             mode: reader.get("mode").string_or("nftables"),
             extra_args: reader.get("extraArgs").arguments(),
+            uses_file: document.exists(),
+            config: reader.get("config").object(),
+            resources: reader.get("resources").object(),
         }
     }
 }
@@ -198,10 +240,11 @@ pub struct CoreDns {
 }
 
 impl CoreDns {
-    pub(super) fn read(reader: Reader<'_>) -> Self {
-        Self {
-            enabled: !reader.get("disabled").is(),
-            image: reader.get("image").string_or(defaults::CORE_DNS_IMAGE),
-        }
+    pub(super) fn read(legacy: Reader<'_>, documents: &Documents<'_>) -> Self {
+        let reader = documents.section("KubeCoreDNSConfig", legacy);
+        Self { enabled: is_enabled(reader), image: reader.get("image").string_or(defaults::CORE_DNS_IMAGE) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use corten_base::Secret;
 use serde_json::{Map as JsonMap, Value as Json};
 
-use super::{Documents, Network, Registries};
+use super::{Cri, Documents, Network, Registries};
 use crate::defaults;
 use crate::reader::Reader;
 
@@ -53,9 +53,19 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// The pair of `v1alpha1`, base64 of PEM.
     pub(crate) fn read(reader: Reader<'_>) -> Option<Self> {
-        let pair = Self { crt: reader.get("crt").base64(), key: Secret::new(reader.get("key").base64()) };
-        (!pair.crt.is_empty() || !pair.key.reveal().is_empty()).then_some(pair)
+        Self { crt: reader.get("crt").base64(), key: Secret::new(reader.get("key").base64()) }.filled()
+    }
+
+    /// The pair of a document, PEM as it is.
+    pub(super) fn read_plain(reader: Reader<'_>) -> Option<Self> {
+        let text = |key: &str| reader.get(key).string().into_bytes();
+        Self { crt: text("cert"), key: Secret::new(text("key")) }.filled()
+    }
+
+    fn filled(self) -> Option<Self> {
+        (!self.crt.is_empty() || self.has_key()).then_some(self)
     }
 
     /// Whether there is a key.
@@ -100,6 +110,8 @@ pub struct Machine {
     pub sysfs: BTreeMap<String, String>,
     /// Image registries.
     pub registries: Registries,
+    /// The container runtime.
+    pub cri: Cri,
     /// Features that can be switched.
     pub features: Features,
     /// Kernel modules to load.
@@ -110,6 +122,9 @@ pub struct Machine {
     pub node_annotations: BTreeMap<String, String>,
     /// Taints of the node: key to `value:effect` or `effect`.
     pub node_taints: BTreeMap<String, String>,
+    /// Whether the label and the taint of control planes stand among the others. Otherwise a control plane has them
+    /// anyway.
+    pub node_is_explicit: bool,
     /// Whether kube-controller-manager does not run here.
     pub controller_manager_disabled: bool,
     /// Whether kube-scheduler does not run here.
@@ -123,14 +138,18 @@ impl Machine {
             map.extend(documents.one(kind).get(field).text_map());
             map
         };
+        let is_off = |kind: &str, component: &str| {
+            let legacy = || machine.path(&["controlPlane", component, "disabled"]).is();
+            documents.one(kind).get("enabled").bool().map_or_else(legacy, |enabled| !enabled)
+        };
         Self {
             kind: MachineType::read(machine.get("type")),
             token: machine.get("token").secret(),
             ca: Pair::read(machine.get("ca")),
             accepted_cas: certificates(machine.get("acceptedCAs")),
             cert_sans: machine.get("certSANs").texts(),
-            kubelet: Kubelet::read(machine.get("kubelet")),
-            pods: machine.get("pods").list(Reader::json),
+            kubelet: Kubelet::read(machine.get("kubelet"), documents),
+            pods: pods(machine.get("pods"), documents),
             network: Network::read(machine, documents),
             install: Install::read(machine.get("install")),
             files: machine.get("files").list(|file| Some(File::read(file))),
@@ -138,15 +157,15 @@ impl Machine {
             sysctls: maps("sysctls", "SysctlConfig", "params"),
             sysfs: maps("sysfs", "SysfsConfig", "params"),
             registries: Registries::read(machine.get("registries"), documents),
-            features: Features::read(machine.get("features")),
+            cri: Cri::read(machine, documents),
+            features: Features::read(machine.get("features"), documents),
             kernel_modules: KernelModule::read_all(machine.path(&["kernel", "modules"]), documents),
-            node_labels: machine.get("nodeLabels").text_map(),
-            node_annotations: machine.get("nodeAnnotations").text_map(),
-            node_taints: machine.get("nodeTaints").text_map(),
-            controller_manager_disabled: machine
-                .path(&["controlPlane", "controllerManager", "disabled"])
-                .is(),
-            scheduler_disabled: machine.path(&["controlPlane", "scheduler", "disabled"]).is(),
+            node_labels: maps("nodeLabels", "KubeNodeConfig", "labels"),
+            node_annotations: maps("nodeAnnotations", "KubeNodeConfig", "annotations"),
+            node_taints: maps("nodeTaints", "KubeNodeConfig", "taints"),
+            node_is_explicit: documents.one("KubeNodeConfig").exists(),
+            controller_manager_disabled: is_off("KubeControllerManagerConfig", "controllerManager"),
+            scheduler_disabled: is_off("KubeSchedulerConfig", "scheduler"),
         }
     }
 
@@ -155,6 +174,12 @@ impl Machine {
     pub fn ca_bundle(&self) -> Vec<u8> {
         bundle(self.ca.as_ref(), &self.accepted_cas)
     }
+}
+
+/// Static pods: of documents, then those of `v1alpha1`.
+fn pods(legacy: Reader<'_>, documents: &Documents<'_>) -> Vec<Json> {
+    let of_documents = documents.all("KubeStaticPodConfig").map(|(_, reader)| reader.get("pod"));
+    of_documents.chain(legacy.items()).filter_map(Reader::json).collect()
 }
 
 pub(super) fn bundle(ca: Option<&Pair>, accepted: &[Vec<u8>]) -> Vec<u8> {
@@ -196,19 +221,23 @@ pub struct Kubelet {
 }
 
 impl Kubelet {
-    fn read(reader: Reader<'_>) -> Self {
+    fn read(legacy: Reader<'_>, documents: &Documents<'_>) -> Self {
+        let document = documents.one("KubeletConfig");
+        let reader = document.or(legacy);
+        let node = documents.section("KubeNodeConfig", legacy);
+        let provider = documents.one("KubeCredentialProviderConfig").get("configuration");
         Self {
             image: reader.get("image").string_or(&defaults::kubernetes_image(defaults::KUBELET_IMAGE)),
             cluster_dns: reader.get("clusterDNS").list(Reader::ip),
             extra_args: reader.get("extraArgs").arguments(),
             extra_mounts: reader.get("extraMounts").list(|mount| Some(ExtraMount::read(mount))),
-            extra_config: reader.get("extraConfig").object(),
-            credential_provider_config: reader.get("credentialProviderConfig").object(),
+            extra_config: document.get("config").or(reader.get("extraConfig")).object(),
+            credential_provider_config: provider.or(legacy.get("credentialProviderConfig")).object(),
             default_runtime_seccomp_profile: reader.get("defaultRuntimeSeccompProfileEnabled").is(),
-            register_with_fqdn: reader.get("registerWithFQDN").is(),
-            node_ip_valid_subnets: reader.path(&["nodeIP", "validSubnets"]).texts(),
-            skip_node_registration: reader.get("skipNodeRegistration").is(),
-            disable_manifests_directory: reader.get("disableManifestsDirectory").is(),
+            register_with_fqdn: node.get("registerWithFQDN").is(),
+            node_ip_valid_subnets: node.path(&["nodeIP", "validSubnets"]).texts(),
+            skip_node_registration: node.get("skipNodeRegistration").is(),
+            disable_manifests_directory: document.exists() || reader.get("disableManifestsDirectory").is(),
         }
     }
 }
@@ -327,17 +356,21 @@ pub struct Features {
     pub disk_quota: bool,
     /// Port of the load balancer for the Kubernetes API; nothing when it is off.
     pub kube_prism_port: Option<u16>,
+    /// Name that the kubelet asks for and expects behind it; empty for the address.
+    pub kube_prism_server_name: String,
     /// `v1` or `v2`.
     pub node_address_sort_algorithm: String,
 }
 
 impl Features {
-    fn read(reader: Reader<'_>) -> Self {
-        let prism = reader.get("kubePrism");
+    fn read(reader: Reader<'_>, documents: &Documents<'_>) -> Self {
+        let document = documents.one("KubePrismConfig");
+        let prism = document.or(reader.get("kubePrism"));
         let port = || prism.get("port").positive().unwrap_or(defaults::KUBE_PRISM_PORT);
         Self {
             disk_quota: reader.get("diskQuotaSupport").is(),
-            kube_prism_port: prism.get("enabled").is().then(port),
+            kube_prism_port: (document.exists() || prism.get("enabled").is()).then(port),
+            kube_prism_server_name: document.get("tlsServerName").string(),
             node_address_sort_algorithm: reader.get("nodeAddressSortAlgorithm").string_or("v1"),
         }
     }

@@ -2,9 +2,14 @@
 
 use std::net::IpAddr;
 
+use corten_base::Secret;
 use ipnet::IpNet;
+use serde_json::{Map as JsonMap, Value as Json};
 
 use super::Documents;
+use super::connectivity::{Dhcp6, Probe};
+use super::firewall::Firewall;
+use super::links::{self, BlackholeRoute, Ethernet, LinkAlias, LinkKind, RoutingRule};
 use crate::reader::Reader;
 
 /// How a host name is made when none is given.
@@ -28,6 +33,16 @@ pub struct Network {
     pub hostname_mode: HostnameMode,
     /// Links.
     pub interfaces: Vec<Interface>,
+    /// The first of them as they stand in `machine.network.interfaces`, with their keys.
+    pub devices: Secret<Vec<JsonMap<String, Json>>>,
+    /// Other names of links.
+    pub aliases: Vec<LinkAlias>,
+    /// Settings of Ethernet devices.
+    pub ethernet: Vec<Ethernet>,
+    /// Routes that lead nowhere.
+    pub blackholes: Vec<BlackholeRoute>,
+    /// Which routing tables are asked.
+    pub routing_rules: Vec<RoutingRule>,
     /// DNS servers; when empty, those of other layers or the default.
     pub nameservers: Vec<IpAddr>,
     /// DNS search domains.
@@ -38,9 +53,22 @@ pub struct Network {
     pub extra_hosts: Vec<ExtraHost>,
     /// Caching resolver on the machine.
     pub host_dns: HostDns,
+    /// Who may reach the machine.
+    pub firewall: Firewall,
+    /// What is probed.
+    pub probes: Vec<Probe>,
 }
 
 impl Network {
+    /// Addresses that control planes share. They come and go, and never stand for one machine.
+    pub fn shared_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let of = |interface: &'_ Interface| -> Vec<IpAddr> {
+            let of_vlans = interface.vlans.iter().flat_map(|vlan| &vlan.shared_addresses);
+            interface.shared_addresses.iter().chain(of_vlans).copied().collect()
+        };
+        self.interfaces.iter().flat_map(of)
+    }
+
     pub(super) fn read(machine: Reader<'_>, documents: &Documents<'_>) -> Self {
         let network = machine.get("network");
         let hostname = documents.one("HostnameConfig");
@@ -57,6 +85,11 @@ impl Network {
                 _ => HostnameMode::Stable,
             },
             interfaces: Interface::read_all(network.get("interfaces"), documents),
+            devices: Secret::new(network.get("interfaces").items().map(Reader::object).collect()),
+            aliases: LinkAlias::read_all(documents),
+            ethernet: Ethernet::read_all(documents),
+            blackholes: BlackholeRoute::read_all(documents),
+            routing_rules: RoutingRule::read_all(documents),
             nameservers: or(nameservers, || network.get("nameservers").list(Reader::ip)),
             search_domains: or(domains, || network.get("searchDomains").texts()),
             disable_search_domain: resolver
@@ -64,6 +97,8 @@ impl Network {
                 .bool()
                 .unwrap_or(network.get("disableSearchDomain").is()),
             extra_hosts: ExtraHost::read_all(network.get("extraHostEntries"), documents),
+            firewall: Firewall::read(documents),
+            probes: Probe::read_all(documents),
             host_dns: HostDns::read(if host_dns.exists() {
                 host_dns
             } else {
@@ -111,30 +146,71 @@ pub struct Interface {
     pub up: Option<bool>,
     /// DHCP; nothing when it is off.
     pub dhcp: Option<Dhcp>,
+    /// DHCP version 6; nothing when it is off.
+    pub dhcp6: Option<Dhcp6>,
+    /// Addresses that control planes share.
+    pub shared_addresses: Vec<IpAddr>,
     /// Whether the link is left alone.
     pub ignore: bool,
-    /// Whether the link is a dummy.
-    pub dummy: bool,
+    /// Whether the link takes multicast; nothing leaves it alone.
+    pub multicast: Option<bool>,
+    /// Hardware address to set; empty leaves it alone.
+    pub hardware_addr: String,
+    /// What it is made as.
+    pub kind: LinkKind,
+    /// Bridge that it belongs to; empty for none.
+    pub bridge_port: String,
     /// VLANs on the link.
     pub vlans: Vec<Vlan>,
+    /// Whether the link itself is described, and not only what runs on it.
+    pub is_described: bool,
 }
 
 impl Interface {
     fn read_all(legacy: Reader<'_>, documents: &Documents<'_>) -> Vec<Self> {
         let mut all: Vec<Self> = legacy.items().map(Self::read_legacy).collect();
         for (name, link) in documents.all("LinkConfig") {
-            let interface = Self::named(&mut all, name);
-            interface.up = link.get("up").bool();
-            interface.mtu = link.get("mtu").positive().or(interface.mtu);
-            interface.addresses.extend(link.get("addresses").list(LinkAddress::read));
-            interface
-                .routes
-                .extend(link.get("routes").items().map(|route| Route::read(route, "destination")));
+            Self::named(&mut all, name).take(link);
+        }
+        for (kind, read) in links::MAKERS {
+            for (name, link) in documents.all(kind) {
+                let interface = Self::named(&mut all, name);
+                interface.take(link);
+                interface.kind = read(link);
+            }
+        }
+        for (name, link) in documents.all("VethConfig") {
+            let peer = link.get("peer");
+            let mut far = Self { name: peer.get("name").string(), ..Self::default() };
+            let near = Self::named(&mut all, name);
+            near.take(link);
+            near.kind = LinkKind::Veth(far.name.clone());
+            far.take(peer);
+            far.kind = LinkKind::Veth(name.to_owned());
+            all.push(far);
         }
         for (name, dhcp) in documents.all("DHCPv4Config") {
             Self::named(&mut all, name).dhcp = Some(Dhcp::read_document(dhcp));
         }
+        for (name, dhcp) in documents.all("DHCPv6Config") {
+            Self::named(&mut all, name).dhcp6 = Some(Dhcp6::read_document(dhcp));
+        }
+        for (_, shared) in documents.all("Layer2VIPConfig") {
+            let link = shared.get("link").string();
+            Self::named(&mut all, &link).shared_addresses.extend(shared.get("name").ip());
+        }
         all
+    }
+
+    /// Takes what documents about links have in common.
+    fn take(&mut self, link: Reader<'_>) {
+        self.is_described = true;
+        self.up = link.get("up").bool().or(self.up);
+        self.mtu = link.get("mtu").positive().or(self.mtu);
+        self.multicast = link.get("multicast").bool().or(self.multicast);
+        self.hardware_addr = link.get("hardwareAddr").string_or(&self.hardware_addr);
+        self.addresses.extend(link.get("addresses").list(LinkAddress::read));
+        self.routes.extend(link.get("routes").items().map(|route| Route::read(route, "destination")));
     }
 
     fn named<'a>(all: &'a mut Vec<Self>, name: &str) -> &'a mut Self {
@@ -154,9 +230,15 @@ impl Interface {
             mtu: reader.get("mtu").positive(),
             up: None,
             dhcp: Dhcp::read_legacy(reader),
+            dhcp6: Dhcp6::read_legacy(reader),
+            shared_addresses: reader.path(&["vip", "ip"]).ip().into_iter().collect(),
             ignore: reader.get("ignore").is(),
-            dummy: reader.get("dummy").is(),
+            multicast: None,
+            hardware_addr: String::new(),
+            kind: LinkKind::read_legacy(reader),
+            bridge_port: reader.path(&["bridgePort", "master"]).string(),
             vlans: reader.get("vlans").items().map(Vlan::read).collect(),
+            is_described: true,
         }
     }
 }
@@ -188,7 +270,7 @@ fn addresses(reader: Reader<'_>) -> Vec<LinkAddress> {
 }
 
 impl DeviceSelector {
-    fn read(reader: Reader<'_>) -> Option<Self> {
+    pub(super) fn read(reader: Reader<'_>) -> Option<Self> {
         let text = |key: &str| reader.get(key).string();
         reader.exists().then(|| Self {
             bus_path: text("busPath"),
@@ -244,6 +326,10 @@ pub struct Vlan {
     pub mtu: Option<u32>,
     /// DHCP; nothing when it is off.
     pub dhcp: Option<Dhcp>,
+    /// DHCP version 6; nothing when it is off.
+    pub dhcp6: Option<Dhcp6>,
+    /// Addresses that control planes share.
+    pub shared_addresses: Vec<IpAddr>,
 }
 
 impl Vlan {
@@ -254,6 +340,8 @@ impl Vlan {
             routes: reader.get("routes").items().map(|route| Route::read(route, "network")).collect(),
             mtu: reader.get("mtu").positive(),
             dhcp: Dhcp::read_legacy(reader),
+            dhcp6: Dhcp6::read_legacy(reader),
+            shared_addresses: reader.path(&["vip", "ip"]).ip().into_iter().collect(),
         }
     }
 }

@@ -20,7 +20,12 @@ const WITHOUT_CHOICE: &[(&str, &str)] = &[
     ("v1alpha1.machine.features.apidCheckExtKeyUsage", "always on"),
     ("v1alpha1.cluster.apiServer.disablePodSecurityPolicy", "Kubernetes has none any more"),
     ("ResolverConfig.nameservers.protocol", "only one is not refused"),
+    ("HTTPProbeConfig.name", "it only tells the documents apart"),
+    ("TCPProbeConfig.name", "it only tells the documents apart"),
+    ("NetworkRuleConfig.name", "it only tells the documents apart"),
     ("KmsgLogConfig.name", "it only tells the documents apart"),
+    ("RAIDArrayConfig.level", "there is one"),
+    ("KubeStaticPodConfig.name", "it only tells the documents apart"),
 ];
 
 /// A field and the fields that hold it.
@@ -102,6 +107,7 @@ fn scalars(kind: Type, later: &[&str]) -> Vec<Node> {
         Type::Size => vec![Node::string("77GiB")],
         Type::Ip => vec![Node::string("192.0.2.77")],
         Type::Cidr | Type::Address => vec![Node::string("192.0.2.77/27")],
+        Type::Ports => vec![Node::string("77-78")],
         Type::Url => vec![Node::string("https://sample.test:77")],
         Type::Pem => vec![Node::string("c2FtcGxl")],
         _ => vec![Node::string("sample")],

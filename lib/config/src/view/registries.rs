@@ -14,6 +14,21 @@ pub struct Registries {
     pub mirrors: BTreeMap<String, Mirror>,
     /// TLS by host, be it a registry or one of its mirrors.
     pub tls: BTreeMap<String, RegistryTls>,
+    /// Credentials by host, be it a registry or one of its mirrors.
+    pub auths: BTreeMap<String, RegistryAuth>,
+}
+
+/// Credentials for one host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistryAuth {
+    /// User.
+    pub username: String,
+    /// Password.
+    pub password: Secret<String>,
+    /// User and password in base64, as an alternative.
+    pub auth: Secret<String>,
+    /// Token, as an alternative.
+    pub identity_token: Secret<String>,
 }
 
 /// Mirrors of one registry.
@@ -59,11 +74,29 @@ impl Registries {
             if tls.exists() {
                 all.tls.insert(host.to_owned(), RegistryTls::read_legacy(tls));
             }
+            let auth = registry.get("auth");
+            if auth.exists() {
+                all.auths.insert(host.to_owned(), RegistryAuth::read(auth));
+            }
         }
         for (host, tls) in documents.all("RegistryTLSConfig") {
             all.tls.insert(host.to_owned(), RegistryTls::read_document(tls));
         }
+        for (host, auth) in documents.all("RegistryAuthConfig") {
+            all.auths.insert(host.to_owned(), RegistryAuth::read(auth));
+        }
         all
+    }
+}
+
+impl RegistryAuth {
+    fn read(reader: Reader<'_>) -> Self {
+        Self {
+            username: reader.get("username").string(),
+            password: reader.get("password").secret(),
+            auth: reader.get("auth").secret(),
+            identity_token: reader.get("identityToken").secret(),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ fn an_empty_configuration_has_defaults() {
     assert!(!view.complete && !view.is_control_plane());
     assert_eq!(view.machine.kubelet.image, "ghcr.io/siderolabs/kubelet:v1.36.3");
     assert_eq!(view.cluster.network.pod_subnets[0].to_string(), "10.244.0.0/16");
-    assert_eq!(view.cluster.network.cni, Cni::Flannel(Vec::new()));
+    assert_eq!(view.cluster.network.cni, Cni::Flannel(Flannel::default()));
     assert!(view.cluster.proxy.enabled && view.cluster.core_dns.enabled && view.machine.time.enabled);
     assert!(!view.cluster.discovery.enabled && view.machine.features.kube_prism_port.is_none());
     assert_eq!(view.cluster.api_server.port, 6443);
@@ -103,7 +103,8 @@ fn the_cluster_is_read_with_its_defaults() {
     let public = ("default".to_owned(), "https://discovery.talos.dev/".to_owned());
     assert_eq!(cluster.discovery.services, [public]);
     assert!(!cluster.discovery.kubernetes);
-    assert_eq!(cluster.extra_manifests, ["m1", "m2"]);
+    assert_eq!(cluster.cloud_provider_manifests, ["m1"]);
+    assert_eq!(cluster.external_manifests[0].url, "m2");
     assert_eq!(cluster.admin_kubeconfig.cert_lifetime.as_secs(), 3600);
     assert_eq!(cluster.etcd.advertised_subnets, ["10.0.0.0/8"]);
     assert!(!cluster.proxy.enabled);

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ipnet::IpNet;
 
 use super::wire::{Reader, Wire};
-use super::{DEPTH_MAX, DecodeError, object};
+use super::{DEPTH_MAX, DecodeError, expression, object};
 use crate::field::{Field, FieldError, Kind, Node};
 use crate::record::{FieldDef, Form, Record};
 
@@ -147,6 +147,9 @@ fn scalar<'a>(kind: Kind, form: Form, wire: Wire<'a>, depth: usize) -> Result<Op
         (Kind::Float, Wire::Fixed64(bits)) => Node::Float(f64::from_bits(bits)),
         (Kind::Float, Wire::Fixed32(bits)) => Node::Float(f64::from(f32::from_bits(bits))),
         (Kind::Text, Wire::Bytes(bytes)) if form == Form::Url => Node::Text(url(bytes)?.into()),
+        (Kind::Text, Wire::Bytes(bytes)) if form == Form::Expression => {
+            Node::Text(expression::decode(bytes)?.into())
+        }
         (Kind::Text, Wire::Bytes(bytes)) => {
             Node::Text(str::from_utf8(bytes).map_err(|_| DecodeError::Malformed)?.into())
         }

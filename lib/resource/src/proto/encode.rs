@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::object;
 use super::wire::{put_bytes, put_nonzero, put_tag, put_varint};
+use super::{expression, object};
 use crate::field::{Field, Items, Kind, Node};
 use crate::record::{Form, Record};
 use crate::yaml::Style;
@@ -38,6 +38,7 @@ fn put_field(out: &mut Vec<u8>, number: u32, form: Form, field: &dyn Field, styl
             }
             put_bytes(out, number, &url);
         }
+        Node::Text(text) if form == Form::Expression => put_bytes(out, number, &expression::encode(&text)),
         Node::Text(text) => put_bytes(out, number, text.as_bytes()),
         Node::Bytes(bytes) => {
             if !bytes.is_empty() {

@@ -48,7 +48,12 @@ fn row(field: &FieldView<'_>) -> Row {
     for (_, flag) in flags.into_iter().filter(|(is_set, _)| *is_set) {
         text += flag;
     }
-    let kind_text = if def.form == Form::Url { "url".to_owned() } else { name(*kind) };
+    let kind_text = match def.form {
+        Form::Url => "url".to_owned(),
+        Form::Pairs => "pairs".to_owned(),
+        Form::Expression => "expression".to_owned(),
+        _ => name(*kind),
+    };
     let _ = write!(text, " {kind_text}");
     if def.form == Form::NumberKeys {
         text += " by number";

@@ -112,6 +112,7 @@ fn scalar(kind: Kind, form: Form, number: u8) -> Node<'static> {
         Kind::Uint => Node::Uint(number.into()),
         Kind::Float => Node::Float(f64::from(number) + 0.5),
         Kind::Text if form == Form::Url => Node::Text(format!("https://host-{number}.test/").into()),
+        Kind::Text if form == Form::Expression => Node::Text(format!("name_{number} == 1").into()),
         Kind::Bytes => Node::Bytes(format!("bytes-{number}").into_bytes().into()),
         Kind::Hardware => Node::Bytes(vec![2, 0, 0, 0, 0, number].into()),
         Kind::Address => Node::Address(address),

@@ -9,6 +9,7 @@ use serde_json::{Number, Value};
 
 use super::parse::{Tree, parse};
 use super::text::{NEVER, SECOND, parse_duration, parse_time};
+use super::url;
 use super::{Style, YamlError};
 use crate::field::{Field, FieldError, Kind, Node, Object};
 use crate::record::{Form, Record};
@@ -85,6 +86,16 @@ fn put(field: &mut dyn Field, form: Form, tree: &Tree) -> Result<(), Fault> {
         }
         (Kind::List(_), Tree::Sequence(items)) => {
             items.iter().try_for_each(|item| put(field.push().ok_or(Fault::Value)?, form, item))
+        }
+        (Kind::Text, Tree::Mapping(entries)) if form == Form::Url => {
+            Ok(field.write(&Node::Text(url::read(entries).into()))?)
+        }
+        (Kind::List(_), Tree::Mapping(entries)) if form == Form::Pairs => {
+            entries.iter().try_for_each(|(key, value)| {
+                let record = field.push().and_then(Field::record_mut).ok_or(Fault::Value)?;
+                record.field_mut(0).ok_or(Fault::Value)?.write(&Node::Text(key.into()))?;
+                put(record.field_mut(1).ok_or(Fault::Value)?, Form::Plain, value)
+            })
         }
         (Kind::Map(_), Tree::Mapping(entries)) => entries
             .iter()

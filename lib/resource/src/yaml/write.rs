@@ -5,10 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use corten_cel::Tree;
 use serde_json::Value;
 
 use super::Style;
 use super::text::{NEVER, SECOND, duration, time};
+use super::url::{self, Entry};
 use crate::field::{Entries, Field, HardwareAddr, Items, Kind, Node, Object};
 use crate::record::{Form, Record};
 
@@ -24,8 +26,8 @@ pub fn write(record: &dyn Record, style: Style) -> String {
         None if is_bare(record) => out.out.push_str("{}"),
         None => out.mapping(record, 0, true),
     }
-    let mut out = out.out;
-    out.truncate(out.trim_end_matches('\n').len());
+    // A bare mapping or list stands where it would after a key.
+    let mut out = out.out.trim_start().trim_end_matches('\n').to_owned();
     out.push('\n');
     out
 }
@@ -104,6 +106,7 @@ impl Writer {
                 open(&mut self.out, place);
                 self.mapping(record, place.indent, true);
             }
+            Node::List(items) if form == Form::Pairs && items.count() > 0 => self.pairs(items, place),
             Node::List(items) if items.count() == 0 => self.out.push_str(" []\n"),
             Node::List(items) => self.list(items, form, place),
             Node::Map(entries) if entries.is_empty() => self.out.push_str(" {}\n"),
@@ -111,13 +114,35 @@ impl Writer {
             Node::Object(content) => object(&mut self.out, &content, place),
             Node::Duration(nanos) if self.is_message => self.moment(nanos.into(), place),
             Node::Time(time) if self.is_message => self.moment(since_epoch(time), place),
-            node => {
-                if place.indent > 0 {
-                    self.out.push(' ');
-                }
-                self.scalar(&node, field.kind(), form);
-                self.out.push('\n');
+            Node::Text(url) if form == Form::Url && !field.is_zero() => match url::entries(&url) {
+                Some(entries) => self.url(entries, place),
+                None => self.line(&Node::Text(url), field.kind(), Form::Plain, place),
+            },
+            node => self.line(&node, field.kind(), form, place),
+        }
+    }
+
+    /// A value in the line where it begins.
+    fn line(&mut self, node: &Node<'_>, kind: Kind, form: Form, place: Place) {
+        if place.indent > 0 {
+            self.out.push(' ');
+        }
+        self.scalar(node, kind, form);
+        self.out.push('\n');
+    }
+
+    fn url(&mut self, entries: [(&'static str, Entry<'_>); 11], place: Place) {
+        open(&mut self.out, place);
+        for (index, (key, entry)) in entries.into_iter().enumerate() {
+            if index > 0 {
+                pad(&mut self.out, place.indent);
             }
+            let _ = write!(self.out, "{key}: ");
+            match entry {
+                Entry::Text(value) => text(&mut self.out, value),
+                Entry::Word(word) => self.out.push_str(word),
+            }
+            self.out.push('\n');
         }
     }
 
@@ -137,6 +162,22 @@ impl Writer {
             }
             self.out.push('-');
             self.value(items.item(index), form, Place { indent: place.indent + 2, dash: true });
+        }
+    }
+
+    fn pairs(&mut self, items: &dyn Items, place: Place) {
+        open(&mut self.out, place);
+        let records = (0..items.count()).filter_map(|index| match items.item(index).read() {
+            Node::Record(record) => Some(record),
+            _ => None,
+        });
+        for (index, record) in records.enumerate() {
+            let (Some(key), Some(value)) = (record.field(0), record.field(1)) else { continue };
+            let Node::Text(key) = key.read() else { continue };
+            if index > 0 {
+                pad(&mut self.out, place.indent);
+            }
+            self.entry(&key, value, Form::Plain, place.indent);
         }
     }
 
@@ -167,6 +208,8 @@ impl Writer {
             Node::Uint(value) => out.push_str(&value.to_string()),
             Node::Float(value) => float(out, *value),
             Node::Enumeration(number, _) if is_message => out.push_str(&number.to_string()),
+            Node::Text(_) | Node::Null if form == Form::Url => out.push_str("null"),
+            Node::Text(value) if form == Form::Expression => text(out, &Tree::read(value).to_string()),
             Node::Text(value) | Node::Enumeration(_, value) => text(out, value),
             Node::Bytes(value) => bytes(out, value, kind, form),
             Node::Address(address) => text(out, &address.to_string()),

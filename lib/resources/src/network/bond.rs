@@ -241,13 +241,39 @@ pub struct BondMaster {
     /// IPv6 addresses to probe.
     #[field(26, "nsIp6Targets", omitempty)]
     pub ns_ip6_targets: Vec<IpAddr>,
-    /// Who begins to talk LACP.
+    /// Who begins to talk LACP; unset leaves it to the kernel.
     #[field(27, "adLacpActive", omitempty)]
-    pub ad_lacp_active: AdLacpActive,
+    pub ad_lacp_active: Option<AdLacpActive>,
     /// Probes that may stay without answer.
     #[field(28, "missedMax", omitempty)]
     pub missed_max: u32,
     /// Preferred link.
     #[field(29, "primary", omitempty)]
     pub primary: String,
+}
+
+/// Interval of link checks that the kernel gives modes which cannot do without, milliseconds.
+const MIIMON: u32 = 100;
+
+impl BondMaster {
+    /// A bond of this mode with what the kernel gives it.
+    #[must_use]
+    pub fn of_mode(mode: BondMode) -> Self {
+        let is_lacp = mode == BondMode::Lacp;
+        let is_watched = is_lacp || matches!(mode, BondMode::Tlb | BondMode::Alb);
+        Self {
+            mode,
+            miimon: if is_watched { MIIMON } else { 0 },
+            resend_igmp: 1,
+            lp_interval: 1,
+            packets_per_slave: 1,
+            num_peer_notif: 1,
+            tlb_logical_lb: 1,
+            use_carrier: true,
+            ad_actor_sys_prio: if is_lacp { u16::MAX.into() } else { 0 },
+            ad_lacp_active: Some(AdLacpActive::On),
+            missed_max: 2,
+            ..Self::default()
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Links: physical interfaces and those made in software.
 
-use corten_resource::{Enumeration, HardwareAddr, Record, Resource};
+use corten_resource::{Enumeration, HardwareAddr, Object, Record, Resource};
 
 use super::{
     BondMaster, Duplex, Layer, LinkFlags, LinkType, OperationalState, Port, RouteTable, Wireguard,
@@ -328,4 +328,24 @@ pub struct HardwareAddress {
 impl HardwareAddress {
     /// Id of the first one.
     pub const FIRST: &'static str = "first";
+}
+
+/// An entry of `machine.network.interfaces`, for one link that it means; the id is `link/position`.
+///
+/// Written from the configuration. It is shown as it was written, and has no message of protobuf.
+#[derive(Clone, Default, PartialEq, Resource)]
+#[resource(kind = "DeviceConfigSpecs.net.talos.dev", namespace = "network", sensitive)]
+pub struct DeviceConfigSpec {
+    /// The entry, with the name of the link.
+    #[field(0, "device", inline)]
+    pub device: Object,
+}
+
+/// An entry may hold keys.
+impl std::fmt::Debug for DeviceConfigSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeviceConfigSpec")
+            .field("interface", &self.device.get("interface"))
+            .finish_non_exhaustive()
+    }
 }

@@ -110,7 +110,7 @@ open_numbers! {
         PPP = 512 "ppp",
         TUNNEL = 768 "tunnel",
         TUNNEL6 = 769 "tunnel6",
-        LOOPBACK = 772 "loopbck",
+        LOOPBACK = 772 "loopback",
         SIT = 776 "sit",
         IPGRE = 778 "ipgre",
         NETLINK = 824 "netlink",

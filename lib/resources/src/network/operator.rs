@@ -130,6 +130,32 @@ impl OperatorSpec {
         }
     }
 
+    /// DHCP for IPv6 on a link.
+    #[must_use]
+    pub fn dhcp6(layer: Layer, link_name: &str, settings: Dhcp6Operator) -> Self {
+        Self {
+            operator: Operator::Dhcp6,
+            link_name: link_name.to_owned(),
+            require_up: true,
+            dhcp6: settings,
+            layer,
+            ..Self::default()
+        }
+    }
+
+    /// An address on a link that control planes share.
+    #[must_use]
+    pub fn vip(layer: Layer, link_name: &str, ip: IpAddr) -> Self {
+        Self {
+            operator: Operator::Vip,
+            link_name: link_name.to_owned(),
+            require_up: true,
+            vip: VipOperator { ip: Some(ip), gratuitous_arp: true },
+            layer,
+            ..Self::default()
+        }
+    }
+
     /// Its plain id.
     #[must_use]
     pub fn id(&self) -> String {

@@ -2,7 +2,10 @@
 //!
 //! Plugins that a machine never uses are switched off: they cost memory and start time.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+
+use crate::registry::Auth;
 
 /// Options of one instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct CriOptions {
     pub base_spec: String,
     /// Folders of device descriptions (CDI).
     pub cdi: Vec<String>,
+    /// Credentials by host, for pods that bring none themselves.
+    pub auths: BTreeMap<String, Auth>,
 }
 
 /// Never used by a machine.
@@ -94,9 +99,25 @@ pub fn render(options: &Options) -> String {
 
 fn render_cri(out: &mut String, options: &Options, cri: &CriOptions) {
     let images = plugin("io.containerd.cri.v1.images");
-    table(out, &images, &[("snapshotter", quote(crate::SNAPSHOTTER))]);
+    // Pulls through the transfer service do not know these credentials.
+    let own = (!cri.auths.is_empty()).then(|| ("use_local_image_pull", "true".to_owned()));
+    let settings: Vec<_> = [("snapshotter", quote(crate::SNAPSHOTTER))].into_iter().chain(own).collect();
+    table(out, &images, &settings);
     table(out, &format!("{images}.pinned_images"), &[("sandbox", quote(&cri.sandbox_image))]);
     table(out, &format!("{images}.registry"), &[("config_path", quote(&options.registries))]);
+    for (host, auth) in &cri.auths {
+        let settings: Vec<(&str, String)> = [
+            ("username", &auth.username),
+            ("password", auth.password.reveal()),
+            ("auth", auth.auth.reveal()),
+            ("identitytoken", auth.identity_token.reveal()),
+        ]
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(key, value)| (key, quote(value)))
+        .collect();
+        table(out, &format!("{images}.registry.configs.{}.auth", quote(host)), &settings);
+    }
     let runtime = plugin("io.containerd.cri.v1.runtime");
     let settings = [
         ("enable_selinux", cri.selinux.to_string()),
@@ -181,7 +202,24 @@ mod tests {
             nri: false,
             base_spec: String::new(),
             cdi: vec!["/etc/cdi".into()],
+            auths: BTreeMap::new(),
         }
+    }
+
+    #[test]
+    fn credentials_are_given_to_the_kubelets_instance() {
+        let auth = Auth {
+            username: "u".into(),
+            password: corten_base::Secret::new("hunter2".into()),
+            ..Auth::default()
+        };
+        let with = CriOptions { auths: [("ghcr.io".to_owned(), auth)].into(), ..cri() };
+        assert!(!format!("{with:?}").contains("hunter2"));
+        let text = render(&options(Some(with)));
+        let table = "[plugins.\"io.containerd.cri.v1.images\".registry.configs.\"ghcr.io\".auth]\n\
+            username = \"u\"\npassword = \"hunter2\"\n";
+        assert!(text.contains(table) && text.contains("use_local_image_pull = true"), "{text}");
+        assert!(!render(&options(Some(cri()))).contains("use_local_image_pull"));
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Namespace {
     }
 
     /// A small blob.
-    async fn blob(&self, digest: &str) -> Result<Vec<u8>, Error> {
+    pub(crate) async fn blob(&self, digest: &str) -> Result<Vec<u8>, Error> {
         let failed = || Error::call("read blob", digest);
         let request = content::ReadContentRequest { digest: digest.to_owned(), ..Default::default() };
         let mut stream = content::content_client::ContentClient::new(self.channel.clone())

@@ -28,6 +28,7 @@ mod metrics;
 mod pods;
 pub mod reference;
 pub mod registry;
+mod signatures;
 pub mod spec;
 mod spec_builder;
 mod stream;
@@ -45,8 +46,9 @@ pub use image_config::ImageConfig;
 pub use images::{IMAGE_MANAGED, IMAGE_PINNED, Image};
 pub use metrics::Usage;
 pub use pods::{Pod, PodContainer, PodRole};
+pub use signatures::Signature;
 pub use spec_builder::SpecBuilder;
-pub use tasks::{Exit, Output, Task, TaskState};
+pub use tasks::{Exit, Output, Pipes, Task, TaskState};
 pub use transfer::{Credentials, ImportOptions, Progress, PullOptions};
 pub use unpacked::UnpackedImage;
 

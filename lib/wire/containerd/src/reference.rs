@@ -29,6 +29,13 @@ pub fn pinned(reference: &str, digest: &str) -> String {
     }
 }
 
+/// Where the signatures of an image are: a tag that is made of its digest, in the same repository (cosign's rule).
+#[must_use]
+pub fn signatures(reference: &str, digest: &str) -> String {
+    let (name, _) = split(reference);
+    format!("{name}:{}.sig", digest.replacen(':', "-", 1))
+}
+
 /// Registry host of a complete reference, as mirrors are configured for it.
 #[must_use]
 pub fn host(reference: &str) -> &str {
@@ -53,6 +60,15 @@ fn is_host(first: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn signatures_stand_beside_their_image() {
+        for reference in
+            ["r.example:5000/a/b:v1", "r.example:5000/a/b@sha256:12", "r.example:5000/a/b:v1@sha256:12"]
+        {
+            assert_eq!(signatures(reference, "sha256:12"), "r.example:5000/a/b:sha256-12.sig");
+        }
+    }
 
     #[test]
     fn completes_what_is_missing() {

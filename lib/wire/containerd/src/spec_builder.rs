@@ -154,6 +154,13 @@ impl SpecBuilder {
         self
     }
 
+    /// Whether the first process has a terminal.
+    #[must_use]
+    pub const fn terminal(mut self, terminal: bool) -> Self {
+        self.spec.process.terminal = terminal;
+        self
+    }
+
     /// Supplementary groups.
     #[must_use]
     pub fn groups(mut self, groups: &[u32]) -> Self {

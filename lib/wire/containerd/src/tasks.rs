@@ -31,6 +31,19 @@ impl Output {
     }
 }
 
+/// Named pipes that somebody else serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pipes {
+    /// What the first process reads.
+    pub stdin: String,
+    /// What it writes.
+    pub stdout: String,
+    /// What it writes as errors; a terminal has none of its own.
+    pub stderr: String,
+    /// It has a terminal.
+    pub terminal: bool,
+}
+
 /// State of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskState {
@@ -93,13 +106,34 @@ impl Namespace {
     /// When the container is absent, a task exists, or it cannot be started. Nothing is left behind then.
     pub async fn start_task(&self, id: &str, output: &Output) -> Result<u32, Error> {
         let uri = output.uri();
-        let mut create = self.open(wire::CreateTaskRequest {
-            container_id: id.to_owned(),
-            rootfs: self.root_mounts(id).await?,
-            stdout: uri.clone(),
-            stderr: uri,
-            ..Default::default()
-        });
+        self.create_and_start(
+            id,
+            wire::CreateTaskRequest { stdout: uri.clone(), stderr: uri, ..Default::default() },
+        )
+        .await
+    }
+
+    /// As [`Namespace::start_task`], with pipes that are there already; a reader waits at the other end of each output.
+    ///
+    /// # Errors
+    /// As [`Namespace::start_task`].
+    pub async fn start_task_with(&self, id: &str, pipes: &Pipes) -> Result<u32, Error> {
+        self.create_and_start(
+            id,
+            wire::CreateTaskRequest {
+                stdin: pipes.stdin.clone(),
+                stdout: pipes.stdout.clone(),
+                stderr: if pipes.terminal { String::new() } else { pipes.stderr.clone() },
+                terminal: pipes.terminal,
+                ..Default::default()
+            },
+        )
+        .await
+    }
+
+    async fn create_and_start(&self, id: &str, create: wire::CreateTaskRequest) -> Result<u32, Error> {
+        let rootfs = self.root_mounts(id).await?;
+        let mut create = self.open(wire::CreateTaskRequest { container_id: id.to_owned(), rootfs, ..create });
         create.set_timeout(START);
         self.tasks().create(create).await.map_err(Error::call("create the task of", id))?;
         let mut start = self.open(wire::StartRequest { container_id: id.to_owned(), exec_id: String::new() });
@@ -147,6 +181,31 @@ impl Namespace {
         let request = wire::KillRequest { container_id: id.to_owned(), exec_id: String::new(), signal, all };
         let result = self.tasks().kill(self.request(request)).await.map(drop);
         match result.map_err(Error::call("signal the task of", id)) {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Tells the terminal of a task its size.
+    ///
+    /// # Errors
+    /// When it has none, or containerd fails or is away.
+    pub async fn resize_task(&self, id: &str, width: u32, height: u32) -> Result<(), Error> {
+        let request =
+            wire::ResizePtyRequest { container_id: id.to_owned(), exec_id: String::new(), width, height };
+        let result = self.tasks().resize_pty(self.request(request)).await.map(drop);
+        result.map_err(Error::call("resize the terminal of", id))
+    }
+
+    /// Tells the first process of a task that its input has ended.
+    ///
+    /// # Errors
+    /// When containerd fails or is away.
+    pub async fn close_input(&self, id: &str) -> Result<(), Error> {
+        let request =
+            wire::CloseIoRequest { container_id: id.to_owned(), exec_id: String::new(), stdin: true };
+        let result = self.tasks().close_io(self.request(request)).await.map(drop);
+        match result.map_err(Error::call("close the input of", id)) {
             Err(error) if error.is_not_found() => Ok(()),
             other => other,
         }

@@ -12,6 +12,7 @@ use prost_types::Any;
 use crate::SNAPSHOTTER;
 use crate::client::Namespace;
 use crate::error::Error;
+use crate::registry;
 use crate::stream::{Channel, pack, unpack};
 use crate::wire::containerd::services::transfer::v1 as service;
 use crate::wire::containerd::types::Platform;
@@ -36,9 +37,9 @@ pub struct Credentials {
 /// How to pull.
 #[derive(Clone, Debug, Default)]
 pub struct PullOptions {
-    /// Folder with `HOST/hosts.toml` files: mirrors, certificates.
+    /// Folder with `HOST/hosts.toml` files: mirrors, certificates; and with the machine's credentials.
     pub hosts: Option<PathBuf>,
-    /// Credentials by registry host; given out only when the registry asks.
+    /// More credentials by registry host, before those of the machine; given out only when the registry asks.
     pub credentials: BTreeMap<String, Credentials>,
     /// Labels of the image; see [`crate::IMAGE_MANAGED`].
     pub labels: BTreeMap<String, String>,
@@ -94,8 +95,12 @@ impl Namespace {
     where
         F: FnMut(Progress) + Send,
     {
-        let auth =
-            if options.credentials.is_empty() { None } else { Some(self.open_channel("credentials").await?) };
+        let mut credentials = match &options.hosts {
+            Some(folder) => registry::read_credentials(folder).await,
+            None => BTreeMap::new(),
+        };
+        credentials.extend(options.credentials.clone());
+        let auth = if credentials.is_empty() { None } else { Some(self.open_channel("credentials").await?) };
         let source = wire::OciRegistry {
             reference: reference.to_owned(),
             resolver: Some(wire::RegistryResolver {
@@ -117,7 +122,7 @@ impl Namespace {
         };
         let answering = async {
             if let Some(channel) = auth {
-                answer_credentials(channel, &options.credentials).await;
+                answer_credentials(channel, &credentials).await;
             }
             Ok(())
         };

@@ -311,4 +311,16 @@ mod tests {
             let _ = (address(&url), place(&url));
         }
     }
+
+    #[test]
+    fn any_url_of_a_member_is_a_place_or_refused() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            // A member names itself as it likes.
+            drop(address(&text));
+            if let Ok(place) = place(&text) {
+                assert!(!place.host.is_empty() && !place.host.contains('/'));
+            }
+        });
+    }
 }

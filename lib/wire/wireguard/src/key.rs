@@ -96,4 +96,14 @@ mod tests {
             assert_eq!(wrong.parse::<PublicKey>(), Err(InvalidKey), "{wrong}");
         }
     }
+
+    #[test]
+    fn any_text_is_a_key_that_is_written_alike_or_none() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            if let Ok(key) = text.parse::<PublicKey>() {
+                assert_eq!(key.to_string(), text);
+            }
+        });
+    }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use corten_apid::Access;
 use corten_pki::{LeafRequest, Subject};
+use http::HeaderValue;
 use tonic::Code;
 
 use super::client::Client;
@@ -54,6 +55,26 @@ async fn an_impersonator_names_the_roles() {
 }
 
 #[tokio::test]
+async fn only_a_client_certificate_of_the_machines_ca_impersonates() {
+    let node = Node::single().await;
+    let impersonator = || Subject::organizations(["os:impersonator"]);
+    let day = Duration::from_secs(86_400);
+    refused(&node, Some(&with_roles(&authority(), &["os:impersonator"]))).await;
+    refused(&node, Some(&issue(&node.authority, &LeafRequest::server(impersonator(), day)))).await;
+    refused(&node, Some(&issue(&node.authority, &LeafRequest::peer(impersonator(), day)))).await;
+    // What another apid sends along counts for nothing from anybody else.
+    let operator = node.client(&["os:operator"]).await;
+    let metadata = [("proxyfrom", "10.5.0.9"), ("talos-role", "os:admin"), ("node", "127.0.0.2")];
+    let answer = operator.call(HOSTNAME, &metadata, b"").await.expect("answer");
+    assert_eq!(
+        (answer.status.code(), &answer.headers["seen-roles"]),
+        (Code::Ok, &HeaderValue::from_static("os:operator"))
+    );
+    let denied = operator.call(APPLY, &metadata, b"").await.expect("answer");
+    assert_eq!(denied.status.code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
 async fn certificates_rotate_without_a_restart() {
     let node = Node::single().await;
     let before = node.client(&["os:reader"]).await;
@@ -82,15 +103,12 @@ async fn a_bad_certificate_does_not_lock_out() {
 #[tokio::test]
 async fn maintenance_reads_without_a_certificate_and_ends_with_the_mode() {
     let setup = Setup {
-        ip: "127.0.0.1",
-        name: "a",
-        authority: authority(),
-        port: 1,
         change: |identity| {
             identity.access = Access::ReadOnly;
             identity.verify_clients = false;
             identity.routing = false;
         },
+        ..Setup::alone()
     };
     let node = Node::start(setup).await;
     let client = Client::connect(node.address, &node.authority, None).await.expect("connected");

@@ -18,6 +18,7 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::Status;
 use tonic::body::Body;
 
@@ -47,30 +48,22 @@ impl Client {
         trusted: &Authority,
         own: Option<&Certified>,
     ) -> Result<Self, String> {
-        let mut roots = RootCertStore::empty();
-        roots.add(trusted.certificate().to_rustls()).expect("a CA");
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots);
-        let mut config = match own {
-            Some(own) => {
-                let (chain, key) = own.to_rustls();
-                builder.with_client_auth_cert(chain, key).expect("a pair")
-            }
-            None => builder.with_no_client_auth(),
-        };
-        config.alpn_protocols = vec![b"h2".to_vec()];
         let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-        let name = ServerName::from(address.ip());
-        let tls = TlsConnector::from(Arc::new(config))
-            .connect(name, stream)
-            .await
-            .map_err(|error| error.to_string())?;
+        Self::over(stream, address, trusted, own).await
+    }
+
+    /// The same on a connection that is there already.
+    pub async fn over(
+        stream: TcpStream,
+        address: SocketAddr,
+        trusted: &Authority,
+        own: Option<&Certified>,
+    ) -> Result<Self, String> {
+        let tls = secured(stream, address, trusted, own).await?;
         // As in apid, the connection's window holds those of all streams: unread ones do not stop the others.
         let handshake = Builder::new(TokioExecutor::new())
             .initial_stream_window_size(64 * 1024)
-            .initial_connection_window_size(4 * 1024 * 1024)
+            .initial_connection_window_size(16 * 1024 * 1024)
             .handshake(TokioIo::new(tls))
             .await;
         let (sender, connection) = handshake.map_err(|error| error.to_string())?;
@@ -85,6 +78,17 @@ impl Client {
         &self,
         path: &str,
         metadata: &[(&str, &str)],
+        body: Body,
+    ) -> Result<Response<Incoming>, String> {
+        let raw: Vec<(&str, &[u8])> = metadata.iter().map(|(key, value)| (*key, value.as_bytes())).collect();
+        self.start_raw(path, &raw, body).await
+    }
+
+    /// Starts a call whose metadata are bytes.
+    pub async fn start_raw(
+        &self,
+        path: &str,
+        metadata: &[(&str, &[u8])],
         body: Body,
     ) -> Result<Response<Incoming>, String> {
         let mut request = Request::post(format!("https://{}{path}", self.address))
@@ -108,6 +112,32 @@ impl Client {
         let response = self.start(path, metadata, body).await?;
         finish(response).await
     }
+}
+
+/// TLS on a connection, with nothing said in it.
+pub async fn secured(
+    stream: TcpStream,
+    address: SocketAddr,
+    trusted: &Authority,
+    own: Option<&Certified>,
+) -> Result<TlsStream<TcpStream>, String> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.certificate().to_rustls()).expect("a CA");
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots);
+    let mut config = match own {
+        Some(own) => {
+            let (chain, key) = own.to_rustls();
+            builder.with_client_auth_cert(chain, key).expect("a pair")
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = ServerName::from(address.ip());
+    let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+    connected.map_err(|error| error.to_string())
 }
 
 /// Reads a response to its end.

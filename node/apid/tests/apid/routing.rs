@@ -1,14 +1,18 @@
 //! Where calls go, and what comes back byte for byte.
 
+use std::net::SocketAddr;
+
 use corten_api::common;
 use corten_api::machine::HostnameResponse;
 use prost::Message as _;
+use tokio::net::TcpListener;
 use tonic::Code;
 
 use super::machined::{framed, hostname_response};
 use super::node::Node;
 
 const HOSTNAME: &str = "/machine.MachineService/Hostname";
+const APPLY: &str = "/machine.MachineService/ApplyConfiguration";
 const DMESG: &str = "/machine.MachineService/Dmesg";
 
 /// `common.Metadata { hostname }` as field 1.
@@ -113,4 +117,88 @@ async fn a_worker_forwards_nothing() {
     }
     let own = client.call(HOSTNAME, &[("node", "127.0.0.1")], b"").await.expect("answer");
     assert_eq!(own.status.code(), Code::Ok);
+}
+
+#[tokio::test]
+async fn every_machine_forwards_to_every_other_byte_for_byte() {
+    let nodes = Node::three().await;
+    let names = ["a", "b", "c"];
+    let kinds =
+        [(HOSTNAME, &b""[..]), (DMESG, b""), (APPLY, &[0, 0xff, 0x80, 7][..]), ("/unheard.Of/It", b"x")];
+    let mut direct = Vec::new();
+    for node in &nodes {
+        let (client, mut answers) = (node.client(&["os:admin"]).await, Vec::new());
+        for (method, message) in kinds {
+            let answer = client.call(method, &[], message).await.expect("an answer");
+            answers.push((answer.body, answer.status.code(), answer.status.message().to_owned()));
+        }
+        direct.push(answers);
+    }
+    for from in &nodes {
+        let client = from.client(&["os:admin"]).await;
+        for (to, expected) in nodes.iter().zip(&direct) {
+            let target = to.address.ip().to_string();
+            for ((method, message), expected) in kinds.into_iter().zip(expected) {
+                let answer = client.call(method, &[("node", &target)], message).await.expect("an answer");
+                let found = (answer.body, answer.status.code(), answer.status.message().to_owned());
+                assert_eq!(&found, expected, "{method} from {} to {target}", from.address);
+            }
+        }
+        let addresses = ["127.0.0.4", "127.0.0.2", "127.0.0.3"];
+        let metadata = addresses.map(|address| ("nodes", address));
+        let answer = client.call(HOSTNAME, &metadata, b"").await.expect("an answer");
+        let parts: Vec<u8> =
+            [2, 0, 1].into_iter().flat_map(|at| tagged(names[at], addresses_of(at))).collect();
+        assert_eq!((answer.status.code(), answer.body), (Code::Ok, framed(&parts)), "from {}", from.address);
+    }
+}
+
+/// The address of one of three machines.
+fn addresses_of(number: usize) -> &'static str {
+    ["127.0.0.2", "127.0.0.3", "127.0.0.4"][number]
+}
+
+#[tokio::test]
+async fn more_machines_than_are_asked_at_a_time_keep_their_order() {
+    let nodes = Node::three().await;
+    let client = nodes[0].client(&["os:reader"]).await;
+    let order: Vec<usize> = (0..100).map(|number| number * 7 % 3).collect();
+    let metadata: Vec<(&str, &str)> = order.iter().map(|number| ("nodes", addresses_of(*number))).collect();
+    let answer = client.call(HOSTNAME, &metadata, b"").await.expect("an answer");
+    let messages = HostnameResponse::decode(&answer.body[5..]).expect("decodes").messages;
+    let names: Vec<&str> = messages.iter().map(|message| message.hostname.as_str()).collect();
+    let expected: Vec<&str> = order.iter().map(|number| ["a", "b", "c"][*number]).collect();
+    assert_eq!(names, expected);
+}
+
+#[tokio::test]
+async fn a_machine_that_does_not_shake_hands_fails_alone_and_in_time() {
+    let nodes = Node::three().await;
+    let [a, b, c] = nodes;
+    drop(c);
+    // A machine that hangs: the kernel takes connections, and nobody answers.
+    let place = SocketAddr::from(([127, 0, 0, 4], b.address.port()));
+    let silent = loop {
+        match TcpListener::bind(place).await {
+            Ok(listener) => break listener,
+            // The machine that had it is about to go.
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    let client = a.client(&["os:reader"]).await;
+    let quick = a.client(&["os:reader"]).await;
+    let metadata = ["127.0.0.4", "127.0.0.3", "127.0.0.2"].map(|address| ("nodes", address));
+    let asked = client.call(HOSTNAME, &metadata, b"");
+    let others = async {
+        for target in ["127.0.0.2", "127.0.0.3"] {
+            let answer = quick.call(HOSTNAME, &[("node", target)], b"").await.expect("an answer");
+            assert_eq!(answer.status.code(), Code::Ok, "{target} while another is asked in vain");
+        }
+    };
+    let (answer, ()) = tokio::join!(asked, others);
+    let messages = HostnameResponse::decode(&answer.expect("in time").body[5..]).expect("decodes").messages;
+    let failed = messages[0].metadata.clone().expect("metadata");
+    assert_eq!((failed.hostname.as_str(), failed.status.expect("a status").code), ("127.0.0.4", 14));
+    assert_eq!([messages[1].hostname.as_str(), messages[2].hostname.as_str()], ["b", "a"]);
+    drop(silent);
 }

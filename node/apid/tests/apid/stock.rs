@@ -6,7 +6,7 @@ use corten_client::{Client, Context, TalosConfig};
 use corten_pki::Certificate;
 use tonic::Code;
 
-use super::node::{Node, Setup, authority, with_roles};
+use super::node::{Node, Setup, with_roles};
 
 #[tokio::test]
 async fn a_context_is_all_it_takes() {
@@ -36,8 +36,7 @@ async fn maintenance_is_trusted_by_fingerprint() {
         identity.access = Access::ReadOnly;
         identity.verify_clients = false;
     };
-    let node =
-        Node::start(Setup { ip: "127.0.0.1", name: "a", authority: authority(), port: 1, change }).await;
+    let node = Node::start(Setup { change, ..Setup::alone() }).await;
     let shown = node
         .feed
         .borrow()

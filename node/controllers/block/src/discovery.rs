@@ -1,6 +1,7 @@
 //! What is on the disks.
 //!
 //!     Disk, DevicesStatus, partitions, first bytes of each ──▶ DiscoveredVolume, DiscoveredVolumesStatus
+//!     DiscoveryRefreshRequest ──▶ look again ──▶ DiscoveryRefreshStatus
 //!
 //! This is what people and selectors see. Whoever is about to write looks again himself: see `volumes`.
 
@@ -12,7 +13,9 @@ use std::time::Duration;
 
 use corten_base::blocking;
 use corten_resource::{Driver, Never, Plan, Source, View, controller};
-use corten_resources::block::{DiscoveredVolume, DiscoveredVolumesStatus, Disk, VolumeStatus};
+use corten_resources::block::{
+    DiscoveredVolume, DiscoveredVolumesStatus, DiscoveryRefreshRequest, DiscoveryRefreshStatus, Disk,
+};
 use corten_resources::runtime::DevicesStatus;
 
 use crate::device::Geometry;
@@ -31,10 +34,10 @@ pub struct Discovery {
     sysfs: Sysfs,
 }
 
-// VolumeStatus only wakes: a new file system makes no event of its own.
+// A new file system makes no event of its own: who made it asks.
 controller!(Discovery, "block.Discovery",
-    inputs: [weak Disk, weak VolumeStatus, weak DevicesStatus],
-    outputs: [exclusive DiscoveredVolume, exclusive DiscoveredVolumesStatus]);
+    inputs: [weak Disk, weak DiscoveryRefreshRequest, weak DevicesStatus],
+    outputs: [exclusive DiscoveredVolume, exclusive DiscoveredVolumesStatus, exclusive DiscoveryRefreshStatus]);
 
 impl Discovery {
     /// Of the kernel that shows itself there.
@@ -62,6 +65,11 @@ impl Driver for Discovery {
         for (name, volume) in observed {
             plan.put(name, volume.clone());
         }
+        // The request is of the same moment as the look.
+        if let Some(asked) = view.get::<DiscoveryRefreshRequest>(DiscoveryRefreshRequest::ID) {
+            let status = DiscoveryRefreshStatus { request: asked.spec.request };
+            plan.put(DiscoveryRefreshRequest::ID, status);
+        }
         // Before the drivers are loaded, a disk that is not there may still come.
         if view.get::<DevicesStatus>(devices::STATUS).is_none_or(|status| !status.spec.ready) {
             return plan.waiting("drivers to be loaded");
@@ -84,7 +92,13 @@ fn volumes_of(sysfs: &Sysfs, name: &str, disk: &Disk) -> Vec<(String, Discovered
     let geometry = Geometry::of(disk.size, disk.sector_size);
     let table = or_nothing(name, table_of(Path::new(&disk.dev_path), geometry));
     let mut whole = bare(name, disk);
-    match (&table, or_nothing(name, contents(Path::new(&disk.dev_path), disk.size))) {
+    let found = or_nothing(name, contents(Path::new(&disk.dev_path), disk.size));
+    if found.as_ref().is_some_and(|found| found.name == probe::MEMBER) {
+        // Partitions that it shows are those of its array.
+        describe(&mut whole, found);
+        return vec![(name.to_owned(), whole)];
+    }
+    match (&table, found) {
         (Some(table), _) => {
             "gpt".clone_into(&mut whole.name);
             whole.uuid = table.disk.to_string();

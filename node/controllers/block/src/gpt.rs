@@ -12,8 +12,8 @@ use std::io;
 
 use flate2::Crc;
 
-pub use place::{PlaceError, Size, Wanted};
-pub use write::write;
+pub use place::{Size, Wanted};
+pub use write::{has_room, is_begun, write};
 
 use crate::device::{Geometry, ReadAt};
 

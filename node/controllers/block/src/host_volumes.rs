@@ -3,14 +3,14 @@
 use corten_base::paths;
 use corten_resource::{Plan, Transform, View, controller};
 use corten_resources::block::{
-    MountSpec, VolumeKind, VolumeMountRequest, VolumeMountStatus, VolumePhase, VolumeStatus,
+    MountSpec, VolumeConfig, VolumeKind, VolumeMountRequest, VolumeMountStatus, VolumePhase, VolumeStatus,
 };
 
 /// Reports the launcher's folders as volumes.
 pub struct HostVolumes;
 
 controller!(HostVolumes, "block.HostVolumes",
-    inputs: [weak VolumeMountRequest],
+    inputs: [weak VolumeMountRequest, weak VolumeConfig],
     outputs: [exclusive VolumeStatus, exclusive VolumeMountStatus]);
 
 const FOLDERS: [(&str, &str); 2] =
@@ -22,6 +22,12 @@ impl Transform for HostVolumes {
         plan.put(VolumeStatus::META, ready(paths::META_FILE, ""));
         for (volume, folder) in FOLDERS {
             plan.put(volume, ready(folder, folder));
+        }
+        for volume in view.list::<VolumeConfig>() {
+            let id = volume.id();
+            if id != VolumeStatus::META && FOLDERS.iter().all(|(known, _)| *known != id) {
+                plan.put(id, refused(volume.spec.kind));
+            }
         }
         for request in view.list::<VolumeMountRequest>() {
             let Some((volume, folder)) = FOLDERS.iter().find(|(volume, _)| *volume == request.spec.volume_id)
@@ -48,5 +54,35 @@ fn ready(location: &str, target: &str) -> VolumeStatus {
         mount_spec: MountSpec { target_path: target.to_owned(), ..MountSpec::default() },
         kind: VolumeKind::Directory,
         ..VolumeStatus::default()
+    }
+}
+
+fn refused(kind: VolumeKind) -> VolumeStatus {
+    VolumeStatus {
+        phase: VolumePhase::Failed,
+        error_message: "disks and mounts of this machine are those of its host; mount it there".to_owned(),
+        kind,
+        ..VolumeStatus::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use corten_resource::testing::resource;
+
+    use super::*;
+
+    #[test]
+    fn volumes_of_the_host_are_ready_and_others_are_not_made() {
+        let rows = [
+            resource(VolumeStatus::STATE, VolumeConfig::default()),
+            resource("u-data", VolumeConfig::default()),
+        ];
+        let plan = HostVolumes.plan(&View::of(rows, UNIX_EPOCH));
+        let phase = |id: &str| plan.output::<VolumeStatus>(id).map(|status| status.phase);
+        assert_eq!(phase(VolumeStatus::STATE), Some(VolumePhase::Ready));
+        assert_eq!(phase("u-data"), Some(VolumePhase::Failed));
     }
 }

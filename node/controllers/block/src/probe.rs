@@ -1,13 +1,34 @@
 //! What is in a volume, by the marks that file systems leave at fixed places.
 //!
-//! Pure over the first bytes; a mark is believed only with the numbers around it making sense.
+//! Pure over the first bytes; a mark is believed only with the numbers around it making sense. A member of an array may
+//! begin as the array does, so that what its superblock says comes first. What is not recognized may be somebody's all
+//! the same: whoever takes a device that nobody set apart for him asks [`is_blank`].
 
 use std::io;
 
 use crate::device::ReadAt;
+use crate::gpt;
+use crate::md::superblock::{self, Superblock};
 
+/// What is recognized on a member of an array.
+pub const MEMBER: &str = "linux_raid_member";
 /// Bytes from the start within which all marks are.
 const HEAD_BYTES: u64 = 68 * 1024;
+/// Bytes at each end of a device that are zero when it holds nothing.
+const END_BYTES: u64 = 1 << 20;
+/// Formats that are only told from nothing: name, place and mark.
+const OTHERS: [(&str, usize, &[u8]); 10] = [
+    ("bluestore", 0, b"bluestore block device"),
+    ("ntfs", 3, b"NTFS    "),
+    ("exfat", 3, b"EXFAT   "),
+    ("bitlocker", 3, b"-FVE-FS-"),
+    ("apfs", 32, b"NXSB"),
+    ("f2fs", 1024, b"\x10\x20\xf5\xf2"),
+    ("bcache", 4120, b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81"),
+    ("bcachefs", 4120, b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef"),
+    ("jfs", 32 * 1024, b"JFS1"),
+    ("reiserfs", 64 * 1024 + 52, b"ReIsEr"),
+];
 
 /// What was recognized.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,9 +51,28 @@ pub struct Found {
 
 /// Looks at a device of this size.
 pub fn probe(device: &(impl ReadAt + ?Sized), size_bytes: u64) -> io::Result<Option<Found>> {
+    if let Some(superblock) = superblock::read(device, size_bytes)? {
+        return Ok(Some(member(&superblock)));
+    }
     let mut head = vec![0; usize::try_from(size_bytes.min(HEAD_BYTES)).map_err(io::Error::other)?];
     device.read_at(&mut head, 0)?;
     Ok(recognize(&head))
+}
+
+/// Whether a device of this size holds nothing at all, but perhaps a first partition table that was not finished.
+pub fn is_blank(device: &(impl ReadAt + ?Sized), size_bytes: u64) -> io::Result<bool> {
+    let length = size_bytes.min(END_BYTES);
+    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    device.read_at(&mut bytes, 0)?;
+    if bytes.iter().any(|byte| *byte != 0) {
+        return Ok(false);
+    }
+    device.read_at(&mut bytes, size_bytes - length)?;
+    Ok(bytes.iter().all(|byte| *byte == 0) || gpt::is_begun(&bytes))
+}
+
+fn member(superblock: &Superblock) -> Found {
+    Found { name: MEMBER, uuid: superblock.plain_uuid(), label: superblock.name.clone(), ..Found::default() }
 }
 
 /// A format: gives what it recognizes.
@@ -40,8 +80,8 @@ type Format = fn(&[u8]) -> Option<Found>;
 
 /// Recognizes a format by the first bytes of a volume.
 pub fn recognize(head: &[u8]) -> Option<Found> {
-    const FORMATS: [Format; 11] =
-        [xfs, luks, squashfs, lvm, swap, btrfs, ext, erofs, iso9660, vfat, talos_meta];
+    const FORMATS: [Format; 12] =
+        [xfs, luks, squashfs, lvm, swap, btrfs, ext, erofs, iso9660, vfat, talos_meta, other];
     FORMATS.iter().find_map(|format| format(head))
 }
 
@@ -164,12 +204,29 @@ fn luks(head: &[u8]) -> Option<Found> {
     marked(head, 0, b"LUKS\xba\xbe").then(|| Found { name: "luks", ..Found::default() })
 }
 
+/// The label is in one of the first four sectors.
 fn lvm(head: &[u8]) -> Option<Found> {
-    marked(head, 512, b"LABELONE").then(|| Found { name: "lvm2-pv", ..Found::default() })
+    let is_labelled = (0..4).any(|sector| marked(head, sector * 512, b"LABELONE"));
+    is_labelled.then(|| Found { name: "lvm2-pv", ..Found::default() })
+}
+
+fn other(head: &[u8]) -> Option<Found> {
+    let &(name, ..) = OTHERS.iter().find(|(_, at, mark)| marked(head, *at, mark))?;
+    Some(Found { name, ..Found::default() })
 }
 
 fn swap(head: &[u8]) -> Option<Found> {
-    marked(head, 4086, b"SWAPSPACE2").then(|| Found { name: "swap", ..Found::default() })
+    const PAGE_BYTES: u32 = 4096;
+    marked(head, 4086, b"SWAPSPACE2").then_some(())?;
+    Some(Found {
+        name: "swap",
+        uuid: uuid(head, 1036)?,
+        label: text(head, 1052, 16)?,
+        block_size: PAGE_BYTES,
+        filesystem_block_size: PAGE_BYTES,
+        size: (u64::from(le32(head, 1028)?) + 1).saturating_mul(u64::from(PAGE_BYTES)),
+        is_unfinished: false,
+    })
 }
 
 fn talos_meta(head: &[u8]) -> Option<Found> {
@@ -273,6 +330,33 @@ mod tests {
         assert!(recognize(&head).is_some_and(|found| found.is_unfinished));
         head[126] = 0;
         assert!(recognize(&head).is_some_and(|found| !found.is_unfinished));
+    }
+
+    #[test]
+    fn what_is_never_mounted_is_not_taken_for_nothing() {
+        for (name, at, mark) in OTHERS {
+            let mut head = vec![0; HEAD_BYTES as usize];
+            head[at..at + mark.len()].copy_from_slice(mark);
+            assert_eq!(recognize(&head).map(|found| found.name), Some(name));
+        }
+        let mut head = vec![0; 4096];
+        head[1536..1544].copy_from_slice(b"LABELONE");
+        assert_eq!(recognize(&head).map(|found| found.name), Some("lvm2-pv"));
+    }
+
+    #[test]
+    fn a_device_is_blank_when_both_ends_are_whatever_is_recognized() {
+        const SIZE: usize = 4 << 20;
+        let is_blank = |at: Option<usize>| {
+            let mut disk = vec![0; SIZE];
+            at.into_iter().for_each(|at| disk[at] = 1);
+            is_blank(disk.as_slice(), SIZE as u64).expect("read")
+        };
+        assert!(is_blank(None) && is_blank(Some(2 << 20)));
+        for at in [0, (1 << 20) - 1, 3 << 20, SIZE - 1] {
+            assert!(!is_blank(Some(at)), "{at}");
+        }
+        assert!(super::is_blank([0_u8; 0].as_slice(), 0).expect("read"));
     }
 
     #[test]

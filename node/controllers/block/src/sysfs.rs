@@ -129,7 +129,7 @@ impl Sysfs {
     }
 
     /// Links below `/dev/disk` with what they point to.
-    fn links(&self) -> Vec<(PathBuf, String)> {
+    pub fn links(&self) -> Vec<(PathBuf, String)> {
         let mut links = Vec::new();
         for folder in names(&self.dev.join("disk")) {
             let folder = self.dev.join("disk").join(folder);
@@ -177,16 +177,19 @@ fn first_text(paths: &[PathBuf]) -> Option<String> {
     paths.iter().map(|path| text(path)).find(|text| !text.is_empty())
 }
 
-fn text(path: &Path) -> String {
+/// A file's text without blanks around it; empty when there is none.
+pub fn text(path: &Path) -> String {
     let bytes = fs::read(path).unwrap_or_default();
     String::from_utf8_lossy(&bytes).trim().to_owned()
 }
 
-fn number(path: &Path) -> Option<u64> {
+/// A file's number.
+pub fn number(path: &Path) -> Option<u64> {
     text(path).parse().ok()
 }
 
-fn names(folder: &Path) -> Vec<String> {
+/// What is in a folder, in order.
+pub fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> =
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();

@@ -20,10 +20,14 @@ const POLL: Duration = Duration::from_secs(60);
 
 /// Sources for a controller that looks at block devices.
 pub fn block_devices() -> Vec<Source> {
-    let events = Source::new("block device events", |trigger| async move {
+    vec![events(), Source::interval("block device poll", POLL)]
+}
+
+/// Fires when a block device comes, goes or changes.
+pub fn events() -> Source {
+    Source::new("block device events", |trigger| async move {
         follow(&trigger).await.map_err(anyhow::Error::from)
-    });
-    vec![events, Source::interval("block device poll", POLL)]
+    })
 }
 
 async fn follow(trigger: &Trigger) -> io::Result<()> {

@@ -136,4 +136,16 @@ mod tests {
         let place = Place::parse("[fdae::1]:8093", false).expect("a place");
         assert_eq!(place.elsewhere("b:1").map(|place| place.to_string()).as_deref(), Some("http://b:1"));
     }
+
+    #[test]
+    fn any_text_is_a_place_that_is_written_alike_or_none() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            if let Some(read) = Place::parse(&text, false) {
+                let written = read.to_string();
+                let again = written.strip_prefix("http://").and_then(|place| Place::parse(place, false));
+                assert_eq!(again.map(|place| place.to_string()), Some(written));
+            }
+        });
+    }
 }

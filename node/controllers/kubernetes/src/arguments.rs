@@ -38,6 +38,13 @@ impl Arguments {
         self
     }
 
+    /// Sets an argument to several values, each given by itself.
+    #[must_use]
+    pub fn with_each(mut self, name: &str, values: impl IntoIterator<Item = String>) -> Self {
+        self.0.insert(name.to_owned(), values.into_iter().collect());
+        self
+    }
+
     /// Sets an argument when there is a value.
     #[must_use]
     pub fn with_some(self, name: &str, value: Option<impl Into<String>>) -> Self {

@@ -153,4 +153,14 @@ mod tests {
             assert_eq!(parse(text), None, "{text:?}");
         }
     }
+
+    #[test]
+    fn any_file_of_flannel_is_read_or_refused() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            if let Some(subnet) = parse(&text) {
+                assert!(!subnet.subnets.is_empty());
+            }
+        });
+    }
 }

@@ -27,6 +27,7 @@ pub mod kubelet;
 pub mod kubeprism;
 pub mod manifests;
 pub mod node;
+pub mod seccomp;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -92,7 +93,8 @@ pub fn register(runtime: &mut Runtime, dependencies: &Dependencies) {
         .register_transform(kubelet::intent::KubeletIntent)
         .register_transform(kubelet::spec_controller::KubeletSpecification::new(machine))
         .register(kubelet::lifecycle::KubeletService::new(disk.clone(), rng.clone()))
-        .register(kubelet::kubeconfig::KubeletIdentity::new(disk.clone()));
+        .register(kubelet::kubeconfig::KubeletIdentity::new(disk.clone()))
+        .register(seccomp::SeccompProfiles::new(disk.clone()));
     runtime
         .register_transform(node::identity::NodeNaming)
         .register_transform(node::identity::NodeAddresses)
@@ -101,6 +103,7 @@ pub fn register(runtime: &mut Runtime, dependencies: &Dependencies) {
         .register(node::status::Nodes::new(disk.clone()))
         .register(node::pods::StaticPodStatuses::new(disk.clone()))
         .register_transform(manifests::intent::ManifestIntent)
+        .register(manifests::fetching::ManifestFetching::default())
         .register_transform(manifests::rendering::ManifestRendering)
         .register(manifests::applier::ManifestApplier::new(disk.clone()))
         .register(cni::FlannelNetwork::new(disk.clone()))

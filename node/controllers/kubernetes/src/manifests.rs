@@ -1,9 +1,11 @@
 //! Bootstrap manifests: rendered from the configuration, applied once the API server answers.
 //!
 //!     BootstrapManifestsConfig, KubernetesRoot ──▶ Manifest (ordered ids) ──▶ API server ──▶ ManifestStatus
+//!     ExtraManifestsConfig ──(by URL)──▶ FetchedManifest ──▶ Manifest
 
 pub mod applier;
 pub mod coredns;
+pub mod fetching;
 pub mod flannel;
 pub mod intent;
 pub mod proxy;

@@ -17,11 +17,12 @@ use corten_config::view::MachineView;
 /// Label and taint of control planes.
 pub const CONTROL_PLANE_KEY: &str = "node-role.kubernetes.io/control-plane";
 
-/// Taints of this machine's node, the control plane's included.
+/// Taints of this machine's node, the control plane's included unless a document names all of them.
 #[must_use]
 pub fn taints(config: &MachineView) -> BTreeMap<String, String> {
     let mut all = config.machine.node_taints.clone();
-    if config.is_control_plane() && !config.cluster.schedule_on_control_planes {
+    let is_known = config.machine.node_is_explicit || config.cluster.schedule_on_control_planes;
+    if config.is_control_plane() && !is_known {
         all.entry(CONTROL_PLANE_KEY.to_owned()).or_insert_with(|| "NoSchedule".to_owned());
     }
     all

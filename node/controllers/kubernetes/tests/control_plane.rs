@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use corten_base::Rng;
 use corten_config::generate::{GenerateOptions, generate};
+use corten_config::node::Node;
 use corten_config::secrets::SecretsBundle;
+use corten_config::{Contract, read, schema, write};
 use corten_controllers_kubernetes::{Dependencies, Disk, Folder, Machine, register};
 use corten_dataplane::files::{self, KubePrism, StaticPods, StaticPodsStatus};
 use corten_resource::testing::{TestRuntime, resource};
@@ -16,7 +18,8 @@ use corten_resources::block::{VolumeMountStatus, VolumeStatus};
 use corten_resources::config::{MachineConfig, MachineType, Role};
 use corten_resources::etcd::{EtcdPkiStatus, EtcdSpec};
 use corten_resources::kubernetes::{
-    ApiServerConfig, ConfigStatus, KubeletSpec, Manifest, Nodename, SecretStatus, StaticPod,
+    ApiServerConfig, ConfigStatus, KubeletSpec, Manifest, NodeLabelSpec, NodeTaintSpec, Nodename,
+    SecretStatus, StaticPod,
 };
 use corten_resources::network::{HostnameStatus, NodeAddress, SortAlgorithm};
 use corten_resources::secrets::{ApiCertificate, KubernetesDynamicCerts, KubernetesSecrets};
@@ -37,6 +40,18 @@ fn configuration(now: std::time::SystemTime) -> Vec<u8> {
     let address = std::env::var("CORTEN_RENDER_ADDRESS").unwrap_or_else(|_| "10.5.0.2".to_owned());
     let options = GenerateOptions::new("demo", format!("https://{address}:6443"));
     generate(&options, &secrets).controlplane.reveal().clone().into_bytes()
+}
+
+/// The form of a release, without the documents that no machine of ours reads.
+fn in_form(contract: Contract, secrets: &SecretsBundle) -> Vec<u8> {
+    let mut options = GenerateOptions::new("demo", "https://10.5.0.2:6443");
+    options.contract = contract;
+    let mut documents = read::documents(generate(&options, secrets).controlplane.reveal()).expect("YAML");
+    documents.retain(|document| {
+        let kind = document.get("kind").and_then(Node::as_text);
+        kind.is_none_or(|kind| schema::kind(kind).is_some())
+    });
+    write::documents(&documents).into_bytes()
 }
 
 impl Lab {
@@ -67,9 +82,12 @@ impl Lab {
         Self { runtime, root, dataplane, _folder: folder }
     }
 
-    /// What the other domains of a machine would say.
     fn surroundings(&self) {
-        let now = self.runtime.state().store().clock().now();
+        self.surround(configuration(self.runtime.state().store().clock().now()));
+    }
+
+    /// What the other domains of a machine would say.
+    fn surround(&self, yaml: Vec<u8>) {
         let address = std::env::var("CORTEN_RENDER_ADDRESS").unwrap_or_else(|_| "10.5.0.2".to_owned());
         let addresses = NodeAddress {
             addresses: vec![format!("{address}/24").parse().expect("an address")],
@@ -79,7 +97,7 @@ impl Lab {
             VolumeMountStatus { volume_id: VolumeStatus::STATE.into(), ..VolumeMountStatus::default() };
         let hostname = HostnameStatus { hostname: "talos-abc".into(), domainname: String::new() };
         for given in [
-            resource(MachineConfig::ACTIVE, MachineConfig { yaml: configuration(now) }),
+            resource(MachineConfig::ACTIVE, MachineConfig { yaml }),
             resource(MachineType::ID, MachineType { role: Role::ControlPlane }),
             resource(HostnameStatus::ID, hostname),
             resource(NodeAddress::ROUTED, addresses.clone()),
@@ -127,6 +145,52 @@ async fn a_configuration_becomes_a_control_plane() {
         .map(|status| format!("{}: {}", status.id(), status.reason))
         .collect();
     assert_eq!(failed, Vec::<String>::new());
+}
+
+/// What of a control plane must not depend on the form of its configuration.
+async fn control_plane(yaml: Vec<u8>) -> Vec<(String, Value)> {
+    let lab = Lab::new();
+    lab.surround(yaml);
+    lab.runtime.put(resource(BootstrapIntent::ID, BootstrapIntent::default()));
+    lab.runtime.put(resource("etcd", Service { running: true, healthy: true, unknown: false }));
+    lab.runtime.advance(Duration::from_secs(4)).await;
+    let pods: StaticPods = files::read(&lab.dataplane).expect("read").expect("the list of pods");
+    let kubelet: KubeletSpec = lab.get(KubeletSpec::ID);
+    let state = lab.runtime.state();
+    let ids = |ids: Vec<String>| Value::from(ids);
+    let mut facts = vec![
+        ("pods".to_owned(), pods.pods.iter().map(|pod| pod["spec"].clone()).collect()),
+        ("kubelet".to_owned(), Value::Object(kubelet.config)),
+        ("arguments of the kubelet".to_owned(), ids(kubelet.args)),
+        (
+            "labels".to_owned(),
+            ids(state.list::<NodeLabelSpec>().iter().map(|one| one.id().to_owned()).collect()),
+        ),
+        (
+            "taints".to_owned(),
+            ids(state.list::<NodeTaintSpec>().iter().map(|one| one.id().to_owned()).collect()),
+        ),
+    ];
+    // kube-proxy is told by a file instead of by arguments.
+    let manifests = state.list::<Manifest>();
+    facts.extend(manifests.iter().filter(|manifest| manifest.id() != "10-kube-proxy").map(|manifest| {
+        let objects = manifest.items.iter().map(|item| Value::Object(item.object.clone())).collect();
+        (manifest.id().to_owned(), objects)
+    }));
+    facts
+}
+
+#[tokio::test(start_paused = true)]
+async fn documents_become_the_same_control_plane_as_old_fields() {
+    let now = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(NOW);
+    let secrets = SecretsBundle::generate(now, &Rng::kernel()).expect("secrets of a cluster");
+    let old = control_plane(in_form(Contract::new(1, 13), &secrets)).await;
+    let new = control_plane(in_form(Contract::new(1, 14), &secrets)).await;
+    assert_eq!(old.len(), new.len());
+    for (old, new) in old.iter().zip(&new) {
+        assert_eq!(old, new);
+    }
+    assert!(old.len() > 10, "{}", old.len());
 }
 
 fn waits_for_bootstrap(lab: &Lab) {

@@ -1,7 +1,7 @@
 //! The platform layer of a machine whose network its launcher made: what is there is wanted from now on.
 //!
 //! ```text
-//! kernel, resolv.conf at start ──▶ *Spec@network-config of layer platform
+//! kernel, resolv.conf at start ──▶ *Spec@network-config of layer platform, PlatformConfig `cached`
 //! ```
 //! The first complete sight is kept in a file, because later sights include what we did ourselves.
 
@@ -12,8 +12,8 @@ use anyhow::Context;
 use corten_base::fs::{Durability, write_atomic};
 use corten_resource::{Driver, Plan, View, controller};
 use corten_resources::network::{
-    AddressFlags, AddressSpec, AddressStatus, HostnameSpec, Layer, LinkSpec, ResolverSpec, RouteProtocol,
-    RouteSpec, RouteStatus, RouteTable, RouteType, Scope, layered_id,
+    AddressFlags, AddressSpec, AddressStatus, HostnameSpec, Layer, LinkSpec, PlatformConfig, ResolverSpec,
+    RouteProtocol, RouteSpec, RouteStatus, RouteTable, RouteType, Scope, layered_id,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,7 @@ outputs: [
     shared RouteSpec in "network-config",
     shared HostnameSpec in "network-config",
     shared ResolverSpec in "network-config",
+    shared PlatformConfig,
 ]);
 
 impl AdoptLayer {
@@ -127,6 +128,33 @@ impl Adopted {
         }
     }
 
+    /// What it means for the layer of the platform.
+    fn config(&self) -> PlatformConfig {
+        let mut config = PlatformConfig::default();
+        for (link, address) in &self.addresses {
+            if !config.links.iter().any(|other| other.name == *link) {
+                config.links.push(LinkSpec::up(Layer::Platform, link));
+            }
+            config.addresses.push(AddressSpec::new(Layer::Platform, link, *address, Scope::GLOBAL));
+        }
+        config.routes.extend(self.routes.iter().map(|row| RouteSpec {
+            src: row.src,
+            protocol: RouteProtocol(row.protocol),
+            scope: Scope(row.scope),
+            ..RouteSpec::new(Layer::Platform, row.dst, row.gateway, &row.link, row.priority)
+        }));
+        if !self.hostname.is_empty() && self.hostname != "localhost" {
+            config.hostnames.push(split(Layer::Platform, &self.hostname));
+        }
+        if !self.name_servers.is_empty() {
+            config.resolvers.push(ResolverSpec {
+                search_domains: self.search_domains.clone(),
+                ..ResolverSpec::plain(Layer::Platform, self.name_servers.clone())
+            });
+        }
+        config
+    }
+
     /// The launcher is done: there is an address and a way out.
     fn is_complete(&self) -> bool {
         !self.addresses.is_empty() && self.routes.iter().any(|route| route.dst.is_none())
@@ -152,29 +180,24 @@ impl Driver for AdoptLayer {
     fn plan(&self, _: &View<Self>, (adopted, remembered): &Self::Observed) -> Plan<Self, Remember> {
         let mut plan = Plan::new();
         let id = |id: &str| layered_id(Layer::Platform, id);
-        for (link, address) in &adopted.addresses {
-            let address = AddressSpec::new(Layer::Platform, link, *address, Scope::GLOBAL);
-            plan.put::<LinkSpec>(id(link), LinkSpec::up(Layer::Platform, link));
-            plan.put::<AddressSpec>(id(&address.id()), address);
+        let config = adopted.config();
+        for link in &config.links {
+            plan.put::<LinkSpec>(id(&link.name), link.clone());
         }
-        for row in &adopted.routes {
-            let spec = RouteSpec {
-                src: row.src,
-                protocol: RouteProtocol(row.protocol),
-                scope: Scope(row.scope),
-                ..RouteSpec::new(Layer::Platform, row.dst, row.gateway, &row.link, row.priority)
-            };
-            plan.put::<RouteSpec>(id(&spec.id()), spec);
+        for address in &config.addresses {
+            plan.put::<AddressSpec>(id(&address.id()), address.clone());
         }
-        if !adopted.hostname.is_empty() && adopted.hostname != "localhost" {
-            plan.put::<HostnameSpec>(id(HostnameSpec::ID), split(Layer::Platform, &adopted.hostname));
+        for route in &config.routes {
+            plan.put::<RouteSpec>(id(&route.id()), route.clone());
         }
-        if !adopted.name_servers.is_empty() {
-            let spec = ResolverSpec {
-                search_domains: adopted.search_domains.clone(),
-                ..ResolverSpec::plain(Layer::Platform, adopted.name_servers.clone())
-            };
-            plan.put::<ResolverSpec>(id(ResolverSpec::ID), spec);
+        for hostname in &config.hostnames {
+            plan.put::<HostnameSpec>(id(HostnameSpec::ID), hostname.clone());
+        }
+        for resolvers in &config.resolvers {
+            plan.put::<ResolverSpec>(id(ResolverSpec::ID), resolvers.clone());
+        }
+        if *remembered {
+            plan.put::<PlatformConfig>(PlatformConfig::CACHED, config);
         }
         if adopted.is_complete() && !remembered {
             plan.op(Remember(adopted.clone()));

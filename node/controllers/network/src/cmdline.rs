@@ -1,4 +1,5 @@
-//! The network part of the kernel command line: `ip=`, `vlan=`, `talos.hostname=`, `talos.network.interface.ignore=`.
+//! The network part of the kernel command line: `ip=`, `bond=`, `vlan=`, `talos.hostname=`,
+//! `talos.network.interface.ignore=`.
 //!
 //! The syntax is dracut's and nfsroot's. Parsing cannot fail: an argument that makes no sense is left out, because a
 //! machine that boots with less network is better than one that does not boot.
@@ -8,6 +9,8 @@ use std::net::IpAddr;
 use corten_resource::HardwareAddr;
 use ipnet::IpNet;
 
+use crate::cmdline_bond::{BondArgument, bond};
+
 /// Arguments of one kind that are looked at.
 const ARGUMENTS_MAX: usize = 64;
 
@@ -16,6 +19,8 @@ const ARGUMENTS_MAX: usize = 64;
 pub struct Cmdline {
     /// `ip=` arguments.
     pub interfaces: Vec<Interface>,
+    /// `bond=` arguments.
+    pub bonds: Vec<BondArgument>,
     /// `vlan=` arguments.
     pub vlans: Vec<VlanArgument>,
     /// `talos.hostname=`.
@@ -78,6 +83,7 @@ pub fn parse(cmdline: &str) -> Cmdline {
     let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
     Cmdline {
         interfaces: values("ip").filter_map(interface).collect(),
+        bonds: values("bond").map(bond).collect(),
         vlans: values("vlan").filter_map(vlan).collect(),
         hostname: values("talos.hostname").last().and_then(text),
         ignored: values("talos.network.interface.ignore").filter_map(text).collect(),
@@ -214,7 +220,7 @@ mod tests {
         bolero::check!().for_each(|bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes);
             let _ = parse(&text);
-            let _ = parse(&format!("ip={text} vlan={text}"));
+            let _ = parse(&format!("ip={text} vlan={text} bond={text}"));
         });
     }
 }

@@ -14,6 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use corten_base::paths;
 use corten_resource::{Driver, Plan, View, controller, version_text};
 use corten_resources::files::{EtcFileSpec, EtcFileStatus};
 use corten_sys::mount::{Depth, Mounts, Unmount};
@@ -80,7 +81,7 @@ fn look(etc: &Path, rendered: &Path, spec: &EtcFileSpec) -> State {
     let mode = rendered.metadata().map(|metadata| metadata.permissions().mode() & 0o7777);
     match std::fs::read(rendered) {
         Err(_) if !same_file(etc, rendered) && !rendered.exists() => State::Absent,
-        Ok(contents) if contents == spec.contents && mode.ok() == Some(spec.mode) => {
+        Ok(contents) if contents == spec.contents.as_bytes() && mode.ok() == Some(spec.mode) => {
             if same_file(etc, rendered) { State::InPlace } else { State::Unbound }
         }
         _ => State::Different,
@@ -99,15 +100,38 @@ fn write_in_place(path: &Path, contents: &[u8], mode: u32) -> std::io::Result<()
 
 fn bind(etc: &Path, rendered: &Path) -> anyhow::Result<()> {
     if !etc.exists() {
-        // Where `/etc` can be written a mount point is made; on a machine the image has one for each file.
-        std::fs::write(etc, b"").with_context(|| format!("{} is not in the image", etc.display()))?;
+        make_place(etc)?;
     }
     Ok(corten_sys::Kernel.bind(rendered, etc, Depth::Single)?)
+}
+
+/// Makes an empty file to bind over: in `/etc` itself where it can be written, or in the layer above that of the image.
+fn make_place(etc: &Path) -> anyhow::Result<()> {
+    let make = |path: &Path| {
+        path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        std::fs::write(path, b"")
+    };
+    let made = match (make(etc), in_etc(etc, paths::ETC_WRITABLE)) {
+        (Err(error), Some(writable)) if error.kind() == ErrorKind::ReadOnlyFilesystem => make(&writable),
+        (made, _) => made,
+    };
+    made.with_context(|| format!("there is no place for {}", etc.display()))
+}
+
+/// The same file seen from another place.
+fn in_etc(etc: &Path, place: &str) -> Option<PathBuf> {
+    etc.strip_prefix("/etc").ok().map(|inside| Path::new(place).join(inside))
 }
 
 fn remove(etc: &Path, rendered: &Path) -> anyhow::Result<()> {
     if same_file(etc, rendered) && corten_sys::mount::is_mount_point(etc) {
         corten_sys::Kernel.unmount(etc, Unmount::Lazy)?;
+    }
+    // What the image has stays; only a place that was made for this file goes with it.
+    if in_etc(etc, paths::ETC_ADDED).is_some_and(|added| added.is_file())
+        && let Some(place) = in_etc(etc, paths::ETC_WRITABLE)
+    {
+        std::fs::remove_file(&place).with_context(|| format!("failed to remove {}", place.display()))?;
     }
     match std::fs::remove_file(rendered) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -138,7 +162,7 @@ impl Driver for EtcApply {
                     plan.problem(format!("{id:?} is not a path below /etc"));
                 }
                 Some(State::Absent | State::Different) => {
-                    plan.op(Op::Write(id, row.spec.contents.clone(), row.spec.mode));
+                    plan.op(Op::Write(id, row.spec.contents.clone().into_bytes(), row.spec.mode));
                 }
                 Some(State::Unbound) => {
                     plan.op(Op::Bind(id));
@@ -189,6 +213,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_the_image_does_not_have_gets_a_place_in_a_folder_of_its_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let etc = folder.path().join("new/nfsmount.conf");
+        make_place(&etc).expect("a place");
+        assert_eq!(std::fs::read(&etc).expect("read"), b"");
+        assert_eq!(in_etc(&etc, paths::ETC_WRITABLE), None, "only files below /etc have another place");
+        let other = in_etc(Path::new("/etc/a/b"), paths::ETC_WRITABLE).expect("below /etc");
+        assert_eq!(other, Path::new(paths::ETC_WRITABLE).join("a/b"));
+    }
+
+    #[test]
     fn a_change_keeps_the_inode_and_leaves_nothing_of_the_old_content() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("sub/hosts");
@@ -197,7 +232,7 @@ mod tests {
         write_in_place(&path, b"short", 0o644).expect("write");
         assert_eq!(std::fs::read(&path).expect("read"), b"short");
         assert_eq!(path.metadata().expect("metadata").ino(), inode);
-        let spec = EtcFileSpec { contents: b"short".to_vec(), mode: 0o644, ..EtcFileSpec::default() };
+        let spec = EtcFileSpec { contents: "short".to_owned(), mode: 0o644, ..EtcFileSpec::default() };
         let etc = folder.path().join("hosts");
         assert_eq!(look(&etc, &path, &spec), State::Unbound);
         std::fs::hard_link(&path, &etc).expect("link");

@@ -30,11 +30,7 @@ controller!(EtcFiles, "network.EtcFiles",
     outputs: [shared EtcFileSpec]);
 
 fn file(contents: String) -> EtcFileSpec {
-    EtcFileSpec {
-        contents: contents.into_bytes(),
-        mode: 0o644,
-        selinux_label: "system_u:object_r:net_conf_t:s0".into(),
-    }
+    EtcFileSpec { contents, mode: 0o644, selinux_label: "system_u:object_r:net_conf_t:s0".into() }
 }
 
 /// Names in the order in which they were given, short after long.

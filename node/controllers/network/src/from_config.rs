@@ -4,25 +4,26 @@
 //! MachineConfig, LinkStatus, Identity, NodeAddress ──▶ *Spec@network-config of layer configuration,
 //!                                                      StaticHost, HostDnsConfig, filters, sort algorithm
 //! ```
-//! Only this file and `time_sync` know the configuration.
+//! Only this file, `config_*` and `time_sync` know the configuration. Links are put together in `config_links`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use corten_config::view::{
-    DeviceSelector, Dhcp, ExtraHost, HostnameMode, Interface, LinkAddress, MachineView, Route, Vlan,
+    BlackholeRoute, Ethernet, ExtraHost, HostnameMode, MachineView, Network, RoutingRule,
 };
 use corten_resource::{Plan, Resource, Transform, View, controller};
 use corten_resources::cluster::Identity;
 use corten_resources::config::MachineConfig;
 use corten_resources::network::{
-    AddressSpec, ClientIdentifier, ClientIdentifierSpec, Dhcp4Operator, HostDnsConfig, HostnameSpec, Layer,
-    LinkSpec, LinkStatus, LinkType, NodeAddress, NodeAddressFilter, NodeAddressSortAlgorithm, OperatorSpec,
-    ResolverSpec, RouteProtocol, RouteSpec, Scope, SortAlgorithm, StaticHost, TimeServerSpec,
-    Vlan as VlanSpec, VlanProtocol, layered_id,
+    AddressSpec, DeviceConfigSpec, EthernetChannels, EthernetRings, EthernetSpec, Family, HostDnsConfig,
+    HostnameSpec, Layer, LinkSpec, LinkStatus, NodeAddress, NodeAddressFilter, NodeAddressSortAlgorithm,
+    OperatorSpec, ResolverSpec, RouteProtocol, RouteSpec, RouteType, RoutingRuleSpec, Scope, SortAlgorithm,
+    StaticHost, TimeServerSpec, layered_id,
 };
 
+use crate::config_links::{self, Links};
 use crate::hostname::{split, stable};
 use crate::layer_default::{LOOPBACK, ROUTE_METRIC};
 
@@ -33,12 +34,9 @@ pub const HOST_DNS_PODS: Ipv4Addr = Ipv4Addr::new(169, 254, 116, 108);
 /// Port of DNS.
 const DNS_PORT: u16 = 53;
 
-/// Writes what the configuration says.
+/// Writes what the configuration says, also where the launcher made the network: what is configured comes on top.
 #[derive(Debug)]
-pub struct ConfigLayer {
-    /// Links are ours to configure; otherwise the configuration's links are left out.
-    pub own_links: bool,
-}
+pub struct ConfigLayer;
 
 controller!(ConfigLayer, "network.ConfigLayer",
 inputs: [strong MachineConfig, weak LinkStatus, weak Identity, weak NodeAddress],
@@ -46,10 +44,13 @@ outputs: [
     shared LinkSpec in "network-config",
     shared AddressSpec in "network-config",
     shared RouteSpec in "network-config",
+    shared RoutingRuleSpec in "network-config",
     shared OperatorSpec in "network-config",
     shared HostnameSpec in "network-config",
     shared ResolverSpec in "network-config",
     shared TimeServerSpec in "network-config",
+    exclusive DeviceConfigSpec,
+    exclusive EthernetSpec,
     exclusive StaticHost,
     exclusive HostDnsConfig,
     exclusive NodeAddressFilter,
@@ -66,123 +67,86 @@ fn id(id: &str) -> String {
     layered_id(Layer::Configuration, id)
 }
 
-type Links<'a> = [&'a Resource<LinkStatus>];
-
-/// `*` stands for any text; an empty pattern matches all.
-fn matches(pattern: &str, text: &str) -> bool {
-    let Some((head, tail)) = pattern.split_once('*') else {
-        return pattern.is_empty() || pattern.eq_ignore_ascii_case(text);
-    };
-    let head_matches = text.get(..head.len()).is_some_and(|start| start.eq_ignore_ascii_case(head));
-    head_matches
-        && (tail.is_empty()
-            || (head.len()..=text.len()).any(|at| text.get(at..).is_some_and(|rest| matches(tail, rest))))
-}
-
-fn selected(selector: &DeviceSelector, link: &LinkStatus) -> bool {
-    matches(&selector.bus_path, &link.bus_path)
-        && matches(&selector.hardware_addr, &link.hardware_addr.to_string())
-        && matches(&selector.permanent_addr, &link.permanent_addr.to_string())
-        && matches(&selector.pci_id, &link.pci_id)
-        && matches(&selector.driver, &link.driver)
-        && selector.physical.is_none_or(|physical| physical == link.is_physical())
-}
-
-/// Names of the links that an interface of the configuration means.
-fn link_names(interface: &Interface, links: &Links<'_>) -> Vec<String> {
-    if let Some(selector) = interface.selector.as_ref().filter(|_| interface.name.is_empty()) {
-        let chosen = links.iter().filter(|link| selected(selector, &link.spec));
-        return chosen.map(|link| link.metadata.id.clone()).collect();
-    }
-    let name = interface.name.clone();
-    let alias =
-        |link: &&&Resource<LinkStatus>| link.spec.alt_names.contains(&name) || link.spec.alias == name;
-    let known = links.iter().any(|link| link.metadata.id == name);
-    let aliased = links.iter().find(alias).filter(|_| !known).map(|link| link.metadata.id.clone());
-    vec![aliased.unwrap_or(name)]
-}
-
-fn route(route: &Route, link: &str) -> RouteSpec {
-    let metric = route.metric.unwrap_or(ROUTE_METRIC);
-    let spec = RouteSpec::new(Layer::Configuration, route.destination, route.gateway, link, metric);
-    RouteSpec {
-        src: route.source,
-        mtu: route.mtu.unwrap_or(0),
-        table: if route.table.is_empty() { spec.table } else { route.table.parse().unwrap_or(spec.table) },
-        protocol: RouteProtocol::STATIC,
-        ..spec
+/// What stands in `machine.network.interfaces`, for each link that is meant.
+fn put_devices(plan: &mut Plan<ConfigLayer>, network: &Network, links: &Links<'_>) {
+    for (position, (entry, interface)) in network.devices.reveal().iter().zip(&network.interfaces).enumerate()
+    {
+        for name in config_links::link_names(interface, links) {
+            let mut device = entry.clone();
+            device.insert("interface".to_owned(), name.as_str().into());
+            plan.put::<DeviceConfigSpec>(format!("{name}/{position:03}"), DeviceConfigSpec { device });
+        }
     }
 }
 
-fn dhcp4(dhcp: &Dhcp) -> Dhcp4Operator {
-    let kind = match dhcp.client_identifier.as_str() {
-        "none" => ClientIdentifier::None,
-        "duid" => ClientIdentifier::Duid,
-        _ => ClientIdentifier::Mac,
-    };
-    let duid_raw_hex = if kind == ClientIdentifier::Duid { dhcp.duid.clone() } else { String::new() };
-    Dhcp4Operator {
-        route_metric: dhcp.route_metric.unwrap_or(ROUTE_METRIC),
-        skip_hostname_request: dhcp.ignore_hostname,
-        skip_routes: dhcp.ignore_routes,
-        client_identifier: ClientIdentifierSpec { kind, duid_raw_hex },
-    }
-}
-
-fn put_addressing(
-    plan: &mut Plan<ConfigLayer>,
-    link: &str,
-    addresses: &[LinkAddress],
-    routes: &[Route],
-    dhcp: Option<&Dhcp>,
-) {
-    for address in addresses {
-        let address = AddressSpec {
-            priority: address.route_priority.unwrap_or(0),
-            ..AddressSpec::new(Layer::Configuration, link, address.net, Scope::GLOBAL)
+/// Routes that lead nowhere belong to no link.
+fn put_blackholes(plan: &mut Plan<ConfigLayer>, routes: &[BlackholeRoute]) {
+    for route in routes {
+        let metric = route.metric.unwrap_or(ROUTE_METRIC);
+        let destination = Some(route.destination.trunc());
+        let spec = RouteSpec {
+            route_type: RouteType::BLACKHOLE,
+            scope: Scope::GLOBAL,
+            protocol: RouteProtocol::STATIC,
+            ..RouteSpec::new(Layer::Configuration, destination, None, "", metric)
         };
-        plan.put::<AddressSpec>(id(&address.id()), address);
-    }
-    for spec in routes.iter().map(|entry| route(entry, link)) {
+        // `RouteSpec::new` takes everything as no destination, whose family is then lost.
+        let spec = RouteSpec { family: Family::of(route.destination.addr()), ..spec };
         plan.put::<RouteSpec>(id(&spec.id()), spec);
     }
-    if let Some(dhcp) = dhcp.filter(|dhcp| dhcp.ipv4) {
-        let operator = OperatorSpec::dhcp4(Layer::Configuration, link, dhcp4(dhcp));
-        plan.put::<OperatorSpec>(id(&operator.id()), operator);
+}
+
+/// A rule that names no network is one for each family.
+fn put_rules(plan: &mut Plan<ConfigLayer>, rules: &[RoutingRule]) {
+    for rule in rules {
+        let family = rule.src.or(rule.dst).map(|net| Family::of(net.addr()));
+        let families = family.map_or(vec![Family::Inet4, Family::Inet6], |family| vec![family]);
+        let (Ok(priority), Some(table)) = (rule.priority.parse(), config_links::table(&rule.table)) else {
+            continue;
+        };
+        for family in families {
+            let spec = RoutingRuleSpec {
+                family,
+                src: rule.src,
+                dst: rule.dst,
+                table,
+                priority,
+                action: rule.action.parse().unwrap_or_default(),
+                iif_name: rule.iif_name.clone(),
+                oif_name: rule.oif_name.clone(),
+                fw_mark: rule.fw_mark.unwrap_or(0),
+                fw_mask: rule.fw_mask.unwrap_or(0),
+                layer: Layer::Configuration,
+            };
+            plan.put::<RoutingRuleSpec>(id(&spec.id()), spec);
+        }
     }
 }
 
-fn put_vlan(plan: &mut Plan<ConfigLayer>, parent: &str, vlan: &Vlan) {
-    let name = format!("{parent}.{}", vlan.id);
-    let link = LinkSpec {
-        logical: true,
-        kind: "vlan".into(),
-        link_type: LinkType::ETHER,
-        parent_name: parent.to_owned(),
-        vlan: VlanSpec { id: vlan.id.into(), protocol: VlanProtocol::Dot1Q },
-        mtu: vlan.mtu.unwrap_or(0),
-        ..LinkSpec::up(Layer::Configuration, &name)
-    };
-    plan.put::<LinkSpec>(id(&name), link);
-    put_addressing(plan, &name, &vlan.addresses, &vlan.routes, vlan.dhcp.as_ref());
-}
-
-fn put_interfaces(plan: &mut Plan<ConfigLayer>, interfaces: &[Interface], links: &Links<'_>) {
-    for interface in interfaces.iter().filter(|interface| !interface.ignore) {
-        for name in link_names(interface, links) {
-            let link = LinkSpec {
-                up: interface.up.unwrap_or(true),
-                mtu: interface.mtu.unwrap_or(0),
-                logical: interface.dummy,
-                kind: if interface.dummy { "dummy".into() } else { String::new() },
-                ..LinkSpec::up(Layer::Configuration, &name)
-            };
-            plan.put::<LinkSpec>(id(&name), link);
-            put_addressing(plan, &name, &interface.addresses, &interface.routes, interface.dhcp.as_ref());
-            for vlan in &interface.vlans {
-                put_vlan(plan, &name, vlan);
-            }
-        }
+/// Settings of a device.
+fn ethernet(settings: &Ethernet) -> EthernetSpec {
+    let (rings, channels) = (&settings.rings, &settings.channels);
+    EthernetSpec {
+        rings: EthernetRings {
+            rx: rings.rx,
+            tx: rings.tx,
+            rx_mini: rings.rx_mini,
+            rx_jumbo: rings.rx_jumbo,
+            rx_buf_len: rings.rx_buf_len,
+            cqe_size: rings.cqe_size,
+            tx_push: rings.tx_push,
+            rx_push: rings.rx_push,
+            tx_push_buf_len: rings.tx_push_buf_len,
+            tcp_data_split: rings.tcp_data_split,
+        },
+        features: settings.features.clone(),
+        channels: EthernetChannels {
+            rx: channels.rx,
+            tx: channels.tx,
+            other: channels.other,
+            combined: channels.combined,
+        },
+        wake_on_lan: settings.wake_on_lan.iter().filter_map(|mode| mode.parse().ok()).collect(),
     }
 }
 
@@ -281,8 +245,14 @@ impl Transform for ConfigLayer {
     fn plan(&self, view: &View<Self>) -> Plan<Self> {
         let mut plan = Plan::new();
         let config = machine_view(view.get::<MachineConfig>(MachineConfig::ACTIVE));
-        if self.own_links {
-            put_interfaces(&mut plan, &config.machine.network.interfaces, &view.list::<LinkStatus>());
+        let (network, links) = (&config.machine.network, view.list::<LinkStatus>());
+        config_links::put(&mut plan, &network.interfaces, &links);
+        put_devices(&mut plan, network, &links);
+        put_blackholes(&mut plan, &network.blackholes);
+        put_rules(&mut plan, &network.routing_rules);
+        for settings in &network.ethernet {
+            let name = config_links::kernel_name(&settings.name, &links);
+            plan.put::<EthernetSpec>(name, ethernet(settings));
         }
         let identity = view.get::<Identity>(Identity::ID);
         let default = view.get::<NodeAddress>(NodeAddress::DEFAULT);
@@ -302,6 +272,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use corten_resource::testing::resource;
+    use corten_resources::network::{LinkType, RoutingRuleAction};
 
     use super::*;
 
@@ -313,7 +284,7 @@ mod tests {
             resource(Identity::ID, Identity { node_id: "node".into() }),
             resource("eth0", link),
         ];
-        ConfigLayer { own_links: true }.plan(&View::of(resources, UNIX_EPOCH))
+        ConfigLayer.plan(&View::of(resources, UNIX_EPOCH))
     }
 
     const CONFIG: &str = "
@@ -344,6 +315,8 @@ cluster:
         assert!(plan.output::<RouteSpec>("configuration/inet4/10.0.0.1//1024").is_some());
         assert_eq!(plan.output::<LinkSpec>("configuration/eth0.5").map(|link| link.vlan.id), Some(5));
         assert!(plan.output::<OperatorSpec>("configuration/dhcp4/eth0.5").is_some());
+        let device = plan.output::<DeviceConfigSpec>("eth0/000").expect("an entry");
+        assert_eq!(device.device.get("interface").and_then(|name| name.as_str()), Some("eth0"));
         let hostname = plan.output::<HostnameSpec>("configuration/hostname").expect("a hostname");
         assert_eq!((hostname.hostname.as_str(), hostname.domainname.as_str()), ("node-1", "example.org"));
         let dns = plan.output::<HostDnsConfig>(HostDnsConfig::ID).expect("a configuration");
@@ -383,17 +356,30 @@ cluster:
     }
 
     #[test]
-    fn patterns() {
-        assert!(
-            matches("", "x")
-                && matches("*", "")
-                && matches("virtio*", "virtio_net")
-                && matches("*net", "virtio_net")
+    fn a_route_to_nowhere_has_no_link() {
+        let plan = plan(
+            "{apiVersion: v1alpha1, kind: BlackholeRouteConfig, name: 10.1.2.3/16, metric: 5}\n---\n\
+            {apiVersion: v1alpha1, kind: BlackholeRouteConfig, name: '::/0'}\n",
         );
-        assert!(
-            !matches("virtio", "virtio_net")
-                && !matches("*x", "virtio_net")
-                && matches("52:*:56", "52:54:56")
+        let route = plan.output::<RouteSpec>("configuration/inet4//10.1.0.0/16/5").expect("a route");
+        assert_eq!((route.route_type, route.scope), (RouteType::BLACKHOLE, Scope::GLOBAL));
+        let default = plan.output::<RouteSpec>("configuration/inet6///1024").expect("a route");
+        assert_eq!((default.family, default.dst), (Family::Inet6, None));
+    }
+
+    #[test]
+    fn a_rule_without_networks_is_one_of_both_families() {
+        let rule = |fields: &str| format!("{{apiVersion: v1alpha1, kind: RoutingRuleConfig, {fields}}}\n");
+        let first = rule("name: '1000', src: 'fd00::/8', table: '100', action: prohibit");
+        let second = rule("name: '2000', table: main, iifName: eth0, fwMark: 1");
+        let plan = plan(&format!("{first}---\n{second}"));
+        let ids: Vec<_> =
+            plan.outputs::<RoutingRuleSpec>().iter().map(|row| row.metadata.id.clone()).collect();
+        assert_eq!(
+            ids,
+            ["configuration/inet6/01000", "configuration/inet4/02000", "configuration/inet6/02000"]
         );
+        let rule = plan.output::<RoutingRuleSpec>("configuration/inet6/01000").expect("a rule");
+        assert_eq!((rule.table.0, rule.action), (100, RoutingRuleAction::Prohibit));
     }
 }

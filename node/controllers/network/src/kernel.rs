@@ -1,4 +1,4 @@
-//! The kernel's network over route netlink: dumps of links, addresses and routes, and the few changes we make.
+//! The kernel's network over netlink: dumps of links, addresses, routes and rules, and the few changes we make.
 //!
 //! This folder's `kernel*` files are the only ones that name the netlink crates, which break their interface every
 //! couple of months. Everything is read anew each time: a lost notification costs a moment, never the truth.
@@ -10,13 +10,17 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use corten_base::{Task, spawn};
-use corten_resources::network::{AddressStatus, LinkStatus, RouteStatus};
+use corten_resources::network::{AddressStatus, LinkStatus, RouteStatus, RoutingRuleStatus};
+use corten_sys::netlink::Generic;
+use corten_sys::wireguard::WIREGUARD;
 use futures::{StreamExt, TryStreamExt};
+use parking_lot::Mutex;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::RouteMessage;
-use rtnetlink::{MulticastGroup, new_connection, new_multicast_connection};
+use rtnetlink::{IpVersion, MulticastGroup, new_connection, new_multicast_connection};
 
-use crate::{kernel_addresses, kernel_links, kernel_routes};
+use crate::kernel_wireguard::{self, WireguardLinks as _};
+use crate::{kernel_addresses, kernel_links, kernel_routes, kernel_rules};
 
 /// Objects read from one dump; a host with more than this is not a Kubernetes node.
 const OBJECTS_MAX: usize = 65_536;
@@ -27,6 +31,8 @@ pub struct Kernel {
     pub(crate) handle: rtnetlink::Handle,
     /// The kernel refuses a second dump on a socket that is in the middle of one.
     dumps: Arc<tokio::sync::Mutex<()>>,
+    /// What is told over generic netlink: WireGuard and Ethernet devices.
+    pub(crate) generic: Arc<Mutex<Generic>>,
     _connection: Arc<Task>,
 }
 
@@ -39,6 +45,8 @@ pub struct Snapshot {
     pub addresses: Vec<AddressStatus>,
     /// Routes of all tables.
     pub routes: Vec<RouteStatus>,
+    /// Rules by which tables are asked.
+    pub rules: Vec<RoutingRuleStatus>,
 }
 
 impl Snapshot {
@@ -49,8 +57,8 @@ impl Snapshot {
     }
 }
 
-/// What the kernel's network is like. With `LinkChanges`, `AddressChanges` and `RouteChanges` implemented for the real
-/// kernel and by a fake for tests.
+/// What the kernel's network is like. With `LinkChanges`, `AddressChanges`, `RouteChanges`, `RuleChanges` and
+/// `WireguardLinks` implemented for the real kernel and by a fake for tests.
 pub trait Sight: Send + Sync {
     /// All links by name.
     ///
@@ -78,16 +86,44 @@ impl Kernel {
     /// When the kernel refuses a netlink socket.
     pub fn connect() -> io::Result<Self> {
         let (connection, handle, _) = new_connection()?;
-        Ok(Self { handle, dumps: Arc::default(), _connection: Arc::new(spawn("netlink", connection)) })
+        let generic = Arc::new(Mutex::new(Generic::open()?));
+        Ok(Self {
+            handle,
+            dumps: Arc::default(),
+            generic,
+            _connection: Arc::new(spawn("netlink", connection)),
+        })
     }
 
     async fn dump_links(&self) -> anyhow::Result<BTreeMap<String, LinkStatus>> {
         let messages = self.handle.link().get().execute().take(OBJECTS_MAX);
         let messages: Vec<_> = messages.try_collect().await.context("failed to list links")?;
-        Ok(messages.iter().filter_map(kernel_links::status).collect())
+        let mut links: BTreeMap<_, _> = messages.iter().filter_map(kernel_links::status).collect();
+        kernel_links::name_others(&mut links);
+        for (name, link) in links.iter_mut().filter(|(_, link)| link.kind == WIREGUARD) {
+            // Nobody needs what it tells; a link that cannot be read is shown without it.
+            if let Ok(Some(device)) = self.device(name).await {
+                link.wireguard = kernel_wireguard::status(&device);
+            }
+        }
+        Ok(links)
     }
 
-    /// Calls `changed` at each notification about links, addresses and routes, until the socket fails.
+    async fn dump_rules(&self) -> anyhow::Result<Vec<RoutingRuleStatus>> {
+        let mut rules = Vec::new();
+        for version in [IpVersion::V4, IpVersion::V6] {
+            let messages = self.handle.rule().get(version).execute().take(OBJECTS_MAX);
+            match messages.try_collect::<Vec<_>>().await {
+                Ok(messages) => rules.extend(messages.iter().map(kernel_rules::status)),
+                // A kernel with one table only has no rules.
+                Err(error) if errno(&error) == rustix::io::Errno::OPNOTSUPP.raw_os_error() => {}
+                Err(error) => return Err(refused(&error)).context("failed to list routing rules"),
+            }
+        }
+        Ok(rules)
+    }
+
+    /// Calls `changed` at each notification about links, addresses, routes and rules, until the socket fails.
     ///
     /// # Errors
     /// When there is no socket any more.
@@ -98,6 +134,8 @@ impl Kernel {
             MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv6Route,
+            MulticastGroup::Ipv4Rule,
+            MulticastGroup::Ipv6Rule,
         ])?;
         let _connection = spawn("netlink-watch", connection);
         changed();
@@ -130,6 +168,7 @@ impl Sight for Kernel {
             let routes: Vec<_> = routes.collect();
             snapshot.routes.extend(routes);
         }
+        snapshot.rules = self.dump_rules().await?;
         Ok(snapshot)
     }
 }

@@ -1,9 +1,11 @@
 //! Addresses: from netlink messages to statuses, and back.
 
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use anyhow::Context;
+use corten_base::blocking;
 use corten_resources::network::{AddressFlags, AddressSpec, AddressStatus, Family, Scope};
 use ipnet::IpNet;
 use rtnetlink::packet_route::AddressFamily;
@@ -13,6 +15,8 @@ use rtnetlink::packet_route::address::{
 
 use crate::kernel::{Kernel, Snapshot, errno, refused};
 
+/// Sending two frames takes no time.
+const ANNOUNCE_DEADLINE: Duration = Duration::from_secs(5);
 /// Flags that a caller may set; the others are the kernel's to report.
 const SETTABLE: u32 = AddressFlags::NODAD.0 | AddressFlags::NOPREFIXROUTE.0 | AddressFlags::MANAGETEMPADDR.0;
 
@@ -75,7 +79,15 @@ impl AddressChanges for Kernel {
             message.attributes.push(AddressAttribute::RoutePriority(spec.priority));
         }
         let result = request.execute().await;
-        result.map_err(|error| refused(&error)).with_context(|| format!("failed to assign {}", spec.address))
+        result
+            .map_err(|error| refused(&error))
+            .with_context(|| format!("failed to assign {}", spec.address))?;
+        if let IpAddr::V4(address) = address
+            && spec.announce_with_arp
+        {
+            announce(index, address).await;
+        }
+        Ok(())
     }
 
     async fn delete_address(&self, index: u32, address: IpNet) -> anyhow::Result<()> {
@@ -93,6 +105,17 @@ impl AddressChanges for Kernel {
                 .with_context(|| format!("failed to take {address} away")),
         }
     }
+}
+
+/// Tells the neighbours of an address. Who does not hear of it asks when the entry for the address is old.
+async fn announce(index: u32, address: Ipv4Addr) {
+    let told = blocking(ANNOUNCE_DEADLINE, move || corten_sys::arp::announce(index, address)).await;
+    let failure = match told {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => corten_base::chain(&error),
+        Err(error) => corten_base::chain(&error),
+    };
+    tracing::warn!(%address, error = failure, "the neighbours were not told of an address");
 }
 
 fn is_gone(errno: i32) -> bool {

@@ -1,24 +1,30 @@
 //! Links: from netlink messages to statuses, and the changes we make to them.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use corten_resource::HardwareAddr;
+use corten_resource::{Enumeration as _, HardwareAddr};
 use corten_resources::network::{
-    BridgeMaster, BridgeVlan, Duplex, LinkFlags, LinkSpec, LinkStatus, LinkType, OperationalState, Port, Stp,
-    Vlan, VlanProtocol,
+    BridgeMaster, BridgeVlan, Duplex, LinkFlags, LinkSpec, LinkStatus, LinkType, OperationalState, Port,
+    RouteTable, Stp, Vlan, VlanProtocol, VrfMaster,
 };
 use rtnetlink::packet_route::link::{
-    InfoBridge, InfoData, InfoKind, InfoVlan, LinkAttribute, LinkInfo, LinkMessage, Prop, State,
-    VlanProtocol as WireProtocol,
+    BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVlan, InfoVrf, LinkAttribute, LinkInfo, LinkMessage,
+    Prop, State, VlanProtocol as WireProtocol,
 };
-use rtnetlink::{LinkBridge, LinkDummy, LinkUnspec, LinkVlan};
+use rtnetlink::{
+    LinkBond, LinkBridge, LinkDummy, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVlan, LinkVrf,
+    LinkWireguard,
+};
 
 use crate::kernel::{Kernel, errno, refused};
+use crate::kernel_bonds::{self, BondChange};
 
 /// Where the kernel shows devices.
 const SYSFS: &str = "/sys/class/net";
+const VETH: &str = "veth";
 
 /// What to change on a link; nothing leaves a property alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +35,23 @@ pub struct LinkChange {
     pub mtu: Option<u32>,
     /// Hardware address.
     pub hardware_addr: Option<HardwareAddr>,
-    /// Index of the bridge to belong to, 0 for none.
+    /// Index of the bond, bridge or VRF to belong to, 0 for none.
     pub master: Option<u32>,
+    /// Takes multicast or not.
+    pub multicast: Option<bool>,
+    /// Another name, empty for none.
+    pub alias: Option<String>,
+    /// Settings of a bridge.
+    pub bridge: BridgeChange,
+}
+
+/// Settings of a bridge; nothing leaves one alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BridgeChange {
+    /// The spanning tree runs.
+    pub stp: Option<bool>,
+    /// Tags are looked at.
+    pub vlan_filtering: Option<bool>,
 }
 
 /// Name and status of a link.
@@ -69,6 +90,23 @@ pub(crate) fn status(message: &LinkMessage) -> Option<(String, LinkStatus)> {
     Some((name, link))
 }
 
+/// Fills in the names of links that others are told by their index: the other ends of virtual cables, and the links
+/// that bonds prefer.
+pub(crate) fn name_others(links: &mut BTreeMap<String, LinkStatus>) {
+    let names: BTreeMap<u32, (String, u32)> =
+        links.iter().map(|(name, link)| (link.index, (name.clone(), link.link_index))).collect();
+    for link in links.values_mut() {
+        let other = |index: u32| names.get(&index).map(|(name, _)| name.clone()).unwrap_or_default();
+        if let Some(index) = link.bond_master.primary_index {
+            link.bond_master.primary = other(index);
+        }
+        // An end in another namespace has an index of that one; only two that point at each other are of one cable.
+        if link.kind == VETH && names.get(&link.link_index).is_some_and(|(_, back)| *back == link.index) {
+            link.veth.peer_name = other(link.link_index);
+        }
+    }
+}
+
 fn alt_name(property: &Prop) -> Option<String> {
     match property {
         Prop::AltIfName(name) => Some(name.clone()),
@@ -94,6 +132,8 @@ fn take_info(link: &mut LinkStatus, info: &LinkInfo) {
         LinkInfo::PortKind(kind) => link.slave_kind = kind.to_string(),
         LinkInfo::Data(InfoData::Vlan(data)) => link.vlan = vlan(data),
         LinkInfo::Data(InfoData::Bridge(data)) => link.bridge_master = bridge(data),
+        LinkInfo::Data(InfoData::Bond(data)) => link.bond_master = kernel_bonds::read(data),
+        LinkInfo::Data(InfoData::Vrf(data)) => link.vrf_master = data.iter().find_map(vrf),
         _ => {}
     }
 }
@@ -122,6 +162,13 @@ fn bridge(data: &[InfoBridge]) -> BridgeMaster {
         }
     }
     bridge
+}
+
+fn vrf(item: &InfoVrf) -> Option<VrfMaster> {
+    match item {
+        InfoVrf::TableId(table) => Some(VrfMaster { table: RouteTable(*table) }),
+        _ => None,
+    }
 }
 
 /// What netlink does not tell: bus, driver, ids, speed. Absent for links made in software.
@@ -157,6 +204,13 @@ pub trait LinkChanges: Send + Sync {
     fn change_link(&self, index: u32, change: &LinkChange)
     -> impl Future<Output = anyhow::Result<()>> + Send;
 
+    /// Changes the settings of the bond with this index.
+    ///
+    /// # Errors
+    /// When the kernel refuses, for example while the bond is up.
+    fn change_bond(&self, index: u32, change: &BondChange)
+    -> impl Future<Output = anyhow::Result<()>> + Send;
+
     /// Makes the link in software that `spec` describes, on top of the link with index `parent` if it needs one.
     ///
     /// # Errors
@@ -185,8 +239,22 @@ impl LinkChanges for Kernel {
         if let Some(master) = change.master {
             message = message.controller(master);
         }
+        if let Some(multicast) = change.multicast {
+            message = message.multicast(multicast);
+        }
+        if let Some(alias) = &change.alias {
+            message = message.alias(alias);
+        }
         let result = self.handle.link().set(message.build()).execute().await;
-        result.map_err(|error| refused(&error)).context("failed to change a link")
+        result.map_err(|error| refused(&error)).context("failed to change a link")?;
+        if change.bridge == BridgeChange::default() {
+            return Ok(());
+        }
+        self.change_data(index, InfoKind::Bridge, bridge_data(change.bridge)).await
+    }
+
+    async fn change_bond(&self, index: u32, change: &BondChange) -> anyhow::Result<()> {
+        self.change_data(index, InfoKind::Bond, InfoData::Bond(change.0.clone())).await
     }
 
     async fn create_link(&self, spec: &LinkSpec, parent: u32) -> anyhow::Result<()> {
@@ -202,6 +270,16 @@ impl LinkChanges for Kernel {
                 };
                 LinkVlan::new(name, parent, id).protocol(protocol).build()
             }
+            "bond" => {
+                let mode = u8::try_from(spec.bond_master.mode.number()).unwrap_or(0);
+                LinkBond::new(name).mode(mode.into()).build()
+            }
+            "vrf" => {
+                let vrf = spec.vrf_master.as_ref().context("a VRF has a routing table")?;
+                LinkVrf::new(name, vrf.table.0).build()
+            }
+            VETH => LinkVeth::new(name, &spec.veth.peer_name).build(),
+            "wireguard" => LinkWireguard::new(name).build(),
             other => bail!("links of kind {other:?} cannot be made"),
         };
         match self.handle.link().add(message).execute().await {
@@ -220,8 +298,26 @@ impl LinkChanges for Kernel {
     }
 }
 
-/// Whether the kernel has kinds of link that this file can make.
+impl Kernel {
+    /// Changes settings that only links of one kind have. Only a request for a new link may carry them; without the flag
+    /// that makes it, it changes the one that is there.
+    async fn change_data(&self, index: u32, kind: InfoKind, data: InfoData) -> anyhow::Result<()> {
+        let text = kind.to_string();
+        let message =
+            LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(kind).set_info_data(data).index(index);
+        let result = self.handle.link().change(message.build()).execute().await;
+        result.map_err(|error| refused(&error)).with_context(|| format!("failed to change a {text}"))
+    }
+}
+
+fn bridge_data(bridge: BridgeChange) -> InfoData {
+    let stp = bridge.stp.map(|stp| if stp { BridgeStpState::KernelStp } else { BridgeStpState::Disabled });
+    let filtering = bridge.vlan_filtering.map(InfoBridge::VlanFiltering);
+    InfoData::Bridge(stp.map(InfoBridge::StpState).into_iter().chain(filtering).collect())
+}
+
+/// Whether links of this kind can be made here.
 #[must_use]
 pub fn can_create(kind: &str) -> bool {
-    [InfoKind::Dummy, InfoKind::Bridge, InfoKind::Vlan].iter().any(|known| known.to_string() == kind)
+    ["dummy", "bridge", "vlan", "bond", "vrf", VETH, "wireguard"].contains(&kind)
 }

@@ -126,15 +126,36 @@ impl Key {
     }
 }
 
-/// The message that adds `spec` over the link with this index.
-fn wanted(spec: &RouteSpec, link: u32) -> RouteMessage {
+/// Indices of the links by which a route leaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutLinks {
+    /// That of the route itself, 0 without one.
+    pub link: u32,
+    /// Those of its next hops, in their order.
+    pub hops: Vec<u32>,
+}
+
+/// A next hop over the link with this index.
+fn wire_hop(hop: &RouteNextHop, link: u32) -> WireNextHop {
+    let mut wire = WireNextHop::default();
+    wire.interface_index = link;
+    // The kernel adds the one that every hop has.
+    wire.hops = u8::try_from(hop.weight.saturating_sub(1)).unwrap_or(u8::MAX);
+    if let Some(gateway) = hop.gateway {
+        wire.attributes.push(RouteAttribute::Gateway(gateway.into()));
+    }
+    wire
+}
+
+/// The message that adds `spec` over these links.
+fn wanted(spec: &RouteSpec, out: &OutLinks) -> RouteMessage {
     let key = Key {
         family: spec.family,
         table: spec.table,
         dst: spec.dst,
         gateway: spec.gateway,
         src: spec.src,
-        link,
+        link: out.link,
         priority: spec.priority,
         protocol: spec.protocol,
         scope: spec.scope,
@@ -144,6 +165,10 @@ fn wanted(spec: &RouteSpec, link: u32) -> RouteMessage {
     message.header.flags = WireFlags::from_bits_retain(spec.flags.0);
     if spec.mtu != 0 {
         message.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(spec.mtu)]));
+    }
+    if !spec.next_hops.is_empty() {
+        let hops = spec.next_hops.iter().zip(&out.hops).map(|(hop, link)| wire_hop(hop, *link));
+        message.attributes.push(RouteAttribute::MultiPath(hops.collect()));
     }
     message
 }
@@ -167,12 +192,11 @@ fn installed(route: &RouteStatus) -> RouteMessage {
 
 /// What may be done to the kernel's routes.
 pub trait RouteChanges: Send + Sync {
-    /// Adds a route or brings the one with the same destination and metric in line; `link` is the index of its link,
-    /// 0 without one.
+    /// Adds a route or brings the one with the same destination and metric in line.
     ///
     /// # Errors
     /// When the kernel refuses, for example while the gateway is not reachable yet.
-    fn add_route(&self, spec: &RouteSpec, link: u32) -> impl Future<Output = anyhow::Result<()>> + Send;
+    fn add_route(&self, spec: &RouteSpec, out: &OutLinks) -> impl Future<Output = anyhow::Result<()>> + Send;
 
     /// Removes a route as it is installed; one that is gone already is fine.
     ///
@@ -182,8 +206,8 @@ pub trait RouteChanges: Send + Sync {
 }
 
 impl RouteChanges for Kernel {
-    async fn add_route(&self, spec: &RouteSpec, link: u32) -> anyhow::Result<()> {
-        let result = self.handle.route().add(wanted(spec, link)).replace().execute().await;
+    async fn add_route(&self, spec: &RouteSpec, out: &OutLinks) -> anyhow::Result<()> {
+        let result = self.handle.route().add(wanted(spec, out)).replace().execute().await;
         result.map_err(|error| refused(&error)).with_context(|| format!("failed to add route {}", spec.id()))
     }
 

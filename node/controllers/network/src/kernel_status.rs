@@ -1,11 +1,13 @@
 //! The kernel's network as resources.
 //!
 //! ```text
-//! kernel (netlink) ──▶ LinkStatus, AddressStatus, RouteStatus, HardwareAddress
+//! kernel (netlink), LinkRefresh ──▶ LinkStatus, AddressStatus, RouteStatus, RoutingRuleStatus, HardwareAddress
 //! ```
 
 use corten_resource::{Driver, Never, Plan, Source, View, controller};
-use corten_resources::network::{AddressStatus, HardwareAddress, LinkStatus, RouteStatus};
+use corten_resources::network::{
+    AddressStatus, HardwareAddress, LinkRefresh, LinkStatus, RouteStatus, RoutingRuleStatus,
+};
 
 use crate::kernel::{Kernel, Sight as _, Snapshot};
 
@@ -19,8 +21,14 @@ pub struct KernelStatus {
 }
 
 controller!(KernelStatus, "network.KernelStatus",
-    inputs: [],
-    outputs: [exclusive LinkStatus, exclusive AddressStatus, exclusive RouteStatus, exclusive HardwareAddress]);
+inputs: [weak LinkRefresh],
+outputs: [
+    exclusive LinkStatus,
+    exclusive AddressStatus,
+    exclusive RouteStatus,
+    exclusive RoutingRuleStatus,
+    exclusive HardwareAddress,
+]);
 
 impl KernelStatus {
     /// A controller over `kernel`.
@@ -60,10 +68,15 @@ impl Driver for KernelStatus {
         for route in snapshot.routes.iter().take(ROWS_MAX) {
             plan.put::<RouteStatus>(&route.id(), route.clone());
         }
+        // The kernel takes several rules of one priority; the first of them is shown.
+        for rule in snapshot.rules.iter().take(ROWS_MAX) {
+            plan.put::<RoutingRuleStatus>(&rule.id(), rule.clone());
+        }
         let counts = [
             ("links", snapshot.links.len()),
             ("addresses", snapshot.addresses.len()),
             ("routes", snapshot.routes.len()),
+            ("rules", snapshot.rules.len()),
         ];
         for (what, count) in counts.into_iter().filter(|(_, count)| *count > ROWS_MAX) {
             plan.missing(format!("room for all {count} {what}, of which {ROWS_MAX} are shown"));

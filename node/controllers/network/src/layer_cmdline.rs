@@ -4,9 +4,11 @@
 //! KernelCmdline, LinkStatus ──▶ *Spec@network-config of layer cmdline
 //! ```
 
+use std::collections::BTreeMap;
+
 use corten_resource::{Plan, Resource, Transform, View, controller};
 use corten_resources::network::{
-    AddressSpec, Dhcp4Operator, HostnameSpec, Layer, LinkSpec, LinkStatus, LinkType, OperatorSpec,
+    AddressSpec, BondSlave, Dhcp4Operator, HostnameSpec, Layer, LinkSpec, LinkStatus, LinkType, OperatorSpec,
     ResolverSpec, RouteSpec, Scope, TimeServerSpec, Vlan, VlanProtocol, layered_id,
 };
 use corten_resources::runtime::KernelCmdline;
@@ -45,6 +47,30 @@ fn link_name(device: &Device, links: &[&Resource<LinkStatus>]) -> Option<String>
     }
 }
 
+/// Links that arguments make, and those that belong to bonds, by name.
+type Made = BTreeMap<String, LinkSpec>;
+
+fn made(cmdline: &Cmdline) -> Made {
+    let mut made = Made::new();
+    for bond in &cmdline.bonds {
+        let link = LinkSpec {
+            logical: true,
+            kind: "bond".into(),
+            link_type: LinkType::ETHER,
+            mtu: bond.mtu,
+            bond_master: bond.settings(),
+            ..LinkSpec::up(Layer::Cmdline, &bond.name)
+        };
+        made.insert(bond.name.clone(), link);
+        for (member, slave_index) in bond.links.iter().zip(0..) {
+            let bond_slave = BondSlave { master_name: bond.name.clone(), slave_index };
+            made.insert(member.clone(), LinkSpec { bond_slave, ..LinkSpec::up(Layer::Cmdline, member) });
+        }
+    }
+    made.extend(cmdline.vlans.iter().map(|vlan| (vlan.name.clone(), vlan_link(vlan))));
+    made
+}
+
 fn vlan_link(vlan: &VlanArgument) -> LinkSpec {
     LinkSpec {
         logical: true,
@@ -56,10 +82,10 @@ fn vlan_link(vlan: &VlanArgument) -> LinkSpec {
     }
 }
 
-fn put_interface(plan: &mut Plan<CmdlineLayer>, interface: &Interface, link: &str, vlans: &[VlanArgument]) {
+fn put_interface(plan: &mut Plan<CmdlineLayer>, interface: &Interface, link: &str, made: &Made) {
     let id = |id: &str| layered_id(Layer::Cmdline, id);
-    // A VLAN has its own, complete entry.
-    if !vlans.iter().any(|vlan| vlan.name == link) {
+    // What is made has its own, complete entry.
+    if !made.contains_key(link) {
         plan.put::<LinkSpec>(id(link), LinkSpec::up(Layer::Cmdline, link));
     }
     if interface.dhcp {
@@ -104,12 +130,13 @@ impl Transform for CmdlineLayer {
         let links = view.list::<LinkStatus>();
         for row in lines {
             let cmdline = cmdline::parse(&row.spec.cmdline);
-            for vlan in &cmdline.vlans {
-                plan.put::<LinkSpec>(layered_id(Layer::Cmdline, &vlan.name), vlan_link(vlan));
+            let made = made(&cmdline);
+            for (name, link) in &made {
+                plan.put::<LinkSpec>(layered_id(Layer::Cmdline, name), link.clone());
             }
             for interface in &cmdline.interfaces {
                 if let Some(link) = link_name(&interface.device, &links) {
-                    put_interface(&mut plan, interface, &link, &cmdline.vlans);
+                    put_interface(&mut plan, interface, &link, &made);
                 }
             }
             put_machine(&mut plan, &cmdline);
@@ -142,5 +169,18 @@ mod tests {
             plan.output::<HostnameSpec>("cmdline/hostname").map(|row| row.hostname.as_str()),
             Some("n1")
         );
+    }
+
+    #[test]
+    fn a_bond_with_an_address() {
+        let cmdline =
+            "bond=bond1:eth2,eth3:mode=active-backup,miimon=100:9000 ip=10.0.0.2::::n1:bond1".to_owned();
+        let resources = [resource("cmdline", KernelCmdline { cmdline })];
+        let plan = CmdlineLayer.plan(&View::of(resources, UNIX_EPOCH));
+        let bond = plan.output::<LinkSpec>("cmdline/bond1").expect("a bond");
+        assert_eq!((bond.kind.as_str(), bond.mtu, bond.bond_master.miimon), ("bond", 9000, 100));
+        let member = plan.output::<LinkSpec>("cmdline/eth3").expect("a member");
+        assert_eq!((member.bond_slave.master_name.as_str(), member.bond_slave.slave_index), ("bond1", 1));
+        assert!(plan.output::<AddressSpec>("cmdline/bond1/10.0.0.2/32").is_some());
     }
 }

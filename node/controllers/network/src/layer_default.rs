@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use corten_resource::{Plan, Transform, View, controller};
 use corten_resources::network::{
-    AddressSpec, Dhcp4Operator, Layer, LinkSpec, LinkStatus, OperatorSpec, ResolverSpec, Scope,
+    AddressSpec, Dhcp4Operator, Layer, LinkSpec, LinkStatus, Operator, OperatorSpec, ResolverSpec, Scope,
     TimeServerSpec, layered_id,
 };
 use corten_resources::runtime::KernelCmdline;
@@ -50,20 +50,25 @@ outputs: [
     shared TimeServerSpec in "network-config",
 ]);
 
-/// Links that a layer above the built-in one says something about.
+/// Links that a layer above the built-in one says something about. A shared address or DHCP for IPv6 says nothing of where the
+/// machine has its own address from.
 fn configured(view: &View<DefaultLayer>) -> BTreeSet<String> {
     let own = |layer: Layer| layer != Layer::Default && layer != Layer::Operator;
     let mut links = BTreeSet::new();
     for row in view.list::<LinkSpec>() {
         if own(row.spec.layer) {
             links.insert(row.spec.name.clone());
+        }
+        // The configuration has documents for links below VLANs; the command line has no other word for them.
+        if row.spec.layer == Layer::Cmdline {
             links.insert(row.spec.parent_name.clone());
         }
     }
     let addresses = view.list::<AddressSpec>();
     links.extend(addresses.iter().filter(|row| own(row.spec.layer)).map(|row| row.spec.link_name.clone()));
     let operators = view.list::<OperatorSpec>();
-    links.extend(operators.iter().filter(|row| own(row.spec.layer)).map(|row| row.spec.link_name.clone()));
+    let asks = |operator: &OperatorSpec| own(operator.layer) && operator.operator == Operator::Dhcp4;
+    links.extend(operators.iter().filter(|row| asks(&row.spec)).map(|row| row.spec.link_name.clone()));
     links
 }
 
@@ -121,7 +126,11 @@ mod tests {
         let ether = || LinkStatus { link_type: LinkType::ETHER, ..LinkStatus::default() };
         let configured = LinkSpec::up(Layer::Configuration, "eth1");
         let cmdline = "talos.network.interface.ignore=eth2".to_owned();
+        let vlan = LinkSpec { parent_name: "eth0".into(), ..LinkSpec::up(Layer::Configuration, "eth0.5") };
+        let shared = OperatorSpec::vip(Layer::Configuration, "eth0", IpAddr::from([10, 0, 0, 9]));
         let resources = [
+            resource_in(CONFIG_NAMESPACE, "configuration/vip/eth0/10.0.0.9", shared),
+            resource_in(CONFIG_NAMESPACE, "configuration/eth0.5", vlan),
             resource("eth0", ether()),
             resource("eth1", ether()),
             resource("eth2", ether()),

@@ -11,7 +11,7 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::hostname::split;
 
 /// Routes, servers and domains taken from one lease.
-const ITEMS_MAX: usize = 32;
+pub const ITEMS_MAX: usize = 32;
 /// Smallest packet size that IPv4 allows to be sensible; smaller offers are ignored.
 const MTU_MIN: u16 = 576;
 
@@ -80,7 +80,8 @@ impl From<&mozim::DhcpV4Lease> for Lease {
 }
 
 /// Whether a text from the network may become a name of this machine.
-fn is_name(text: &str) -> bool {
+#[must_use]
+pub fn is_name(text: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')

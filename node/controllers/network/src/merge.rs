@@ -3,7 +3,7 @@
 //! ```text
 //! *Spec@network-config (`<layer>/<id>`) ──▶ merge ──▶ *Spec@network (`<id>`)
 //! ```
-//! Addresses, routes and operators win as a whole by id. Links are merged field by field, so that configuration can
+//! Addresses, routes, rules and operators win as a whole by id. Links are merged field by field, so that configuration can
 //! set the MTU of a link that the command line addressed. Name servers are replaced per address family, time servers
 //! as a list; several of one layer are put together (two links with DHCP).
 
@@ -12,8 +12,8 @@ use std::net::IpAddr;
 
 use corten_resource::{Plan, Resource, Spec, Transform, View, controller};
 use corten_resources::network::{
-    AddressSpec, HostnameSpec, Layer, LinkSpec, LinkType, NameServer, OperatorSpec, ResolverSpec, RouteSpec,
-    TimeServerSpec,
+    AddressSpec, HostnameSpec, Layer, LinkSpec, LinkType, NameServer, OperatorSpec, ProbeSpec, ResolverSpec,
+    RouteSpec, RoutingRuleSpec, TimeServerSpec,
 };
 
 /// A specification of a layer.
@@ -36,7 +36,9 @@ macro_rules! layered {
 layered! {
     AddressSpec => |spec| spec.id();
     RouteSpec => |spec| spec.id();
+    RoutingRuleSpec => |spec| spec.id();
     OperatorSpec => |spec| spec.id();
+    ProbeSpec => |spec| spec.id();
     LinkSpec => |spec| spec.name.clone();
     HostnameSpec => |_spec| HostnameSpec::ID.to_owned();
     ResolverSpec => |_spec| ResolverSpec::ID.to_owned();
@@ -156,8 +158,12 @@ merges! {
     AddressMerge = "network.AddressMerge": AddressSpec, winner;
     /// Merges [`RouteSpec`].
     RouteMerge = "network.RouteMerge": RouteSpec, winner;
+    /// Merges [`RoutingRuleSpec`].
+    RoutingRuleMerge = "network.RoutingRuleMerge": RoutingRuleSpec, winner;
     /// Merges [`OperatorSpec`].
     OperatorMerge = "network.OperatorMerge": OperatorSpec, winner;
+    /// Merges [`ProbeSpec`].
+    ProbeMerge = "network.ProbeMerge": ProbeSpec, winner;
     /// Merges [`LinkSpec`].
     LinkMerge = "network.LinkMerge": LinkSpec, merge_links;
     /// Merges [`HostnameSpec`].

@@ -1,18 +1,20 @@
 //! Addresses of this machine for everyone who needs one.
 //!
 //! ```text
-//! AddressStatus, LinkStatus, filters, order ──▶ NodeAddress default, current, routed, accumulative (and filtered)
+//! AddressStatus, LinkStatus, OperatorSpec, filters, order ──▶ NodeAddress default, current, routed, accumulative (and filtered)
 //! ```
 //! `default` stays for as long as the address exists; `accumulative` never forgets within one boot. The address in the
-//! network of a manager is for the manager alone: it is current, but neither routed nor the default.
+//! network of a manager is for the manager alone: it is current, but neither routed nor the default. An address that control
+//! planes share is never the default; it is among those that are not forgotten before this machine has it, so that no
+//! certificate changes, and nothing that serves with one starts again, at the moment when it gets it.
 
 use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv6Addr};
 
 use corten_resource::{Plan, Transform, View, controller};
 use corten_resources::network::{
-    AddressFlags, AddressStatus, LinkStatus, NodeAddress, NodeAddressFilter, NodeAddressSortAlgorithm, Scope,
-    SortAlgorithm,
+    AddressFlags, AddressStatus, LinkStatus, NodeAddress, NodeAddressFilter, NodeAddressSortAlgorithm,
+    OperatorSpec, Scope, SortAlgorithm,
 };
 use corten_resources::siderolink::is_in_network;
 use ipnet::IpNet;
@@ -30,6 +32,7 @@ controller!(NodeAddresses, "network.NodeAddresses",
     inputs: [
         weak AddressStatus,
         weak LinkStatus,
+        weak OperatorSpec,
         weak NodeAddressFilter,
         weak NodeAddressSortAlgorithm,
         weak NodeAddress,
@@ -74,10 +77,10 @@ fn sorted(mut addresses: Vec<IpNet>, algorithm: SortAlgorithm) -> Vec<IpNet> {
 }
 
 /// The one that was chosen before, while it exists and the order is the same; otherwise the first.
-fn choose_default(before: Option<&NodeAddress>, routed: &[IpNet], algorithm: SortAlgorithm) -> Option<IpNet> {
+fn choose_default(before: Option<&NodeAddress>, own: &[IpNet], algorithm: SortAlgorithm) -> Option<IpNet> {
     let kept = before.filter(|before| before.sort_algorithm == algorithm);
-    let kept = kept.and_then(|before| before.addresses.first()).filter(|address| routed.contains(address));
-    kept.or(routed.first()).copied()
+    let kept = kept.and_then(|before| before.addresses.first()).filter(|address| own.contains(address));
+    kept.or(own.first()).copied()
 }
 
 impl Transform for NodeAddresses {
@@ -94,9 +97,13 @@ impl Transform for NodeAddresses {
         let routed = current.iter().copied().filter(|address| !is_in_network(address.addr()));
         let routed: Vec<IpNet> = routed.collect();
         let before = |id: &str| view.get::<NodeAddress>(id).map(|row| &row.spec);
-        let default = choose_default(before(NodeAddress::DEFAULT), &routed, sort_algorithm);
+        let shared: Vec<IpNet> =
+            view.list::<OperatorSpec>().iter().filter_map(|row| row.spec.vip.ip.map(IpNet::from)).collect();
+        let own: Vec<IpNet> = routed.iter().copied().filter(|address| !shared.contains(address)).collect();
+        let default = choose_default(before(NodeAddress::DEFAULT), &own, sort_algorithm);
         let known = before(NodeAddress::ACCUMULATIVE).map(|row| row.addresses.clone()).unwrap_or_default();
-        let mut accumulative = sorted(known.into_iter().chain(current.clone()).collect(), sort_algorithm);
+        let all = known.into_iter().chain(current.clone()).chain(shared);
+        let mut accumulative = sorted(all.collect(), sort_algorithm);
         accumulative.truncate(REMEMBERED_MAX);
         let mut put = |id: &str, addresses: Vec<IpNet>| {
             plan.put::<NodeAddress>(id, NodeAddress { addresses, sort_algorithm });
@@ -126,7 +133,7 @@ mod tests {
 
     use corten_resource::AnyResource;
     use corten_resource::testing::resource;
-    use corten_resources::network::LinkFlags;
+    use corten_resources::network::{Layer, LinkFlags};
 
     use super::*;
 
@@ -176,6 +183,28 @@ mod tests {
             list(&plan, "accumulative"),
             ["10.5.0.2/24", "10.5.0.9/24", "10.7.0.1/24", "10.244.0.1/24"]
         );
+    }
+
+    #[test]
+    fn a_shared_address_changes_no_certificate_and_never_stands_for_the_machine() {
+        let (own, shared) = ("10.5.0.2/24", "10.5.0.1/32");
+        let vip = OperatorSpec::vip(Layer::Configuration, "eth0", IpAddr::from([10, 5, 0, 1]));
+        let order = NodeAddressSortAlgorithm { algorithm: SortAlgorithm::V2 };
+        let without = [
+            up("eth0"),
+            address("eth0", own),
+            resource(&vip.id(), vip),
+            resource(NodeAddressSortAlgorithm::ID, order),
+        ];
+        let with = without.iter().cloned().chain([address("eth0", shared)]);
+        let with = NodeAddresses.plan(&View::of(with, UNIX_EPOCH));
+        let without = NodeAddresses.plan(&View::of(without, UNIX_EPOCH));
+        assert_eq!(list(&with, NodeAddress::ROUTED), [shared, own]);
+        assert_eq!(list(&without, NodeAddress::ROUTED), [own]);
+        for plan in [with, without] {
+            assert_eq!(list(&plan, NodeAddress::ACCUMULATIVE), [shared, own]);
+            assert_eq!(list(&plan, NodeAddress::DEFAULT), [own]);
+        }
     }
 
     #[test]

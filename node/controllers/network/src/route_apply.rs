@@ -5,10 +5,12 @@
 //! ```
 
 use corten_resource::{Driver, Plan, View, controller};
-use corten_resources::network::{AddressStatus, LinkFlags, LinkStatus, RouteSpec, RouteStatus, RouteTable};
+use corten_resources::network::{
+    AddressStatus, LinkFlags, LinkStatus, RouteNextHop, RouteSpec, RouteStatus, RouteTable,
+};
 
 use crate::kernel::{Sight, Snapshot};
-use crate::kernel_routes::RouteChanges;
+use crate::kernel_routes::{OutLinks, RouteChanges};
 
 /// Applies routes.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ impl<K> RouteApply<K> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// Add, or bring in line.
-    Add(Box<RouteSpec>, u32),
+    Add(Box<RouteSpec>, OutLinks),
     /// Remove what is installed, which need not be what was wanted last.
     Delete(Box<RouteStatus>),
 }
@@ -64,18 +66,29 @@ fn in_line(spec: &RouteSpec, route: &RouteStatus) -> bool {
         && route.protocol == spec.protocol
         && (spec.src.is_none() || route.src == spec.src)
         && (spec.mtu == 0 || route.mtu == spec.mtu)
+        && are_same_hops(&spec.next_hops, &route.next_hops)
 }
 
-/// Index of the route's link while it can carry routes; 0 for routes without one.
-fn usable_link(spec: &RouteSpec, snapshot: &Snapshot) -> Option<u32> {
-    if spec.out_link_name.is_empty() {
-        return Some(0);
+/// The same ways in the same order; every one has a share of the traffic.
+fn are_same_hops(spec: &[RouteNextHop], route: &[RouteNextHop]) -> bool {
+    let weighted = |hop: &RouteNextHop| RouteNextHop { weight: hop.weight.max(1), ..hop.clone() };
+    spec.iter().map(weighted).eq(route.iter().map(weighted))
+}
+
+/// Index of a link while it can carry routes; 0 for no link, and its name when it cannot.
+fn usable_link<'a>(name: &'a str, snapshot: &Snapshot) -> Result<u32, &'a str> {
+    if name.is_empty() {
+        return Ok(0);
     }
-    snapshot
-        .links
-        .get(&spec.out_link_name)
-        .filter(|link| link.flags.contains(LinkFlags::UP))
-        .map(|link| link.index)
+    let link = snapshot.links.get(name).filter(|link| link.flags.contains(LinkFlags::UP));
+    link.map(|link| link.index).ok_or(name)
+}
+
+/// The links of a route, or the first that cannot carry it.
+fn out_links<'a>(spec: &'a RouteSpec, snapshot: &Snapshot) -> Result<OutLinks, &'a str> {
+    let link = usable_link(&spec.out_link_name, snapshot)?;
+    let hops = spec.next_hops.iter().map(|hop| usable_link(&hop.out_link_name, snapshot));
+    Ok(OutLinks { link, hops: hops.collect::<Result<_, _>>()? })
 }
 
 /// The kernel refuses a preferred source that is not assigned yet.
@@ -104,15 +117,15 @@ impl<K: Sight + RouteChanges + 'static> Driver for RouteApply<K> {
             {
                 continue;
             }
-            match usable_link(spec, snapshot) {
-                Some(link) if source_is_there(spec, snapshot) => {
-                    plan.op(Op::Add(Box::new(spec.clone()), link));
+            match out_links(spec, snapshot) {
+                Ok(out) if source_is_there(spec, snapshot) => {
+                    plan.op(Op::Add(Box::new(spec.clone()), out));
                 }
-                Some(_) => {
+                Ok(_) => {
                     plan.missing(format!("the source address of route {}", spec.id()));
                 }
-                None => {
-                    plan.missing(format!("link {} of route {} to be up", spec.out_link_name, spec.id()));
+                Err(link) => {
+                    plan.missing(format!("link {link} of route {} to be up", spec.id()));
                 }
             }
         }
@@ -127,7 +140,7 @@ impl<K: Sight + RouteChanges + 'static> Driver for RouteApply<K> {
 
     async fn apply(&mut self, op: Op) -> anyhow::Result<()> {
         match op {
-            Op::Add(spec, link) => self.kernel.add_route(&spec, link).await,
+            Op::Add(spec, out) => self.kernel.add_route(&spec, &out).await,
             Op::Delete(route) => self.kernel.delete_route(&route).await,
         }
     }
@@ -166,10 +179,14 @@ mod tests {
         RouteApply::new(kernel.clone()).plan(&View::of([row], UNIX_EPOCH), &kernel.look())
     }
 
+    fn over(link: u32) -> OutLinks {
+        OutLinks { link, hops: Vec::new() }
+    }
+
     /// A kernel with a link, an address and the route of `spec(mtu)`.
     async fn with_route(mtu: u32) -> FakeKernel {
         let kernel = FakeKernel::with([link("eth0", 2)], [address("eth0", "10.0.0.5/24")]);
-        kernel.add_route(&spec(mtu), 2).await.expect("added");
+        kernel.add_route(&spec(mtu), &over(2)).await.expect("added");
         kernel
     }
 
@@ -182,14 +199,14 @@ mod tests {
         let from = RouteSpec { src: Some(IpAddr::from([10, 0, 0, 5])), ..spec(0) };
         let reason = "the source address of route inet4/10.0.0.1//1024";
         assert_eq!(plan(&kernel, wanted(from)).outcome(), Outcome::Waiting(reason.to_owned()));
-        assert_eq!(plan(&kernel, wanted(spec(0))).ops(), [Op::Add(Box::new(spec(0)), 2)]);
+        assert_eq!(plan(&kernel, wanted(spec(0))).ops(), [Op::Add(Box::new(spec(0)), over(2))]);
     }
 
     #[tokio::test]
     async fn a_route_that_differs_is_brought_in_line() {
         let kernel = with_route(1400).await;
         assert_eq!(plan(&kernel, wanted(spec(1400))).ops(), []);
-        assert_eq!(plan(&kernel, wanted(spec(1300))).ops(), [Op::Add(Box::new(spec(1300)), 2)]);
+        assert_eq!(plan(&kernel, wanted(spec(1300))).ops(), [Op::Add(Box::new(spec(1300)), over(2))]);
     }
 
     #[tokio::test]
@@ -201,5 +218,29 @@ mod tests {
         kernel.delete_route(route).await.expect("removed");
         assert_eq!(kernel.look().routes, []);
         assert_eq!(plan(&kernel, going(changed)).ops(), [], "it is released");
+    }
+
+    #[tokio::test]
+    async fn a_route_with_several_ways_needs_all_their_links() {
+        let hop = |link: &str, weight| RouteNextHop {
+            gateway: Some(IpAddr::from([10, 0, 0, 1])),
+            out_link_name: link.into(),
+            weight,
+        };
+        let ways = |weight| RouteSpec {
+            gateway: None,
+            out_link_name: String::new(),
+            next_hops: vec![hop("eth0", weight), hop("eth1", 2)],
+            ..spec(0)
+        };
+        let one = FakeKernel::with([link("eth0", 2)], []);
+        let reason = "link eth1 of route inet4///1024 to be up";
+        assert_eq!(plan(&one, wanted(ways(1))).outcome(), Outcome::Waiting(reason.to_owned()));
+        let kernel = FakeKernel::with([link("eth0", 2), link("eth1", 3)], []);
+        let out = OutLinks { link: 0, hops: vec![2, 3] };
+        assert_eq!(plan(&kernel, wanted(ways(1))).ops(), [Op::Add(Box::new(ways(1)), out.clone())]);
+        kernel.add_route(&ways(1), &out).await.expect("added");
+        assert_eq!(plan(&kernel, wanted(ways(0))).ops(), [], "every way has a share");
+        assert_eq!(plan(&kernel, wanted(ways(5))).ops(), [Op::Add(Box::new(ways(5)), out)]);
     }
 }

@@ -12,16 +12,21 @@ use corten_controllers_network::{Dependencies, Folders, Kernel, register};
 use corten_dataplane::files::{DnsStatus, write_atomic};
 use corten_resource::testing::state;
 use corten_resource::{Change, Pointer, Registry, Resource, RunningRuntime, Runtime, Spec, State};
-use corten_resources::cluster::{Identity, Member};
+use corten_resources::cluster::Identity;
 use corten_resources::config::MachineConfig;
-use corten_resources::files::{EtcFileSpec, EtcFileStatus};
+use corten_resources::files::EtcFileStatus;
 use corten_resources::network::*;
 use corten_resources::runtime::KernelCmdline;
-use corten_resources::time::{AdjtimeStatus, NtpStatus, TimeStatus};
+use corten_resources::time::TimeStatus;
 use corten_sys::mount::{Depth, Mounts, Propagation};
 use corten_sys::namespace::{Namespaces, unshare};
 use corten_sys::network::{Links, PeerNamespace};
 use tokio::net::UdpSocket;
+
+#[path = "kernel/links.rs"]
+mod links;
+#[path = "kernel/routes.rs"]
+mod routes;
 
 /// Longest wait for anything; a condition that holds earlier ends it.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -29,48 +34,9 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const LEASED: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 15);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 
+/// Every type of a machine.
 fn registry() -> Registry {
-    let mut registry = Registry::new();
-    macro_rules! types {
-        ($($name:ty),* $(,)?) => { $(registry.register::<$name>();)* };
-    }
-    types!(
-        AddressSpec,
-        AddressStatus,
-        LinkSpec,
-        LinkStatus,
-        RouteSpec,
-        RouteStatus,
-        OperatorSpec,
-        HostnameSpec,
-        HostnameStatus,
-        ResolverSpec,
-        ResolverStatus,
-        TimeServerSpec,
-        TimeServerStatus,
-        HardwareAddress,
-        NodeAddress,
-        NodeAddressFilter,
-        NodeAddressSortAlgorithm,
-        NetworkStatus,
-        HostDnsConfig,
-        DnsResolveCache,
-        DnsUpstream,
-        StaticHost,
-        EtcFileSpec,
-        EtcFileStatus,
-        TimeStatus,
-        NtpStatus,
-        AdjtimeStatus,
-        MachineConfig,
-        KernelCmdline,
-        Identity,
-        Member,
-    );
-    for namespace in ["network", "network-config", "files", "runtime", "config", "cluster"] {
-        registry.namespace(namespace, "of a test");
-    }
-    registry
+    corten_resources::registry()
 }
 
 /// Runs a test on a thread with its own view of the network, the host name and the mounts.
@@ -415,6 +381,13 @@ fn a_container_machine_adopts_what_its_launcher_made() {
         .await;
         wait::<ResolverStatus>(&state, "resolvers", |row| row.is_some_and(|row| row.dns_servers == [SERVER]))
             .await;
+        let link =
+            "{apiVersion: v1alpha1, kind: LinkConfig, name: eth0, addresses: [{address: 10.8.0.1/24}]}";
+        configure(&state, link);
+        wait::<AddressStatus>(&state, "eth0/10.8.0.1/24", |row| row.is_some()).await;
+        configure(&state, "");
+        gone::<AddressStatus>(&state, "eth0/10.8.0.1/24").await;
+        assert!(state.get::<AddressStatus>("eth0/10.9.0.15/24").is_some(), "what the launcher gave stays");
         runtime.stop().await;
 
         // A second life: what is written in /etc by now is not adopted as if the launcher had made it.

@@ -1,6 +1,6 @@
 //! What is known about the machine from the start and does not change.
 //!
-//!     kernel, image ──▶ Version, BootId, KernelCmdline, PlatformMetadata, SecurityState, SbomItems
+//!     kernel, image, firmware ──▶ Version, BootId, KernelCmdline, PlatformMetadata, SecurityState, SbomItems, BootedEntry
 //!
 //! A machine of a host has the arguments that its launcher gave it in the place of a kernel's; without any the host's
 //! are shown.
@@ -12,7 +12,7 @@ use std::path::Path;
 use corten_base::{Platform, version};
 use corten_resource::{Driver, Never, Plan, View, controller};
 use corten_resources::runtime::{
-    BootId, KernelCmdline, PlatformMetadata, SbomItem, SecurityState, SelinuxState, Version,
+    BootId, BootedEntry, KernelCmdline, PlatformMetadata, SbomItem, SecurityState, SelinuxState, Version,
 };
 use serde::Deserialize;
 
@@ -22,6 +22,10 @@ const SBOM: &str = "/usr/share/spdx/corten.spdx.json";
 const SECURE_BOOT: &str = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
 /// EFI variable that systemd-stub sets.
 const STUB_INFO: &str = "/sys/firmware/efi/efivars/StubInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+
+/// EFI variable in which the boot loader says which of its entries it started.
+const BOOTED_ENTRY: &str =
+    "/sys/firmware/efi/efivars/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 
 /// Publishes facts.
 pub struct SystemFacts {
@@ -33,7 +37,7 @@ controller!(SystemFacts, "runtime.Facts",
 inputs: [],
 outputs: [
     exclusive Version, exclusive BootId, exclusive KernelCmdline, exclusive PlatformMetadata,
-    exclusive SecurityState, exclusive SbomItem
+    exclusive SecurityState, exclusive SbomItem, exclusive BootedEntry
 ]);
 
 impl SystemFacts {
@@ -49,6 +53,7 @@ pub struct Facts {
     cmdline: String,
     security: SecurityState,
     sbom: BTreeMap<String, SbomItem>,
+    booted_entry: Option<String>,
 }
 
 impl Driver for SystemFacts {
@@ -70,6 +75,7 @@ impl Driver for SystemFacts {
             cmdline: self.arguments.clone().unwrap_or(kernel),
             security,
             sbom: fs::read(SBOM).map(|text| sbom(&text)).unwrap_or_default(),
+            booted_entry: fs::read(BOOTED_ENTRY).ok().and_then(|variable| efi_text(&variable)),
         })
     }
 
@@ -85,12 +91,22 @@ impl Driver for SystemFacts {
         for (id, item) in &facts.sbom {
             plan.put(id, item.clone());
         }
+        if let Some(entry) = &facts.booted_entry {
+            plan.put(BootedEntry::ID, BootedEntry { booted_entry: entry.clone() });
+        }
         plan
     }
 
     async fn apply(&mut self, op: Never) -> anyhow::Result<()> {
         match op {}
     }
+}
+
+/// The text of an EFI variable: four bytes of attributes, then UTF-16 up to a zero.
+fn efi_text(variable: &[u8]) -> Option<String> {
+    let units = variable.get(4..)?.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
+    String::from_utf16(&units).ok().filter(|text| !text.is_empty())
 }
 
 fn selinux() -> SelinuxState {
@@ -150,6 +166,18 @@ fn sbom(text: &[u8]) -> BTreeMap<String, SbomItem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_of_the_firmware_ends_at_its_zero() {
+        let entry = b"\x06\0\0\0v\x001\0.\0e\0f\0i\0\0\0x\0";
+        assert_eq!(efi_text(entry).as_deref(), Some("v1.efi"));
+        for nothing in [&b""[..], b"\x06\0\0\0", b"\x06\0\0\0\0\0", b"\x06\0\0\0\x00\xd8"] {
+            assert_eq!(efi_text(nothing), None);
+        }
+        bolero::check!().for_each(|bytes: &[u8]| {
+            efi_text(bytes);
+        });
+    }
 
     #[test]
     fn packages_become_rows_and_nonsense_none() {

@@ -10,6 +10,7 @@ use corten_base::{blocking, paths};
 use corten_dataplane::files::{self, ImageCache};
 use corten_resource::{Driver, Plan, View, controller};
 use corten_resources::block::{DiscoveredVolume, DiscoveredVolumesStatus};
+use corten_resources::config::MachineConfig;
 use corten_resources::cri::{ImageCacheConfig, ImageCacheCopy, ImageCacheState};
 use corten_sys::Kernel;
 use corten_sys::mount::{Mount, MountFlags, Mounts, is_mount_point};
@@ -24,7 +25,7 @@ pub struct ImageCacheVolume {
 }
 
 controller!(ImageCacheVolume, "cri.ImageCache",
-    inputs: [weak DiscoveredVolume, weak DiscoveredVolumesStatus],
+    inputs: [weak DiscoveredVolume, weak DiscoveredVolumesStatus, weak MachineConfig],
     outputs: [exclusive ImageCacheConfig]);
 
 impl ImageCacheVolume {
@@ -53,6 +54,8 @@ pub enum Step {
     },
     /// Tell dataplane what it serves.
     Publish,
+    /// Tell dataplane that it serves nothing.
+    Withdraw,
 }
 
 impl Driver for ImageCacheVolume {
@@ -68,6 +71,15 @@ impl Driver for ImageCacheVolume {
 
     fn plan(&self, view: &View<Self>, seen: &Seen) -> Plan<Self, Step> {
         let mut plan = Plan::new();
+        let config = view.get::<MachineConfig>(MachineConfig::ACTIVE);
+        let config = config.and_then(|config| corten_config::load_cached(&config.spec.yaml).ok());
+        if config.is_some_and(|config| config.view().machine.cri.image_cache_off) {
+            if seen.published {
+                plan.op(Step::Withdraw);
+            }
+            plan.put(ImageCacheConfig::ID, status(ImageCacheState::Disabled, Vec::new()));
+            return plan;
+        }
         let partition =
             view.list::<DiscoveredVolume>().into_iter().find(|volume| volume.spec.partition_label == LABEL);
         let probed = !self.disks
@@ -91,10 +103,7 @@ impl Driver for ImageCacheVolume {
             (false, None) => return plan.waiting("the first look at all disks"),
         };
         let roots = if seen.layout { vec![paths::IMAGE_CACHE.to_owned()] } else { Vec::new() };
-        plan.put(
-            ImageCacheConfig::ID,
-            ImageCacheConfig { status, roots, copy_status: ImageCacheCopy::Skipped },
-        );
+        plan.put(ImageCacheConfig::ID, self::status(status, roots));
         plan
     }
 
@@ -103,9 +112,16 @@ impl Driver for ImageCacheVolume {
             Step::Mount { device, filesystem } => mount(&device, &filesystem),
             Step::Publish => files::write_atomic(Path::new(paths::DATAPLANE), &document())
                 .context("cannot tell dataplane about the image cache"),
+            Step::Withdraw => files::write_atomic(Path::new(paths::DATAPLANE), &ImageCache::default())
+                .context("cannot tell dataplane that there is no image cache"),
         };
         blocking(DEADLINE, work).await?
     }
+}
+
+/// Nothing is copied: images are used where they are.
+fn status(status: ImageCacheState, roots: Vec<String>) -> ImageCacheConfig {
+    ImageCacheConfig { status, roots, copy_status: ImageCacheCopy::Skipped }
 }
 
 fn document() -> ImageCache {
@@ -118,4 +134,29 @@ fn mount(device: &Path, filesystem: &str) -> anyhow::Result<()> {
     let mount =
         Mount::pseudo(filesystem, paths::IMAGE_CACHE).source(device.display().to_string()).flags(flags);
     Kernel.mount(&mount).with_context(|| format!("cannot mount the image cache {}", device.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use corten_resource::testing::resource;
+
+    use super::*;
+
+    #[test]
+    fn a_cache_that_is_off_is_not_served_although_it_is_there() {
+        let seen = |published| Seen { mounted: true, layout: true, published };
+        let plan = |text: &str, seen: &Seen| {
+            let given = [resource(MachineConfig::ACTIVE, MachineConfig { yaml: text.into() })];
+            let plan = ImageCacheVolume::new(false).plan(&View::of(given, SystemTime::UNIX_EPOCH), seen);
+            let status = plan.outputs::<ImageCacheConfig>()[0].status;
+            (status, plan.ops().first().is_some_and(|step| *step == Step::Withdraw))
+        };
+        let off = "apiVersion: v1alpha1\nkind: ImageCacheConfig\nlocal: {enabled: false}\n";
+        let on = "apiVersion: v1alpha1\nkind: ImageCacheConfig\nlocal: {enabled: true}\n";
+        assert_eq!(plan(off, &seen(true)), (ImageCacheState::Disabled, true));
+        assert_eq!(plan(off, &seen(false)), (ImageCacheState::Disabled, false));
+        assert_eq!(plan(on, &seen(true)), (ImageCacheState::Ready, false));
+    }
 }

@@ -20,13 +20,17 @@ impl Transform for KernelModulesFromConfig {
         let mut plan = Plan::new();
         let is_managed = view.get::<SiderolinkConfig>(SiderolinkConfig::ID).is_some();
         let of_link = LINK.iter().filter(|_| is_managed);
-        for name in ALWAYS.iter().chain(of_link) {
+        for name in ALWAYS.iter().chain(&LAST_WORDS).chain(of_link) {
             plan.put(*name, KernelModuleSpec { name: (*name).to_owned(), parameters: Vec::new() });
         }
         let Some(config) = view.get::<MachineConfig>(MachineConfig::ACTIVE) else { return plan };
         match corten_config::load_cached(&config.spec.yaml) {
             Err(error) => return plan.failed(corten_base::chain(&error)),
             Ok(config) => {
+                if config.view().machine.network.firewall.blocks {
+                    let spec = KernelModuleSpec { name: LIMIT.to_owned(), parameters: Vec::new() };
+                    plan.put(LIMIT, spec);
+                }
                 for module in &config.view().machine.kernel_modules {
                     let spec =
                         KernelModuleSpec { name: module.name.clone(), parameters: module.parameters.clone() };
@@ -54,6 +58,12 @@ const ALWAYS: [&str; 12] = [
     "nft_fib_ipv4",
 ];
 
+/// What a firewall that blocks lets in a few messages of ICMP with.
+const LIMIT: &str = "nft_limit";
+
+/// What keeps the kernel's last words in variables of the firmware. A kernel may lack it.
+pub const LAST_WORDS: [&str; 1] = ["efi_pstore"];
+
 /// What the link to a manager is made of: the kernel's WireGuard, or a tunnel in user space where it has none or the
 /// manager wants gRPC. A kernel may lack either.
 pub const LINK: [&str; 2] = ["wireguard", "tun"];
@@ -75,5 +85,17 @@ mod tests {
         assert_eq!(loads(KernelModulesFromConfig.plan(&view)), [false, false]);
         let view = View::of([resource(SiderolinkConfig::ID, SiderolinkConfig::default())], UNIX_EPOCH);
         assert_eq!(loads(KernelModulesFromConfig.plan(&view)), [true, true]);
+    }
+
+    #[test]
+    fn only_a_firewall_that_blocks_needs_limits() {
+        for (ingress, needs) in [("accept", false), ("block", true)] {
+            let yaml =
+                format!("apiVersion: v1alpha1\nkind: NetworkDefaultActionConfig\ningress: {ingress}\n");
+            let config = MachineConfig { yaml: yaml.into_bytes() };
+            let view = View::of([resource(MachineConfig::ACTIVE, config)], UNIX_EPOCH);
+            let plan = KernelModulesFromConfig.plan(&view);
+            assert_eq!(plan.output::<KernelModuleSpec>(LIMIT).is_some(), needs, "{ingress}");
+        }
     }
 }

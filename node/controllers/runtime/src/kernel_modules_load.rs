@@ -1,6 +1,6 @@
 //! Loads modules and reports what the kernel has.
 //!
-//!     KernelModuleSpec ──▶ kernel ──▶ KernelModuleStatus
+//!     KernelModuleSpec ──▶ kernel ──▶ KernelModuleStatus, and LoadedKernelModule for clients that know the older name
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -10,11 +10,11 @@ use std::time::Duration;
 use anyhow::Context;
 use corten_base::blocking;
 use corten_resource::{Driver, Plan, View, controller};
-use corten_resources::runtime::{KernelModuleSpec, KernelModuleStatus};
+use corten_resources::runtime::{KernelModuleSpec, KernelModuleStatus, LoadedKernelModule};
 use corten_sys::Kernel;
 use corten_sys::modules::{ModuleIndex, load};
 
-use crate::kernel_modules::LINK;
+use crate::kernel_modules::{LAST_WORDS, LINK};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -26,7 +26,7 @@ pub struct KernelModulesLoad {
 
 controller!(KernelModulesLoad, "runtime.KernelModuleLoad",
     inputs: [weak KernelModuleSpec],
-    outputs: [exclusive KernelModuleStatus]);
+    outputs: [exclusive KernelModuleStatus, exclusive LoadedKernelModule]);
 
 impl KernelModulesLoad {
     /// Nothing loaded yet.
@@ -56,7 +56,7 @@ impl Driver for KernelModulesLoad {
             }
         }
         for (name, status) in observed {
-            plan.put(name, status.clone());
+            plan.put(name, loaded(status)).put(name, status.clone());
         }
         plan
     }
@@ -76,10 +76,26 @@ impl Driver for KernelModulesLoad {
                     "the kernel has no such module; the link to the manager does without"
                 );
             }
+            // Also refused where there is no firmware with variables.
+            Err(error) if LAST_WORDS.contains(&name.as_str()) => {
+                let why = corten_base::chain(&error);
+                tracing::info!(module = name, why, "the kernel's last words are not kept by the firmware");
+            }
             loaded => loaded.with_context(|| format!("cannot load the kernel module {name}"))?,
         }
         self.done.push(name);
         Ok(())
+    }
+}
+
+/// The same under the older name.
+fn loaded(status: &KernelModuleStatus) -> LoadedKernelModule {
+    LoadedKernelModule {
+        size: status.size,
+        reference_count: status.reference_count,
+        dependencies: status.dependencies.clone(),
+        state: status.state.clone(),
+        address: status.address.clone(),
     }
 }
 
@@ -114,5 +130,13 @@ mod tests {
         assert_eq!(modules.len(), 2);
         assert_eq!(modules["libcrc32c"].dependencies, ["xfs", "nf_conntrack"]);
         assert_eq!(modules["xfs"].reference_count, 2);
+    }
+
+    #[test]
+    fn any_table_of_modules_is_read() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            assert!(parse(&text).len() <= text.lines().count());
+        });
     }
 }

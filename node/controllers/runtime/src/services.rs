@@ -15,7 +15,7 @@ use corten_resources::service::{
 };
 
 use crate::cri_files::{CRI_FILES, SYSTEM_FILES};
-use crate::{Machine, api_service};
+use crate::{Machine, api_service, trusted_roots};
 
 /// How long the system's containerd stays after its last use: from a pull to what the image was pulled for, and what
 /// is in memory costs little for so long.
@@ -147,11 +147,15 @@ fn runtime(socket: &str, file: &str, cgroup: &str) -> ServiceSpec {
     process(run, check(HealthProbe::Containerd, socket, 30))
 }
 
-/// The service with the revision of its files, for which it waits.
+/// The service with the revision of its files, for which it waits. Authorities are read once, when it starts.
 fn with_files(mut spec: ServiceSpec, view: &View<SystemServices>, files: &str) -> ServiceSpec {
     match view.get::<EtcFileStatus>(files) {
         Some(files) => spec.revision = files.spec.spec_version.clone(),
         None => spec.waiting_for.push(format!("{files} to be written")),
+    }
+    if let Some(roots) = view.get::<EtcFileStatus>(trusted_roots::BUNDLE) {
+        spec.revision.push('-');
+        spec.revision.push_str(&roots.spec.spec_version);
     }
     spec
 }
@@ -217,6 +221,15 @@ mod tests {
         let on_demand = containerd.on_demand.expect("on demand");
         assert_eq!((on_demand.idle_time, on_demand.probe), (CONTAINERD_IDLE, UseProbe::Containerd));
         assert!(plan.output::<ServiceSpec>("cri").is_none());
+    }
+
+    #[test]
+    fn a_containerd_starts_again_when_other_authorities_are_trusted() {
+        let files = resource(SYSTEM_FILES, EtcFileStatus { spec_version: "1".into() });
+        let roots = resource(trusted_roots::BUNDLE, EtcFileStatus { spec_version: "7".into() });
+        let revision = |resources: &[AnyResource]| service(&planned(resources), "containerd").revision;
+        assert_eq!(revision(std::slice::from_ref(&files)), "1");
+        assert_eq!(revision(&[files, roots]), "1-7");
     }
 
     #[test]

@@ -238,9 +238,9 @@ impl<S: Signer> ApiCertificates<S> {
         let mut seen = std::collections::BTreeSet::new();
         hosts.retain(|host| seen.insert(host.clone()));
         if hosts.is_empty() {
-            return kept().waiting("a control plane to ask for a certificate");
+            return closed(view, root).waiting("a control plane to ask for a certificate");
         }
-        let mut plan = kept();
+        let mut plan = closed(view, root);
         plan.op(Request {
             hosts,
             token: corten_base::Secret::new(root.token.clone()),
@@ -249,6 +249,22 @@ impl<S: Signer> ApiCertificates<S> {
         });
         plan.again_in(RETRY)
     }
+}
+
+/// A plan that serves with what there is until a certificate is signed. What was open to everybody in maintenance is not
+/// any more: whoever calls a machine with a configuration has a certificate of its cluster.
+fn closed<S: Signer>(view: &View<ApiCertificates<S>>, root: &OsRoot) -> Plan<ApiCertificates<S>, Request> {
+    let current = published(view);
+    if !current.skip_verifying_client_cert {
+        return kept();
+    }
+    let accepted_cas = root.accepted_cas.clone();
+    let mut plan = Plan::new();
+    plan.put(
+        ApiCertificate::ID,
+        ApiCertificate { accepted_cas, skip_verifying_client_cert: false, ..current },
+    );
+    plan
 }
 
 fn serving(san: &CertSan) -> LeafRequest {
@@ -322,7 +338,7 @@ impl Transform for TrustdCertificates {
 mod tests {
     use std::future::{Future, ready};
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use corten_config::generate::{GenerateOptions, generate};
     use corten_config::secrets::SecretsBundle;
@@ -338,10 +354,14 @@ mod tests {
         authority: Authority,
         now: std::time::SystemTime,
         calls: Arc<AtomicUsize>,
+        is_away: Arc<AtomicBool>,
     }
 
     impl Signer for Trustd {
         fn sign(&self, request: &Request, rng: &Rng) -> impl Future<Output = anyhow::Result<Signed>> + Send {
+            if self.is_away.load(Ordering::Relaxed) {
+                return ready(Err(anyhow::anyhow!("nobody answers")));
+            }
             self.calls.fetch_add(1, Ordering::Relaxed);
             let key = PrivateKey::ed25519(rng).expect("a key");
             let template = RequestTemplate {
@@ -375,8 +395,9 @@ mod tests {
         let now = state.store().clock().now();
         let secrets = SecretsBundle::generate(now, &Rng::kernel()).expect("secrets of a cluster");
         let calls = Arc::new(AtomicUsize::new(0));
-        let trustd =
-            Trustd { authority: secrets.talos_authority().expect("a CA"), now, calls: Arc::clone(&calls) };
+        let is_away = Arc::new(AtomicBool::new(true));
+        let authority = secrets.talos_authority().expect("a CA");
+        let trustd = Trustd { authority, now, calls: Arc::clone(&calls), is_away: Arc::clone(&is_away) };
         let runtime = TestRuntime::with_state(state, |runtime| {
             crate::register_with(runtime, &Rng::seeded(1), trustd);
         });
@@ -390,6 +411,11 @@ mod tests {
         let yaml = generated.worker.reveal().clone().into_bytes();
         runtime.put(resource(MachineConfig::ACTIVE, MachineConfig { yaml }));
         runtime.quiet().await;
+        let unsigned = published();
+        assert!(!unsigned.skip_verifying_client_cert, "closed to strangers also while nobody signs");
+        assert_eq!((unsigned.server, unsigned.accepted_cas.len()), (own.server, 1));
+        is_away.store(false, Ordering::Relaxed);
+        runtime.advance(Duration::from_secs(60)).await;
         let signed = published();
         assert!(!signed.skip_verifying_client_cert && signed.client.is_none());
         let server = signed.server.clone().expect("a serving certificate");

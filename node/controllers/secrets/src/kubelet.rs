@@ -27,7 +27,7 @@ impl Transform for KubeletBootstrap {
             KubeletSecrets::ID,
             KubeletSecrets {
                 endpoint,
-                endpoint_tls_server_name: String::new(),
+                endpoint_tls_server_name: config.machine.features.kube_prism_server_name.clone(),
                 accepted_cas: accepted(cluster.ca.as_ref(), &cluster.accepted_cas),
                 bootstrap_token_id: id.to_owned(),
                 bootstrap_token_secret: secret.to_owned(),

@@ -46,6 +46,7 @@ fn os(config: &MachineView) -> OsRoot {
 
 fn kubernetes(config: &MachineView) -> KubernetesRoot {
     let cluster = &config.cluster;
+    let accounts = &cluster.service_accounts;
     let (id, secret) = cluster.token.reveal().split_once('.').unwrap_or_default();
     let host = cluster.endpoint_url.iter().map(|url| url.host.clone());
     KubernetesRoot {
@@ -58,16 +59,23 @@ fn kubernetes(config: &MachineView) -> KubernetesRoot {
         issuing_ca: cluster.ca.as_ref().map(pair),
         accepted_cas: accepted(cluster.ca.as_ref(), &cluster.accepted_cas),
         aggregator_ca: cluster.aggregator_ca.as_ref().map(pair),
-        accepted_aggregator_cas: accepted(cluster.aggregator_ca.as_ref(), &[]),
-        service_account: Some(cluster.service_account_key.reveal().clone())
+        accepted_aggregator_cas: accepted(cluster.aggregator_ca.as_ref(), &cluster.accepted_aggregator_cas),
+        service_account: Some(accounts.signing_key.reveal().clone())
             .filter(|key| !key.is_empty())
             .map(|key| PrivateKey { key }),
-        issuer_url: cluster.endpoint.clone(),
+        service_account_accepted_keys: accounts
+            .accepted_keys
+            .iter()
+            .map(|key| PrivateKey { key: key.clone() })
+            .collect(),
+        issuer_url: accounts.issuer_url.clone(),
+        accepted_issuers: accounts.accepted_issuers.clone(),
+        api_audiences: accounts.audiences.clone(),
+        etcd_encryption_config: cluster.etcd_encryption.reveal().clone(),
         aescbc_encryption_secret: cluster.aescbc_secret.reveal().clone(),
         secretbox_encryption_secret: cluster.secretbox_secret.reveal().clone(),
         bootstrap_token_id: id.to_owned(),
         bootstrap_token_secret: secret.to_owned(),
-        ..KubernetesRoot::default()
     }
 }
 

@@ -75,4 +75,14 @@ mod tests {
         }
         assert_eq!(HostPort::parse("host", None), None, "a port must be given");
     }
+
+    #[test]
+    fn any_text_is_an_address_that_is_written_alike_or_none() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            if let Some(read) = HostPort::parse(&text, Some(1)) {
+                assert_eq!(HostPort::parse(&read.to_string(), None), Some(read), "{text}");
+            }
+        });
+    }
 }

@@ -9,8 +9,8 @@
 //! configuration, kernel's arguments ──▶ destinations ──▶ EventSinkConfig ──▶ events ──gRPC──▶ manager
 //!                                                   ╰──▶ KmsgLogConfig ──▶ kernel_log ──JSON lines──▶ manager
 //! ```
-//! Invariants: the private key is never on a disk; only the manager's own address is let through the link; only
-//! `kernel` talks netlink; decisions about the connection are in `session`, which is pure.
+//! Invariants: the private key is never on a disk; only the manager's own address is let through the link;
+//! decisions about the connection are in `session`, which is pure.
 
 mod address;
 mod answer;
@@ -21,12 +21,10 @@ mod events;
 #[cfg(test)]
 mod fake;
 mod join;
-mod kernel;
 mod kernel_log;
 mod link;
 mod log_line;
 mod machine_links;
-mod netlink;
 mod relay;
 mod session;
 mod status;

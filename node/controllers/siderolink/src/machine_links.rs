@@ -10,7 +10,8 @@
 //! The kernel tells the time of day of the last handshake. A clock that is set meanwhile must not make the manager look
 //! lost, or heard while it is lost, so that the age is counted from when the handshake was seen.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,11 +19,14 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use corten_base::{Clock, Secret, blocking};
+use corten_sys::netlink::Generic;
+use corten_sys::network::Links as KernelLinks;
+use corten_sys::wireguard::{self, Device, DeviceChange, PeerChange, PeerWish};
 use corten_wireguard::PrivateKey;
+use rustix::io::Errno;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::kernel::{self, Device, Made, PeerWish};
 use crate::link::{Carrier, KEEPALIVE, LinkSettings, LinkState, Links, UDP_LINK};
 use crate::userspace::UserSpace;
 
@@ -92,7 +96,8 @@ impl MachineLinks {
 
     /// The kernel's link as it is.
     async fn of_kernel(&self, settings: Option<LinkSettings>) -> anyhow::Result<LinkState> {
-        let device = blocking(DEADLINE, || kernel::device(UDP_LINK)).await?;
+        let read = || wireguard::device(&mut Generic::open()?, UDP_LINK);
+        let device = blocking(DEADLINE, read).await?;
         let Some(device) = device.context("cannot read the WireGuard link")? else {
             return Ok(LinkState::default());
         };
@@ -112,8 +117,8 @@ impl MachineLinks {
 fn is_as_set(device: &Device, settings: &LinkSettings) -> bool {
     let [peer] = device.peers.as_slice() else { return false };
     device.public_key == Some(settings.public_key.0)
-        && peer.key == settings.peer.0
-        && peer.allowed == [(settings.server, ADDRESS_BITS)]
+        && peer.public_key == settings.peer.0
+        && peer.allowed == [(IpAddr::V6(settings.server), ADDRESS_BITS)]
         && u64::from(peer.keepalive_seconds) == KEEPALIVE.as_secs()
 }
 
@@ -130,20 +135,20 @@ impl Held {
         }
         let bytes: [u8; 32] = STANDARD.decode(key.reveal())?.as_slice().try_into()?;
         let key = Secret::new(bytes);
-        let peer = PeerWish { key: settings.peer.0, address: settings.server, endpoint };
-        let set = move || {
-            let made = kernel::create(UDP_LINK)?;
-            if made == Made::Yes {
-                kernel::configure(UDP_LINK, &key, &peer)?;
-            }
-            Ok::<Made, std::io::Error>(made)
+        let peer = PeerWish {
+            public_key: settings.peer.0,
+            preshared_key: None,
+            endpoint,
+            keepalive_seconds: KEEPALIVE.as_secs().try_into()?,
+            allowed: vec![(settings.server.into(), ADDRESS_BITS)],
         };
+        let set = move || if create()? { configure(key, peer).map(|()| true) } else { Ok(false) };
         let made = blocking(DEADLINE, set).await?.context("cannot set the WireGuard link")?;
-        if self.kernel_has.is_none() && made == Made::Unsupported {
+        if self.kernel_has.is_none() && !made {
             tracing::info!("the kernel has no WireGuard; the link to the manager is carried in user space");
         }
-        self.kernel_has = Some(made == Made::Yes);
-        Ok(made == Made::Yes)
+        self.kernel_has = Some(made);
+        Ok(made)
     }
 
     /// Sets the link in user space, which stays when only the place of the manager has changed.
@@ -170,9 +175,30 @@ impl Held {
     }
 }
 
+/// Makes the kernel's link; one that is there already is fine. False when the kernel has no such kind of link.
+fn create() -> io::Result<bool> {
+    let is = |error: &corten_sys::Error, errno: Errno| error.errno() == Some(errno.raw_os_error());
+    match KernelLinks::open().and_then(|mut links| links.add_wireguard(UDP_LINK)) {
+        Err(error) if is(&error, Errno::EXIST) => Ok(true),
+        Err(error) if is(&error, Errno::OPNOTSUPP) => Ok(false),
+        result => result.map(|()| true).map_err(io::Error::other),
+    }
+}
+
+/// Gives the kernel's link its key and its one peer. A peer that is there keeps its session; others go.
+fn configure(key: Secret<[u8; wireguard::KEY]>, peer: PeerWish) -> io::Result<()> {
+    let mut generic = Generic::open()?;
+    let before = wireguard::device(&mut generic, UDP_LINK)?.unwrap_or_default();
+    let others = before.peers.iter().filter(|other| other.public_key != peer.public_key);
+    let mut peers: Vec<_> = others.map(|other| PeerChange::Remove(other.public_key)).collect();
+    peers.push(PeerChange::Set(peer));
+    let change = DeviceChange { private_key: Some(key), peers, ..DeviceChange::default() };
+    wireguard::change(&mut generic, UDP_LINK, &change)
+}
+
 /// Takes the kernel's link away; a missing one is fine.
 async fn remove_from_kernel() -> anyhow::Result<()> {
-    let remove = || corten_sys::network::Links::open()?.delete(UDP_LINK);
+    let remove = || KernelLinks::open()?.delete(UDP_LINK);
     Ok(blocking(DEADLINE, remove).await??)
 }
 
@@ -227,9 +253,9 @@ mod tests {
     use std::net::Ipv6Addr;
 
     use corten_base::Rng;
+    use corten_sys::wireguard::Peer;
 
     use super::*;
-    use crate::kernel::DevicePeer;
 
     fn settings() -> LinkSettings {
         LinkSettings {
@@ -262,21 +288,18 @@ mod tests {
     #[test]
     fn a_link_that_somebody_changed_is_not_as_set() {
         let settings = settings();
-        let peer = DevicePeer {
-            key: settings.peer.0,
-            last_handshake: None,
+        let peer = Peer {
+            public_key: settings.peer.0,
             keepalive_seconds: 25,
-            allowed: vec![(settings.server, ADDRESS_BITS)],
+            allowed: vec![(settings.server.into(), ADDRESS_BITS)],
+            ..Peer::default()
         };
-        let device = |peers: Vec<DevicePeer>| Device {
-            private_key: None,
-            public_key: Some(settings.public_key.0),
-            peers,
-        };
+        let device =
+            |peers: Vec<Peer>| Device { public_key: Some(settings.public_key.0), peers, ..Device::default() };
         assert!(is_as_set(&device(vec![peer.clone()]), &settings));
-        assert!(!is_as_set(&device(vec![peer.clone(), DevicePeer::default()]), &settings));
+        assert!(!is_as_set(&device(vec![peer.clone(), Peer::default()]), &settings));
         assert!(!is_as_set(&device(Vec::new()), &settings));
-        let wider = DevicePeer { allowed: vec![(settings.server, 0)], ..peer };
+        let wider = Peer { allowed: vec![(settings.server.into(), 0)], ..peer };
         assert!(!is_as_set(&device(vec![wider]), &settings));
     }
 }

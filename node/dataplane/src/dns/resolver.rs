@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use corten_base::Rng;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::cache::Cache;
 use super::forward::{Transport, ask};
@@ -15,6 +16,8 @@ use crate::files::Dns;
 
 /// Questions on their way to upstreams at one time; more wait.
 const FORWARDS_MAX: usize = 256;
+/// How often upstreams are asked whether they are there, also when nobody looks anything up.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// The resolver, shared by all listeners and the load balancer.
 #[derive(Debug)]
@@ -25,6 +28,11 @@ pub struct Resolver {
     cached_for: Mutex<Vec<SocketAddr>>,
     forwards: Semaphore,
     health: watch::Sender<BTreeMap<SocketAddr, bool>>,
+}
+
+/// Upstreams that are not the resolver itself.
+fn upstreams(wanted: &Dns) -> Vec<SocketAddr> {
+    wanted.upstreams.iter().filter(|upstream| !wanted.listen.contains(upstream)).copied().collect()
 }
 
 impl Resolver {
@@ -44,6 +52,28 @@ impl Resolver {
     /// Whether each upstream answered when it was last asked.
     pub fn health(&self) -> watch::Receiver<BTreeMap<SocketAddr, bool>> {
         self.health.subscribe()
+    }
+
+    /// Asks upstreams for something that all of them know, when they become known and then now and then, so that silent ones
+    /// are told of before somebody needs them.
+    pub async fn watch_upstreams(&self) {
+        let Ok(query) = wire::parse_query(&wire::ROOT) else { return };
+        let (mut wanted, mut known, mut due) = (self.wanted.clone(), Vec::new(), Instant::now());
+        loop {
+            let upstreams = upstreams(&wanted.borrow_and_update());
+            if upstreams != known || Instant::now() >= due {
+                for upstream in &upstreams {
+                    let answer =
+                        ask(*upstream, Transport::Udp, &wire::ROOT, &query.question, &self.rng).await;
+                    self.note(*upstream, answer.is_ok());
+                }
+                (known, due) = (upstreams, Instant::now() + LOOK);
+            }
+            tokio::select! {
+                changed = wanted.changed() => if changed.is_err() { return },
+                () = sleep_until(due) => {}
+            }
+        }
     }
 
     /// The answer to a client's message; nothing when it deserves none.
@@ -70,12 +100,7 @@ impl Resolver {
             if let Some(addresses) = wanted.names.get(&query.question.name) {
                 return Some(wire::own_answer(message, query, addresses));
             }
-            wanted
-                .upstreams
-                .iter()
-                .filter(|upstream| !wanted.listen.contains(upstream))
-                .copied()
-                .collect::<Vec<_>>()
+            upstreams(&wanted)
         };
         self.forget_answers_of_others(&upstreams);
         if let Some(answer) = self.cache.lock().get(&query.question, Instant::now()) {

@@ -186,6 +186,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn upstreams_that_nobody_asks_are_known_to_be_there_or_not() {
+        let (upstream, _asked, _task) = upstream().await;
+        let dead: SocketAddr = "127.0.0.1:1".parse().expect("an address");
+        let dns = |upstreams| Dns { upstreams, ..Dns::default() };
+        let (sender, wanted) = watch::channel(dns(vec![dead]));
+        let resolver = Arc::new(Resolver::new(wanted, Rng::seeded(1)));
+        let mut health = resolver.health();
+        let _watching = spawn("watching", async move { resolver.watch_upstreams().await });
+        health.wait_for(|health| health.get(&dead) == Some(&false)).await.expect("watched");
+        sender.send_replace(dns(vec![upstream]));
+        let only = BTreeMap::from([(upstream, true)]);
+        health.wait_for(|health| *health == only).await.expect("watched");
+    }
+
+    #[tokio::test]
     async fn serves_both_protocols_and_reports_them() {
         let folder = tempfile::tempdir().expect("a folder");
         let probe = UdpSocket::bind("127.0.0.1:0").await.expect("bind");

@@ -12,6 +12,8 @@ pub const UDP_MIN: usize = 512;
 pub const UDP_MAX: usize = 4096;
 /// Type A.
 pub const A: u16 = 1;
+/// Type NS.
+const NS: u16 = 2;
 /// Type SOA.
 const SOA: u16 = 6;
 /// Type AAAA.
@@ -302,6 +304,9 @@ pub fn own_answer(query: &[u8], parsed: &Query, addresses: &[IpAddr]) -> Vec<u8>
     }
     message
 }
+
+/// A query that every name server has an answer to: who serves the root.
+pub const ROOT: [u8; HEADER + 5] = [0, 0, 0x01, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, NS as u8, 0, IN as u8];
 
 /// A query for `name`; nothing when it is not a name.
 #[must_use]

@@ -53,7 +53,7 @@ pub async fn send(sender: Sender<Data>, clock: Clock, follow: bool, tail: bool) 
 }
 
 /// `facility: priority: [time]: message`, the priority seven characters wide, with its line end.
-fn format(record: &Record, booted: SystemTime) -> String {
+pub fn format(record: &Record, booted: SystemTime) -> String {
     let facility = usize::try_from(record.facility)
         .ok()
         .and_then(|index| FACILITIES.get(index))

@@ -60,7 +60,7 @@ fn client(state: &State, others: BTreeSet<IpAddr>) -> Result<Client, Status> {
 }
 
 /// What etcd said, with its own code: clients tell an unknown member or a lost quorum by it.
-fn refused(error: &Error) -> Status {
+pub(super) fn refused(error: &Error) -> Status {
     match error {
         Error::Call { status, .. } => {
             let code = if error.is_transient() { Code::Unavailable } else { status.code() };

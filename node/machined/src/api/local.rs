@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use corten_api::roles::{METADATA_KEY, Roles};
 use corten_api::rules;
-use corten_base::paths::APID_UID;
+use corten_relay::Room;
 use futures::future::BoxFuture;
 use tonic::Status;
 use tonic::body::Body;
@@ -16,6 +16,7 @@ use tonic::codegen::http::{Request, Response};
 use tonic::transport::server::UdsConnectInfo;
 
 use super::Mode;
+use super::meter::{metered, metered_answer};
 
 /// Roles of the call at hand, for handlers that decide by them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +30,9 @@ pub struct Peer {
 }
 
 /// The roles of a request: those of the peer, cut down to those that the request names.
-fn roles(peer: Option<Peer>, named: &[&str]) -> Roles {
+fn roles(peer: Option<Peer>, apid: u32, named: &[&str]) -> Roles {
     match peer {
-        Some(Peer { uid }) if uid == APID_UID => Roles::parse(named),
+        Some(Peer { uid }) if uid == apid => Roles::parse(named),
         Some(Peer { uid: 0 }) if named.is_empty() => Roles::ALL,
         Some(Peer { uid: 0 }) => Roles::parse(named),
         _ => Roles::NONE,
@@ -43,13 +44,19 @@ fn roles(peer: Option<Peer>, named: &[&str]) -> Roles {
 pub struct Authorize {
     /// Whether the machine waits for its configuration.
     pub mode: Mode,
+    /// The user who passes on the calls of others.
+    pub apid: u32,
+    /// For requests that are larger than usual.
+    pub requests: Room,
+    /// For answers that are larger than usual.
+    pub answers: Room,
 }
 
 impl<S> tower_layer::Layer<S> for Authorize {
     type Service = Authorized<S>;
 
     fn layer(&self, inner: S) -> Authorized<S> {
-        Authorized { inner, mode: self.mode.clone() }
+        Authorized { inner, rules: self.clone() }
     }
 }
 
@@ -57,7 +64,7 @@ impl<S> tower_layer::Layer<S> for Authorize {
 #[derive(Clone)]
 pub struct Authorized<S> {
     inner: S,
-    mode: Mode,
+    rules: Authorize,
 }
 
 impl<S> tower_service::Service<Request<Body>> for Authorized<S>
@@ -75,24 +82,26 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let roles = request_roles(&request);
-        let maintenance = self.mode.is_maintenance();
+        let roles = request_roles(&request, self.rules.apid);
+        let maintenance = self.rules.mode.is_maintenance();
         match verdict(request.uri().path(), roles, maintenance) {
             Ok(()) => {
                 request.extensions_mut().insert(Caller(roles));
-                Box::pin(self.inner.call(request))
+                let answers = self.rules.answers.clone();
+                let answer = self.inner.call(metered(request, &self.rules.requests));
+                Box::pin(async move { answer.await.map(|answer| metered_answer(answer, &answers)) })
             }
             Err(status) => Box::pin(std::future::ready(Ok(status.into_http()))),
         }
     }
 }
 
-fn request_roles(request: &Request<Body>) -> Roles {
+fn request_roles(request: &Request<Body>, apid: u32) -> Roles {
     let credentials = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
     let peer = credentials.map(|credentials| Peer { uid: credentials.uid() });
     let named: Vec<&str> =
         request.headers().get_all(METADATA_KEY).iter().filter_map(|value| value.to_str().ok()).collect();
-    roles(peer, &named)
+    roles(peer, apid, &named)
 }
 
 fn verdict(path: &str, roles: Roles, maintenance: bool) -> Result<(), Status> {
@@ -111,6 +120,8 @@ fn verdict(path: &str, roles: Roles, maintenance: bool) -> Result<(), Status> {
 
 #[cfg(test)]
 mod tests {
+    use corten_base::paths::APID_UID;
+
     use super::*;
 
     const READ: &str = "/machine.MachineService/Version";
@@ -118,11 +129,11 @@ mod tests {
 
     #[test]
     fn only_apid_and_root_have_roles() {
-        assert_eq!(roles(Some(Peer { uid: APID_UID }), &["os:reader"]), Roles::READER);
-        assert_eq!(roles(Some(Peer { uid: APID_UID }), &[]), Roles::NONE);
-        assert_eq!(roles(Some(Peer { uid: 0 }), &[]), Roles::ALL);
-        assert_eq!(roles(Some(Peer { uid: 1000 }), &["os:admin"]), Roles::NONE);
-        assert_eq!(roles(None, &["os:admin"]), Roles::NONE);
+        assert_eq!(roles(Some(Peer { uid: APID_UID }), APID_UID, &["os:reader"]), Roles::READER);
+        assert_eq!(roles(Some(Peer { uid: APID_UID }), APID_UID, &[]), Roles::NONE);
+        assert_eq!(roles(Some(Peer { uid: 0 }), APID_UID, &[]), Roles::ALL);
+        assert_eq!(roles(Some(Peer { uid: 1000 }), APID_UID, &["os:admin"]), Roles::NONE);
+        assert_eq!(roles(None, APID_UID, &["os:admin"]), Roles::NONE);
     }
 
     #[test]

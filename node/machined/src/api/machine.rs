@@ -7,10 +7,9 @@ use corten_api::machine::*;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::stream::{self, Reply, Work};
-use super::unimplemented::not_yet;
 use super::{
-    Parts, dmesg, etcd, events, files, images, kubernetes, one, power, recover, reset, services, storage,
-    system, workloads,
+    Parts, capture, dmesg, etcd, etcd_downgrade, events, files, images, kubernetes, lifecycle, netstat, one,
+    power, recover, reset, services, storage, system, workloads,
 };
 
 /// The service over the machine's parts.
@@ -109,23 +108,23 @@ impl MachineService for Machine {
 
     async fn etcd_downgrade_validate(
         &self,
-        _: Request<EtcdDowngradeValidateRequest>,
+        request: Request<EtcdDowngradeValidateRequest>,
     ) -> Result<Response<EtcdDowngradeValidateResponse>, Status> {
-        Err(not_yet("machine.MachineService/EtcdDowngradeValidate"))
+        etcd_downgrade::validate(&self.0, &request.get_ref().version).await.map(one)
     }
 
     async fn etcd_downgrade_enable(
         &self,
-        _: Request<EtcdDowngradeEnableRequest>,
+        request: Request<EtcdDowngradeEnableRequest>,
     ) -> Result<Response<EtcdDowngradeEnableResponse>, Status> {
-        Err(not_yet("machine.MachineService/EtcdDowngradeEnable"))
+        etcd_downgrade::enable(&self.0, &request.get_ref().version).await.map(one)
     }
 
     async fn etcd_downgrade_cancel(
         &self,
         _: Request<()>,
     ) -> Result<Response<EtcdDowngradeCancelResponse>, Status> {
-        Err(not_yet("machine.MachineService/EtcdDowngradeCancel"))
+        etcd_downgrade::cancel(&self.0).await.map(one)
     }
 
     async fn hostname(&self, _: Request<()>) -> Result<Response<HostnameResponse>, Status> {
@@ -168,7 +167,7 @@ impl MachineService for Machine {
     }
 
     async fn rollback(&self, _: Request<RollbackRequest>) -> Result<Response<RollbackResponse>, Status> {
-        Err(not_yet("machine.MachineService/Rollback"))
+        lifecycle::rollback(&self.0).map(one)
     }
 
     async fn reset(&self, request: Request<ResetRequest>) -> Result<Response<ResetResponse>, Status> {
@@ -215,8 +214,8 @@ impl MachineService for Machine {
         system::system_stat(&self.0).await.map(one)
     }
 
-    async fn upgrade(&self, _: Request<UpgradeRequest>) -> Result<Response<UpgradeResponse>, Status> {
-        Err(not_yet("machine.MachineService/Upgrade"))
+    async fn upgrade(&self, request: Request<UpgradeRequest>) -> Result<Response<UpgradeResponse>, Status> {
+        lifecycle::upgrade(&self.0, request.get_ref()).map(one)
     }
 
     async fn version(&self, _: Request<()>) -> Result<Response<VersionResponse>, Status> {
@@ -230,8 +229,8 @@ impl MachineService for Machine {
         kubernetes::client_configuration(&self.0, request.get_ref()).map(one)
     }
 
-    async fn netstat(&self, _: Request<NetstatRequest>) -> Result<Response<NetstatResponse>, Status> {
-        Err(not_yet("machine.MachineService/Netstat"))
+    async fn netstat(&self, request: Request<NetstatRequest>) -> Result<Response<NetstatResponse>, Status> {
+        netstat::netstat(&self.0, request.into_inner()).await.map(one)
     }
 
     async fn meta_write(
@@ -314,9 +313,9 @@ impl MachineService for Machine {
     type PacketCaptureStream = Reply<Data>;
     async fn packet_capture(
         &self,
-        _: Request<PacketCaptureRequest>,
+        request: Request<PacketCaptureRequest>,
     ) -> Result<Response<Self::PacketCaptureStream>, Status> {
-        Err(not_yet("machine.MachineService/PacketCapture"))
+        capture::capture(&self.0, request.get_ref()).await.map(Response::new)
     }
 
     type ImageListStream = Reply<ImageListResponse>;

@@ -1,6 +1,7 @@
 //! Reboot and shutdown: accepted at once, followed through events under the actor's id.
 
 use corten_api::machine::{Reboot, RebootRequest, Shutdown, ShutdownRequest, reboot_request};
+use corten_resources::runtime::BootEnd;
 use tonic::Status;
 
 use super::Parts;
@@ -45,9 +46,16 @@ pub async fn shutdown(parts: &Parts, request: &ShutdownRequest) -> Result<Shutdo
     Ok(Shutdown { actor_id, ..Shutdown::default() })
 }
 
+/// Notes for the record of this boot who wanted it to end.
+pub fn asked(parts: &Parts, sequence: Sequence, actor: &str) {
+    let why = format!("{}, asked for over the API by actor {actor}", sequence.name());
+    parts.evidence.because(BootEnd::Requested, why);
+}
+
 async fn start(parts: &Parts, sequence: Sequence, haste: Haste) -> Result<String, Status> {
     let actor = parts.rng.uuid();
     let accepted = parts.sequencer.request(sequence, haste, &actor).await;
     accepted.map_err(|busy| Status::failed_precondition(busy.to_string()))?;
+    asked(parts, sequence, &actor);
     Ok(actor)
 }

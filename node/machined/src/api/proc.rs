@@ -307,4 +307,13 @@ mod tests {
         let load = loadavg("0.50 1.25 2.00 1/99 1234\n");
         assert_eq!((load.load1, load.load5, load.load15), (0.5, 1.25, 2.0));
     }
+
+    #[test]
+    fn any_table_of_the_kernel_is_read() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            let _ = (meminfo(&text), loadavg(&text), system_stat(&text));
+            let _ = (diskstats(&text), net_dev(&text), cpuinfo(&text));
+        });
+    }
 }

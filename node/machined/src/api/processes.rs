@@ -69,4 +69,14 @@ mod tests {
         let own = i32::try_from(std::process::id()).expect("small pid");
         assert!(list().iter().any(|process| process.pid == own));
     }
+
+    #[test]
+    fn any_status_of_a_process_is_read_or_left_out() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            // A process names itself as it likes.
+            drop(parse_stat(&text));
+            assert!(parse_stat(&format!("7 ({text}) S 1 7 7 0")).is_some());
+        });
+    }
 }

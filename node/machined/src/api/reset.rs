@@ -11,6 +11,7 @@ use tonic::Status;
 
 use super::Parts;
 use super::kubernetes::OWNER;
+use super::power;
 use super::unimplemented::not_yet;
 use crate::sequencer::plan::{Haste, Sequence};
 
@@ -36,6 +37,7 @@ pub async fn reset(parts: &Parts, request: &ResetRequest) -> Result<Reset, Statu
         let _ = parts.state.remove::<ResetIntent>(OWNER, &actor);
         return Err(Status::failed_precondition(busy.to_string()));
     }
+    power::asked(parts, sequence, &actor);
     Ok(Reset { actor_id: actor, ..Reset::default() })
 }
 

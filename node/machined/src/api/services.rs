@@ -77,7 +77,8 @@ pub async fn logs(request: LogsRequest) -> Result<Reply<Data>, Status> {
     } else {
         workloads::log_path(&request.namespace, &request.id).await?
     };
-    let reader = Reader::open(&path, Tail::from(request.tail_lines))
+    let earlier = if service { logs::earlier(&request.id) } else { None };
+    let reader = Reader::with_earlier(earlier.as_deref(), &path, Tail::from(request.tail_lines))
         .map_err(|error| Status::internal(format!("{}: {error}", path.display())))?;
     Ok(stream::from_task(move |sender| send(sender, reader, request.follow)))
 }

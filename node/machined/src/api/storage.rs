@@ -16,8 +16,7 @@ use corten_controllers_block::meta::{self, MetaError};
 use corten_resources::block;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::unimplemented::not_yet;
-use super::{Parts, one, status};
+use super::{Parts, one, status, storage_wipe};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -41,9 +40,9 @@ impl StorageService for Storage {
 
     async fn block_device_wipe(
         &self,
-        _: Request<BlockDeviceWipeRequest>,
+        request: Request<BlockDeviceWipeRequest>,
     ) -> Result<Response<BlockDeviceWipeResponse>, Status> {
-        Err(not_yet("storage.StorageService/BlockDeviceWipe"))
+        storage_wipe::wipe(&self.0, request.get_ref()).await.map(one)
     }
 }
 
@@ -88,9 +87,9 @@ impl MachineStorage for Storage {
             .map_err(|error| Status::not_found(format!("{named}: {error}")))?;
         let used = statfs.f_blocks.saturating_sub(statfs.f_bfree);
         Ok(Response::new(StorageServiceStatfsResponse {
-            size: statfs.f_blocks * statfs.f_frsize,
-            used: used * statfs.f_frsize,
-            available: statfs.f_bavail * statfs.f_frsize,
+            size: statfs.f_blocks.saturating_mul(statfs.f_frsize),
+            used: used.saturating_mul(statfs.f_frsize),
+            available: statfs.f_bavail.saturating_mul(statfs.f_frsize),
             inodes: statfs.f_files,
             inodes_used: statfs.f_files.saturating_sub(statfs.f_ffree),
             inodes_free: statfs.f_ffree,

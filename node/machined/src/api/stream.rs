@@ -5,7 +5,7 @@
 //! at all, holds back its own stream only; no thread waits for it.
 
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use corten_api::common::Data;
@@ -19,8 +19,9 @@ use super::status;
 
 /// Messages in flight per stream of a task.
 const IN_FLIGHT_MAX: usize = 16;
-/// Steps of work that are done on a thread before others have their turn.
+/// Steps of work that are done on a thread before others have their turn, and the time after which no other is begun.
 const STEPS_MAX: usize = 16;
+const TURN: Duration = Duration::from_millis(1);
 /// What these steps may take; a kernel that does not answer has ended the stream by then.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -81,8 +82,11 @@ fn batches<W: Work>(lane: Lane, work: W) -> impl Stream<Item = Batch<W>> {
 
 /// Some steps; the work comes back unless it has ended.
 fn advance<W: Work>(mut work: W) -> (Batch<W>, Option<W>) {
-    let mut items = Vec::new();
+    let (mut items, began) = (Vec::new(), Instant::now());
     for _ in 0..STEPS_MAX {
+        if began.elapsed() >= TURN {
+            break;
+        }
         match work.step(&mut items) {
             Ok(Step::More) => {}
             Ok(Step::Done) => return (items.into_iter().map(Ok).collect(), None),

@@ -16,7 +16,7 @@ use super::{Parts, proc, processes, status};
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Looks at the kernel off the event loop: some of what it shows it has to work out first.
-async fn look<T, F>(parts: &Parts, call: F) -> Result<T, Status>
+pub(super) async fn look<T, F>(parts: &Parts, call: F) -> Result<T, Status>
 where
     T: Send + 'static,
     F: FnOnce() -> Result<T, Status> + Send + 'static,

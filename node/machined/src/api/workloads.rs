@@ -9,10 +9,13 @@ use corten_api::machine::{
     RestartResponse, Stat, Stats, StatsRequest, StatsResponse,
 };
 use corten_base::paths;
+use corten_containerd::spec::Spec;
 use corten_containerd::{Client, Kind, Namespace, PodContainer, PodRole, TaskState};
 use tonic::Status;
 
 const STOP_GRACE: Duration = Duration::from_secs(10);
+/// Where the CNI plugins name network namespaces; also said with `/var` before it.
+const NETWORK_NAMESPACES: &str = "/run/netns/";
 
 /// containerd's refusal as the API tells it.
 pub(super) fn to_status(error: &corten_containerd::Error) -> Status {
@@ -55,7 +58,7 @@ pub async fn containers(request: &ContainersRequest) -> Result<ContainersRespons
             status: task.map_or("UNKNOWN", |task| task.state.as_str()).to_owned(),
             pod_id: pod_id(pod.as_ref()),
             name: container_name(pod.as_ref(), &container.id),
-            ..ContainerInfo::default()
+            network_namespace: container.spec().map(|spec| network_namespace(&spec)).unwrap_or_default(),
         }
     });
     let containers = containers.collect();
@@ -72,6 +75,15 @@ fn container_name(pod: Option<&PodContainer>, id: &str) -> String {
         Some(PodRole::Sandbox) => String::new(),
         None => id.to_owned(),
     }
+}
+
+/// Name of the network namespace that a container has from the CNI plugins, as `Netstat` knows it; empty for one that
+/// has that of the machine, or of another container.
+fn network_namespace(spec: &Spec) -> String {
+    let network = spec.linux.namespaces.iter().find(|namespace| namespace.kind == "network");
+    let path = network.map(|network| network.path.as_str()).unwrap_or_default();
+    let name = path.strip_prefix("/var").unwrap_or(path).strip_prefix(NETWORK_NAMESPACES);
+    name.unwrap_or_default().to_owned()
 }
 
 /// Memory and processor time of containers.
@@ -139,4 +151,24 @@ pub async fn log_path(namespace_name: &str, id: &str) -> Result<PathBuf, Status>
         return Err(Status::not_found(format!("container \"{id}\" has no log")));
     }
     Ok(PathBuf::from(status.log_path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_namespace_of_the_cni_plugins_has_a_name() {
+        let name = |path: &str| {
+            let mut spec = Spec::default();
+            let (kind, path) = ("network".to_owned(), path.to_owned());
+            spec.linux.namespaces = vec![corten_containerd::spec::Namespace { kind, path }];
+            network_namespace(&spec)
+        };
+        assert_eq!(name("/var/run/netns/cni-1"), "cni-1");
+        assert_eq!(name("/run/netns/cni-1"), "cni-1");
+        assert_eq!(name("/proc/4711/ns/net"), "");
+        assert_eq!(name(""), "");
+        assert_eq!(network_namespace(&Spec::default()), "");
+    }
 }

@@ -10,7 +10,9 @@ use corten_api::machine::task_event;
 use corten_controllers_block::meta;
 use corten_resources::block::{VolumePhase, VolumeStatus};
 use corten_resources::config::MachineConfig;
-use corten_resources::runtime::{MaintenanceServiceRequest, MetaKey, MetaLoaded};
+use corten_resources::runtime::{
+    AcquireConfigSpec, AcquireConfigStatus, MaintenanceServiceRequest, MetaKey, MetaLoaded,
+};
 use corten_resources::siderolink::UniqueMachineToken;
 
 use super::publish_task;
@@ -46,6 +48,13 @@ impl Machine {
 
     /// Finds the configuration, or waits in maintenance until somebody applies one.
     pub(super) async fn load_config(&self, actor: &str) -> anyhow::Result<()> {
+        self.state.put(OWNER, AcquireConfigSpec::ID, AcquireConfigSpec {})?;
+        self.acquire_config(actor).await?;
+        self.state.put(OWNER, AcquireConfigSpec::ID, AcquireConfigStatus {})?;
+        Ok(())
+    }
+
+    async fn acquire_config(&self, actor: &str) -> anyhow::Result<()> {
         if self.state_exists().await? {
             self.mount(VolumeStatus::STATE).await?;
             if self.configuration.load()? {

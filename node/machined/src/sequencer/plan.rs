@@ -88,6 +88,8 @@ pub enum Task {
     DiskSizeCheck,
     /// EPHEMERAL is mounted.
     MountEphemeralPartition,
+    /// Volumes of workloads are mounted, or cannot be had.
+    MountUserDisks,
     /// Files of the configuration are written.
     WriteUserFiles,
     /// Every service of the configuration is up.
@@ -96,6 +98,8 @@ pub enum Task {
     StopAllPods,
     /// The machine is no member of etcd any more.
     LeaveEtcd,
+    /// Whoever speaks of the machine to others learns that it goes.
+    SendResetSignal,
     /// No service may start any more.
     DenyNewServices,
     /// Services that use EPHEMERAL are stopped.
@@ -128,10 +132,12 @@ impl Task {
             Self::MemorySizeCheck => "memorySizeCheck",
             Self::DiskSizeCheck => "diskSizeCheck",
             Self::MountEphemeralPartition => "mountEphemeralPartition",
+            Self::MountUserDisks => "mountUserDisks",
             Self::WriteUserFiles => "writeUserFiles",
             Self::StartAllServices => "startAllServices",
             Self::StopAllPods => "stopAllPods",
             Self::LeaveEtcd => "leaveEtcd",
+            Self::SendResetSignal => "sendResetSignal",
             Self::DenyNewServices => "denyNewServices",
             Self::StopServicesForUpgrade => "stopServicesForUpgrade",
             Self::UnmountPodMounts => "unmountPodMounts",
@@ -198,6 +204,9 @@ fn boot(machine: Capabilities) -> Vec<Phase> {
         phases.push(phase("diskSizeCheck", &[Task::DiskSizeCheck]));
     }
     phases.push(phase("ephemeral", &[Task::MountEphemeralPartition]));
+    if machine.disks {
+        phases.push(phase("userDisks", &[Task::MountUserDisks]));
+    }
     phases.push(phase("userSetup", &[Task::WriteUserFiles]));
     phases.push(phase("startEverything", &[Task::StartAllServices]));
     phases
@@ -217,7 +226,8 @@ fn going_down<const N: usize, const M: usize>(without_pods: [Phase; N], last: [P
 }
 
 fn resetting(last: Phase) -> Vec<Phase> {
-    going_down([phase("leave", &[Task::LeaveEtcd])], [phase("resetSpec", &[Task::WipeVolumes]), last])
+    let without_pods = [phase("leave", &[Task::LeaveEtcd]), phase("preReset", &[Task::SendResetSignal])];
+    going_down(without_pods, [phase("resetSpec", &[Task::WipeVolumes]), last])
 }
 
 fn phase(name: &'static str, tasks: &[Task]) -> Phase {
@@ -244,6 +254,13 @@ mod tests {
             names(Sequence::Initialize, Haste::Orderly, Platform::Metal),
             ["systemRequirements", "earlyServices", "meta", "config"]
         );
+    }
+
+    #[test]
+    fn volumes_of_workloads_are_mounted_before_anything_uses_them() {
+        let boot = names(Sequence::Boot, Haste::Orderly, Platform::Metal);
+        assert!(boot.ends_with(&["ephemeral", "userDisks", "userSetup", "startEverything"]), "{boot:?}");
+        assert!(!names(Sequence::Boot, Haste::Orderly, Platform::Container).contains(&"userDisks"));
     }
 
     #[test]
@@ -281,7 +298,7 @@ mod tests {
     fn a_reset_wipes_when_everything_is_stopped_and_unmounted_and_then_goes_down() {
         for (sequence, last) in [(Sequence::Reset, "reboot"), (Sequence::ResetAndShutdown, "shutdown")] {
             let names = names(sequence, Haste::Orderly, Platform::Container);
-            assert_eq!(names[..2], ["cleanup", "leave"]);
+            assert_eq!(names[..3], ["cleanup", "leave", "preReset"]);
             assert_eq!(names[names.len() - 4..], ["unmountSystem", "stopEverything", "resetSpec", last]);
         }
     }

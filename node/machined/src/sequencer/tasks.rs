@@ -7,19 +7,21 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use corten_base::{Capabilities, Rng, blocking, paths};
-use corten_config::view::FileOp;
+use corten_config::view::{CUSTOMIZATION_FILE, FileOp};
 use corten_containerd::Client;
 use corten_resource::{Pointer, Spec, State};
 use corten_resources::block::{SystemDisk, VolumeMountRequest, VolumeMountStatus, VolumeStatus};
 use corten_resources::cri::{ImageCacheConfig, ImageCacheState};
+use corten_resources::runtime::{BootEnd, MachineResetSignal};
 use corten_resources::service::{HealthProbe, ServiceSpec};
 use corten_supervisor::PowerAction;
 use corten_sys::mount::{Mounts, Unmount};
 
 use super::plan::{Haste, Task};
-use super::{Execute, image_store};
+use super::{Execute, Position, image_store};
 use crate::configuration::Configuration;
 use crate::events::Events;
+use crate::evidence::Evidence;
 use crate::services::gate::Openness;
 use crate::services::{Record, ServiceState, Services};
 
@@ -53,6 +55,8 @@ pub struct Machine {
     pub events: Events,
     /// Connection to init.
     pub init: corten_supervisor::Client,
+    /// What is left of a boot.
+    pub evidence: Evidence,
     /// What the machine allows.
     pub capabilities: Capabilities,
     /// Randomness.
@@ -60,6 +64,10 @@ pub struct Machine {
 }
 
 impl Execute for Machine {
+    fn failed(&self, sequence: &'static str, why: &str) {
+        self.evidence.because(BootEnd::Failure, format!("the sequence {sequence} failed: {why}"));
+    }
+
     async fn execute(&self, task: Task, _: Haste, actor: &str) -> anyhow::Result<()> {
         match task {
             Task::EnforceKsppRequirements => enforce_kspp(),
@@ -79,23 +87,38 @@ impl Execute for Machine {
                 self.check_disk();
                 Ok(())
             }
-            Task::MountEphemeralPartition => self.mount(VolumeStatus::EPHEMERAL).await,
+            Task::MountEphemeralPartition => {
+                self.mount(VolumeStatus::EPHEMERAL).await?;
+                self.evidence.open().await;
+                Ok(())
+            }
+            Task::MountUserDisks => {
+                self.mount_user_disks().await;
+                Ok(())
+            }
             Task::WriteUserFiles => self.write_user_files(),
             Task::StartAllServices => self.start_all_services().await,
             Task::StopAllPods => self.stop_all_pods().await,
             Task::LeaveEtcd => self.leave_etcd(actor).await,
+            Task::SendResetSignal => {
+                self.state.put(OWNER, MachineResetSignal::ID, MachineResetSignal {})?;
+                Ok(())
+            }
             Task::DenyNewServices => {
                 self.services.set_gate(Openness::Going);
                 Ok(())
             }
             Task::StopServicesForUpgrade => self.stop_services(&["kubelet", "etcd", "cri", "trustd"]).await,
             Task::UnmountPodMounts => unmount_below("/var/lib/kubelet/pods"),
-            Task::UnmountSystem => self.unmount_system().await,
+            Task::UnmountSystem => {
+                self.evidence.end(&self.what_runs()).await;
+                self.unmount_system().await
+            }
             // apid and machined stay: init ends them, after the client saw this event.
             Task::StopAllServices => Ok(()),
             Task::WipeVolumes => self.wipe_volumes(actor).await,
-            Task::Reboot => Ok(self.init.power(PowerAction::Reboot).await?),
-            Task::Shutdown => Ok(self.init.power(PowerAction::PowerOff).await?),
+            Task::Reboot => self.go(PowerAction::Reboot).await,
+            Task::Shutdown => self.go(PowerAction::PowerOff).await,
         }
     }
 }
@@ -128,6 +151,18 @@ fn check_memory() {
 }
 
 impl Machine {
+    /// Restarts the machine or switches it off; one that is in a hurry has recorded nothing of its end yet.
+    async fn go(&self, action: PowerAction) -> anyhow::Result<()> {
+        self.evidence.end(&self.what_runs()).await;
+        Ok(self.init.power(action).await?)
+    }
+
+    /// The sequence that runs, for the record.
+    fn what_runs(&self) -> String {
+        let last = Position::new(self.state.clone()).load();
+        last.map_or_else(|| "unknown".to_owned(), |last| last.sequence.name().to_owned())
+    }
+
     async fn wait_for_service(&self, id: &str, timeout: Duration) -> anyhow::Result<()> {
         let up = self
             .services
@@ -151,7 +186,6 @@ impl Machine {
         let request = VolumeMountRequest {
             volume_id: volume.to_owned(),
             requester: OWNER.to_owned(),
-            secure: true,
             ..VolumeMountRequest::default()
         };
         self.state.put(OWNER, &format!("{OWNER}-{volume}"), request)?;
@@ -191,6 +225,10 @@ impl Machine {
     fn write_user_files(&self) -> anyhow::Result<()> {
         let Some(config) = self.configuration.active() else { return Ok(()) };
         for file in &config.view().machine.files {
+            if file.path == CUSTOMIZATION_FILE {
+                // The container runtime's controller writes it.
+                continue;
+            }
             let path = Path::new(&file.path);
             ensure!(path.starts_with(paths::EPHEMERAL), "machine.files: {} is not below /var", file.path);
             if let Some(folder) = path.parent() {

@@ -125,6 +125,16 @@ impl Instance {
         }
     }
 
+    /// Its main process, once that is known.
+    pub(super) const fn pid(&self) -> Option<u32> {
+        match self {
+            Self::Process(instance) => instance.pid(),
+            Self::Container(instance) => Some(instance.pid()),
+            #[cfg(test)]
+            Self::Fake(_) => None,
+        }
+    }
+
     /// Waits for the next change. Cancel safe.
     pub(super) async fn next(&mut self) -> Change {
         match self {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use corten_resources::service::{HealthCheck, HealthProbe};
+use corten_sys::sockets;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
@@ -55,7 +56,7 @@ async fn probe(check: &HealthCheck) -> Result<(), String> {
     let said = |error: std::io::Error| format!("{}: {error}", check.target);
     match check.probe {
         HealthProbe::None => Ok(()),
-        HealthProbe::Tcp => TcpStream::connect(&check.target).await.map(drop).map_err(said),
+        HealthProbe::Tcp => listens(&check.target),
         HealthProbe::Unix => match UnixStream::connect(&check.target).await {
             // Somebody listens there, for packets (udevd); nobody would be a refusal.
             Err(error) if error.raw_os_error() == Some(PROTOTYPE) => Ok(()),
@@ -70,6 +71,16 @@ async fn probe(check: &HealthCheck) -> Result<(), String> {
             .map_err(|error| corten_base::chain(&error))?
             .then_some(())
             .ok_or_else(|| "containerd says that it is not serving".to_owned()),
+    }
+}
+
+/// Whether somebody listens. It is looked up, so that what serves nobody may sleep on.
+fn listens(target: &str) -> Result<(), String> {
+    let address = target.parse().map_err(|error| format!("{target}: {error}"))?;
+    match sockets::listens(address) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(format!("{target}: nobody listens there")),
+        Err(error) => Err(corten_base::chain(&error)),
     }
 }
 
@@ -92,6 +103,7 @@ async fn http_ok(url: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+    use tokio::net::TcpListener;
 
     use super::*;
 
@@ -111,6 +123,16 @@ mod tests {
         let next_at = checks.next_at;
         checks.follow(&check("new"));
         assert_eq!(checks.next_at, next_at, "the same specification changes nothing");
+    }
+
+    #[tokio::test]
+    async fn a_port_counts_while_somebody_listens_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let target = listener.local_addr().expect("an address").to_string();
+        let check = HealthCheck { probe: HealthProbe::Tcp, target: target.clone(), ..HealthCheck::default() };
+        assert_eq!(probe(&check).await, Ok(()));
+        drop(listener);
+        assert!(probe(&check).await.is_err_and(|why| why.contains(&target)));
     }
 
     #[tokio::test]

@@ -120,7 +120,10 @@ impl Life {
             }
         };
         self.enter(ServiceState::Running, &instance.describe());
-        match self.watch(&mut instance, spec, wish).await {
+        record::publish_pid(&self.context, &self.id, instance.pid());
+        let ended = self.watch(&mut instance, spec, wish).await;
+        record::publish_pid(&self.context, &self.id, None);
+        match ended {
             Ended::Exited(how, restarts_itself) => self.after_exit(spec, &how, restarts_itself).await,
             Ended::Unwanted(why) => self.stop(backend, why).await,
         }

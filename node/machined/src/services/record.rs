@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use corten_api::machine::{ServiceHealth, ServiceStateEvent, service_state_event::Action};
+use corten_resources::runtime::ServicePid;
 use corten_resources::service::Service;
 use parking_lot::Mutex;
 
@@ -139,22 +140,10 @@ pub(super) fn publish(
         record.health_changed = at;
     }
     record.state = state;
-    record.history.push_back(Change { state, message: message.to_owned(), at });
-    if record.history.len() > HISTORY_MAX {
-        record.history.pop_front();
-    }
-    tracing::info!(service = id, state = state.as_str(), "{message}");
-    let event = ServiceStateEvent {
-        service: id.to_owned(),
-        action: state.action().into(),
-        message: message.to_owned(),
-        health: Some(record.health()),
-    };
-    context.events.publish("", &event);
-    publish_resource(context, id, &record);
+    tell(context, id, &mut record, Change { state, message: message.to_owned(), at });
 }
 
-/// Records the result of a health check.
+/// Records the result of a health check; one that differs from the last one is a change like any other.
 pub(super) fn publish_health(
     context: &Context,
     id: &str,
@@ -169,15 +158,53 @@ pub(super) fn publish_health(
     }
     record.healthy = healthy;
     message.clone_into(&mut record.health_message);
-    record.health_changed = context.clock.now();
+    let at = context.clock.now();
+    record.health_changed = at;
+    // Texts that users of talosctl know.
+    let message = match healthy {
+        Some(true) => "Health check successful".to_owned(),
+        _ => format!("Health check failed: {message}"),
+    };
+    let state = record.state;
+    tell(context, id, &mut record, Change { state, message, at });
+}
+
+/// Tells the world of a change: history, log, event, resource.
+fn tell(context: &Context, id: &str, record: &mut Record, change: Change) {
+    tracing::info!(service = id, state = change.state.as_str(), "{}", change.message);
     let event = ServiceStateEvent {
         service: id.to_owned(),
-        action: record.state.action().into(),
-        message: format!("Health check {}", if healthy == Some(true) { "successful" } else { "failed" }),
+        action: change.state.action().into(),
+        message: change.message.clone(),
         health: Some(record.health()),
     };
+    record.history.push_back(change);
+    if record.history.len() > HISTORY_MAX {
+        record.history.pop_front();
+    }
     context.events.publish("", &event);
-    publish_resource(context, id, &record);
+    publish_resource(context, id, record);
+}
+
+/// Says which process a service is, or that it is none.
+pub(super) fn publish_pid(context: &Context, id: &str, pid: Option<u32>) {
+    let result = match pid {
+        Some(pid) => {
+            // Another user's namespaces can be read by root alone; a process that has just ended has none.
+            let namespace = std::fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap_or_default();
+            let mount_namespace = namespace.to_string_lossy().into_owned();
+            let pid = i32::try_from(pid).unwrap_or_default();
+            context.state.put(OWNER, id, ServicePid { pid, mount_namespace }).map(|_| ())
+        }
+        None => context.state.remove::<ServicePid>(OWNER, id),
+    };
+    if let Err(error) = result {
+        tracing::debug!(
+            service = id,
+            error = &error as &dyn std::error::Error,
+            "process of a service not told"
+        );
+    }
 }
 
 fn publish_resource(context: &Context, id: &str, record: &Record) {

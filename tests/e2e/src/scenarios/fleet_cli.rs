@@ -388,16 +388,16 @@ fn diagnosis(cx: &mut Cx, hosted: &Hosted<'_>, emulator: &Emulator) {
             bundle.text(&format!("kubernetes/{name}.yaml"))?;
         }
         let of_machine = |name: &str| bundle.text(&format!("machines/{uuid}/{name}"));
-        for name in ["version", "mounts", "processes", "etcd/members"] {
-            of_machine(&format!("{name}.txt"))?;
+        for name in ["summary", "mounts", "processes", "etcd/members.txt", "vitals.yaml"] {
+            of_machine(name)?;
         }
-        of_machine("services/kubelet.log")?;
-        ensure!(of_machine("services.txt")?.contains("kubelet"), "the kubelet is no service");
-        let stage = of_machine("resources/MachineStatuses.runtime.talos.dev.yaml")?;
+        of_machine("service-logs/kubelet.log")?;
+        ensure!(of_machine("services")?.contains("kubelet"), "the kubelet is no service");
+        let stage = of_machine("resources/machinestatuses.runtime.talos.dev.yaml")?;
         ensure!(stage.contains("running"), "{stage}");
         let manifest = bundle.text("manifest.yaml")?;
         match mode {
-            Mode::Qemu => of_machine("log.txt").and(of_machine("dmesg.txt")).map(drop),
+            Mode::Qemu => of_machine("log.txt").and(of_machine("dmesg.log")).map(drop),
             Mode::Container => {
                 ensure!(manifest.contains("has sent no lines"), "its log is not missed:\n{manifest}");
                 Ok(())

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use corten_base::{Task, chain, spawn};
+use corten_base::{Task, Tasks, chain, spawn};
 use corten_fleet_controllers_machine::connect::Streams;
 use corten_fleet_settings::LoadBalancer;
 use corten_fleet_tunnel::{Tunnel, TunnelListener, TunnelStream};
@@ -25,7 +25,6 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use tokio::io::copy_bidirectional;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::backends::Backends;
@@ -250,14 +249,14 @@ impl<N: Ports> Balancer<N> {
 
 /// Leads connections on, for ever.
 async fn serve<N: Ports>(balancer: Arc<Balancer<N>>, mut listener: TunnelListener) {
-    let mut connections = JoinSet::new();
+    let mut connections = Tasks::new();
     loop {
         tokio::select! {
             // Either may be dropped at any time: a connection that is not accepted stays queued.
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => match balancer.take_places() {
                     Some(places) => {
-                        connections.spawn(relay(Arc::clone(&balancer), stream, places));
+                        connections.start(relay(Arc::clone(&balancer), stream, places));
                     }
                     None => tracing::debug!(%peer, "closed a connection: there are too many"),
                 },
@@ -266,7 +265,7 @@ async fn serve<N: Ports>(balancer: Arc<Balancer<N>>, mut listener: TunnelListene
                     sleep(PAUSE).await;
                 }
             },
-            Some(_) = connections.join_next() => {}
+            Some(_) = connections.ended() => {}
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Documents about what runs on a machine, and about the machine itself.
 
-use crate::schema::Type::{Bool, Duration, List, Mode, Object, OneOf, Text};
-use crate::schema::{Merge, Record, TEXT_MAP, TEXTS, Type, U32, field};
+use crate::schema::Type::{Bool, List, OneOf, Text};
+use crate::schema::{Merge, Record, TEXTS, Type, U32, field};
 
-use super::block::MATCH;
+use crate::schema::volumes::MATCH;
 
 pub const CONTAINER: Record = Record {
     doc: "A container that the machine runs beside Kubernetes.",
@@ -109,35 +109,6 @@ const CONTAINER_NEEDS: Record = Record {
 
 const NETWORK_CONDITIONS: &[&str] = &["addresses", "connectivity", "hostname", "etcfiles"];
 
-pub const CRI_BASE_RUNTIME_SPEC: Record = Record {
-    doc: "Changes to the base OCI runtime specification.",
-    fields: &[field("overrides", Object, "The changes.").merged(Merge::Replace)],
-};
-
-pub const CRI_CUSTOMIZATION: Record = Record {
-    doc: "A part of the configuration of containerd.",
-    fields: &[field("name", Text, "Name of the part.").required(), field("content", Text, "The part, TOML.")],
-};
-
-pub const IMAGE_CACHE: Record = Record {
-    doc: "Cache of images.",
-    fields: &[field("local", Type::Record(&LOCAL_IMAGE_CACHE), "On the disk of the machine.")],
-};
-
-const LOCAL_IMAGE_CACHE: Record =
-    Record { doc: "Local image cache.", fields: &[field("enabled", Bool, "Whether it is on.")] };
-
-pub const REGISTRY_AUTH: Record = Record {
-    doc: "Credentials for an image registry.",
-    fields: &[
-        field("name", Text, "Host of the registry.").required(),
-        field("username", Text, "User."),
-        field("password", Text, "Password.").secret(),
-        field("auth", Text, "User and password in base64.").secret(),
-        field("identityToken", Text, "Token.").secret(),
-    ],
-};
-
 pub const IMAGE_VERIFICATION: Record = Record {
     doc: "Which images must be signed, and by whom.",
     fields: &[field("rules", List(&Type::Record(&IMAGE_RULE)), "Rules; the first that fits counts.")
@@ -182,42 +153,10 @@ const CONFIG_FILE: Record = Record {
     fields: &[field("content", Text, "Content."), field("mountPath", Text, "Where the service sees it.")],
 };
 
-pub const PCI_DRIVER_REBIND: Record = Record {
-    doc: "Another driver for a PCI device.",
-    fields: &[
-        field("name", Text, "Address of the device.").required(),
-        field("targetDriver", Text, "The driver.").required(),
-    ],
-};
-
-pub const ENVIRONMENT: Record =
-    Record { doc: "Environment of system services.", fields: &[field("variables", TEXT_MAP, "Variables.")] };
-
-pub const ETC_FILE: Record = Record {
-    doc: "A file below /etc.",
-    fields: &[
-        field("name", Text, "Path below /etc.").required(),
-        field("mode", Mode, "Permissions."),
-        field("contents", Text, "Content."),
-    ],
-};
-
-pub const OOM: Record = Record {
-    doc: "What is ended when memory runs out.",
-    fields: &[
-        field("triggerExpression", Text, "When something is ended."),
-        field("cgroupRankingExpression", Text, "What is ended first."),
-        field("strictCgroupClassOrdering", Bool, "Whether classes come before the ranking."),
-        field("sampleInterval", Duration, "How often memory is looked at."),
-    ],
-};
-
 pub const SECURITY_PROFILE: Record = Record {
     doc: "How far workloads are kept apart from the machine.",
     fields: &[field("workloadIsolation", Bool, "Whether they are isolated.")],
 };
-
-pub const UDEV_RULES: Record = Record { doc: "Device rules.", fields: &[field("rules", TEXTS, "Rules.")] };
 
 pub const UNATTENDED_INSTALL: Record = Record {
     doc: "Installation to disk.",
@@ -236,21 +175,5 @@ const INSTALL_PROVISIONING: Record = Record {
     fields: &[
         field("diskSelector", Type::Record(&MATCH), "Which disk."),
         field("wipe", Bool, "Whether the disk is wiped first."),
-    ],
-};
-
-pub const WATCHDOG_TIMER: Record = Record {
-    doc: "The watchdog of the machine.",
-    fields: &[
-        field("device", Text, "Its device."),
-        field("timeout", Duration, "After how long a silent machine restarts."),
-    ],
-};
-
-pub const TRUSTED_ROOTS: Record = Record {
-    doc: "More authorities that the machine trusts.",
-    fields: &[
-        field("name", Text, "Name of the set.").required(),
-        field("certificates", Text, "Certificates, as PEM."),
     ],
 };

@@ -1,5 +1,6 @@
 //! A containerd of the test's own, and a tiny image.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -148,6 +149,7 @@ fn options(folder: &Path) -> Options {
             nri: false,
             base_spec: String::new(),
             cdi: Vec::new(),
+            auths: BTreeMap::new(),
         }),
     }
 }

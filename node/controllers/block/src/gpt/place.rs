@@ -1,10 +1,13 @@
 //! Room on a disk: where a new partition goes, how far the last one may grow.
 
-use super::{Entry, Guid, NAME_UNITS, Table};
+use super::{ENTRY_BYTES, Entry, Guid, NAME_UNITS, Table};
 use crate::device::Geometry;
 
 /// Partitions begin and end at multiples of this many bytes.
 const ALIGNMENT_BYTES: u64 = 1 << 20;
+
+/// Entries of a new table, as many as others write.
+pub const ENTRIES_NEW: u32 = 128;
 
 /// How large a new partition is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +19,32 @@ pub enum Size {
         /// The least.
         bytes_min: u64,
     },
+    /// What is left, within bounds.
+    Range {
+        /// The least.
+        bytes_min: u64,
+        /// The most.
+        bytes_max: u64,
+    },
+}
+
+impl Size {
+    /// The most that is taken, bytes.
+    pub const fn bytes_max(self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Rest { .. } => u64::MAX,
+            Self::Range { bytes_max, .. } => bytes_max,
+        }
+    }
+
+    /// The least that is enough, bytes.
+    pub const fn bytes_min(self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Rest { bytes_min } | Self::Range { bytes_min, .. } => bytes_min,
+        }
+    }
 }
 
 /// A partition that should exist.
@@ -48,20 +77,24 @@ pub enum PlaceError {
 }
 
 impl Table {
-    /// Adds a partition behind all others and returns its number.
+    /// A table without partitions for a disk that has none.
+    pub const fn empty(disk: Guid, geometry: Geometry) -> Self {
+        let first_usable = 2 + (ENTRIES_NEW as u64 * ENTRY_BYTES as u64).div_ceil(geometry.sector_bytes);
+        Self { disk, entries: Vec::new(), first_usable, entry_count: ENTRIES_NEW }
+    }
+
+    /// Adds a partition behind all others, or where one was taken away, and returns its number.
     pub fn add(&mut self, wanted: &Wanted<'_>, geometry: Geometry) -> Result<u32, PlaceError> {
         let number =
             (1..=self.entry_count).find(|number| self.entries.iter().all(|entry| entry.number != *number));
         let number = number.ok_or(PlaceError::NoEntry)?;
-        let (start, end) = self.room(geometry);
-        let free_bytes = end.saturating_sub(start) * geometry.sector_bytes;
-        let (needed_bytes, size_bytes) = match wanted.size {
-            Size::Bytes(bytes) => (bytes, bytes.next_multiple_of(ALIGNMENT_BYTES)),
-            Size::Rest { bytes_min } => (bytes_min, free_bytes),
-        };
-        if free_bytes < size_bytes.max(needed_bytes).max(ALIGNMENT_BYTES) {
-            return Err(PlaceError::NoRoom { needed_bytes, free_bytes });
-        }
+        let (needed_bytes, free_bytes) = (wanted.size.bytes_min(), self.free_bytes(geometry));
+        let no_room = PlaceError::NoRoom { needed_bytes, free_bytes };
+        let align = |bytes: u64| bytes.checked_next_multiple_of(ALIGNMENT_BYTES).unwrap_or(bytes);
+        let (start, end) =
+            self.room_for(align(needed_bytes).max(ALIGNMENT_BYTES), geometry).ok_or(no_room)?;
+        let room_bytes = (end - start) * geometry.sector_bytes;
+        let size_bytes = align(wanted.size.bytes_max()).max(ALIGNMENT_BYTES).min(room_bytes);
         let mut name = [0; NAME_UNITS];
         for (unit, stored) in wanted.label.encode_utf16().zip(&mut name) {
             *stored = unit;
@@ -74,21 +107,47 @@ impl Table {
         Ok(number)
     }
 
-    /// Bytes by which a partition could grow; zero unless it is the last one on the disk.
-    pub fn growth_bytes(&self, number: u32, geometry: Geometry) -> u64 {
+    /// Bytes by which a partition could grow up to a size; zero unless it is the last one on the disk.
+    pub fn growth_bytes(&self, number: u32, bytes_max: u64, geometry: Geometry) -> u64 {
         let end_of_all = self.entries.iter().map(|entry| entry.last).max();
         let entry =
             self.entries.iter().find(|entry| entry.number == number && Some(entry.last) == end_of_all);
+        let Some(entry) = entry else { return 0 };
         let (_, end) = self.room(geometry);
-        entry.map_or(0, |entry| end.saturating_sub(entry.last + 1) * geometry.sector_bytes)
+        let free_bytes = end.saturating_sub(entry.last + 1) * geometry.sector_bytes;
+        let wanted_bytes = bytes_max.saturating_sub(entry.size_bytes(geometry));
+        free_bytes.min(wanted_bytes - wanted_bytes % ALIGNMENT_BYTES)
     }
 
-    /// Lets the last partition take what is free behind it.
-    pub fn grow(&mut self, number: u32, geometry: Geometry) {
-        let more = self.growth_bytes(number, geometry) / geometry.sector_bytes;
+    /// Lets the last partition take what is free behind it, up to a size.
+    pub fn grow(&mut self, number: u32, bytes_max: u64, geometry: Geometry) {
+        let more = self.growth_bytes(number, bytes_max, geometry) / geometry.sector_bytes;
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.number == number) {
             entry.last += more;
         }
+    }
+
+    /// Bytes behind all partitions.
+    fn free_bytes(&self, geometry: Geometry) -> u64 {
+        let (start, end) = self.room(geometry);
+        end.saturating_sub(start) * geometry.sector_bytes
+    }
+
+    /// The first sector and the one behind the last of a place of at least this size: behind all partitions, or else
+    /// between two.
+    fn room_for(&self, bytes_min: u64, geometry: Geometry) -> Option<(u64, u64)> {
+        let is_enough =
+            |(start, end): &(u64, u64)| end.saturating_sub(*start) * geometry.sector_bytes >= bytes_min;
+        let alignment = (ALIGNMENT_BYTES / geometry.sector_bytes).max(1);
+        let mut used: Vec<(u64, u64)> = self.entries.iter().map(|entry| (entry.first, entry.last)).collect();
+        used.sort_unstable();
+        let mut start = self.first_usable.next_multiple_of(alignment);
+        let between = used.into_iter().map(|(first, last)| {
+            let gap = (start, first - first % alignment);
+            start = start.max((last + 1).next_multiple_of(alignment));
+            gap
+        });
+        std::iter::once(self.room(geometry)).chain(between).find(is_enough)
     }
 
     /// First free sector behind all partitions and the sector behind the last usable one, both aligned.

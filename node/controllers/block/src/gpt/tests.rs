@@ -8,6 +8,7 @@ use std::process::Command;
 
 use proptest::prelude::*;
 
+use super::place::PlaceError;
 use super::*;
 use crate::device::WriteAt;
 
@@ -75,6 +76,39 @@ fn what_is_written_is_read_and_a_lost_copy_is_made_good_by_the_other() {
 }
 
 #[test]
+fn a_first_table_is_finished_or_begun_again_whenever_power_goes() {
+    let mut table = Table::empty(Guid([3; 16]), GEOMETRY);
+    table.add(&wanted("u-data", Size::Bytes(1 << 20)), GEOMETRY).expect("room");
+    let disk = Recorder { bytes: RefCell::new(vec![0; 4 << 20]), ..Recorder::default() };
+    write(&disk, &table, GEOMETRY).expect("write");
+    let mut bytes = vec![0; 4 << 20];
+    for (at, sector) in disk.writes.borrow().iter() {
+        let is_ours =
+            crate::volumes::seen::table_of(bytes.as_slice(), GEOMETRY, false).expect("read").is_some();
+        let is_blank = crate::probe::is_blank(bytes.as_slice(), 4 << 20).expect("read");
+        assert!(is_ours || is_blank, "before the sector at {at}");
+        bytes[*at as usize..][..sector.len()].copy_from_slice(sector);
+    }
+}
+
+#[test]
+fn a_backup_is_not_written_over_what_is_behind_a_table() {
+    let large = Geometry { sectors: 16384, ..GEOMETRY };
+    let end = large.sectors * 512;
+    let has_room = |at: Option<u64>| {
+        let disk = disk_with(&table(), GEOMETRY, 8 << 20);
+        at.into_iter().for_each(|at| disk.bytes.borrow_mut()[at as usize] = 1);
+        has_room(&disk, &table(), large).expect("read")
+    };
+    assert!(has_room(None));
+    assert!(!has_room(Some(end - 512)) && !has_room(Some(end - 1024)) && !has_room(Some(end - 33 * 512)));
+    let torn = disk_with(&table(), GEOMETRY, 8 << 20);
+    write(&torn, &table(), large).expect("write");
+    torn.bytes.borrow_mut()[end as usize - 512..].fill(0);
+    assert!(super::has_room(&torn, &table(), large).expect("read"), "it was begun before");
+}
+
+#[test]
 fn a_disk_larger_than_its_image_gets_its_backup_at_the_real_end() {
     let large = Geometry { sectors: 16384, ..GEOMETRY };
     let disk = disk_with(&table(), GEOMETRY, 8 << 20);
@@ -86,6 +120,51 @@ fn a_disk_larger_than_its_image_gets_its_backup_at_the_real_end() {
     assert_eq!(after, Reading { table: reading.table, health: Health::Sound });
     let state = after.table.labelled("STATE").expect("state");
     assert_eq!((state.first * 512 % (1 << 20), (state.last + 1) * 512), (0, 7 << 20));
+}
+
+#[test]
+fn a_partition_goes_where_one_was_taken_away_and_takes_what_it_may() {
+    let large = Geometry { sectors: 65536, ..GEOMETRY };
+    let mut table = table();
+    for label in ["A", "B"] {
+        table.add(&wanted(label, Size::Bytes(8 << 20)), large).expect("room");
+    }
+    let range = Size::Range { bytes_min: 2 << 20, bytes_max: 6 << 20 };
+    let number = table.add(&wanted("C", range), large).expect("room");
+    let size = |table: &Table, number| {
+        let entry = table.entries.iter().find(|entry| entry.number == number).expect("an entry");
+        entry.size_bytes(large)
+    };
+    assert_eq!(size(&table, number), 6 << 20);
+    assert_eq!(table.growth_bytes(number, 7 << 20, large), 1 << 20);
+    table.grow(number, 7 << 20, large);
+    assert_eq!(size(&table, number), 7 << 20);
+    let gap = table.labelled("A").expect("a partition").first;
+    table.entries.retain(|entry| entry.label() != "A");
+    table.add(&wanted("D", Size::Bytes(8 << 20)), large).expect("the gap");
+    assert_eq!(table.labelled("D").expect("a partition").first, gap);
+    let full = table.add(&wanted("E", Size::Bytes(64 << 20)), large).expect_err("no room");
+    assert!(matches!(full, PlaceError::NoRoom { needed_bytes: 67_108_864, .. }));
+}
+
+#[test]
+fn an_empty_disk_gets_a_table_that_other_programs_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("disk");
+    let disk = File::options().read(true).write(true).create_new(true).open(&path).expect("a file");
+    disk.set_len(64 << 20).expect("a size");
+    let geometry = Geometry::of(64 << 20, 512);
+    let mut table = Table::empty(Guid::random([3; 16]), geometry);
+    table.add(&wanted("u-data", Size::Rest { bytes_min: 1 << 20 }), geometry).expect("room");
+    write(&disk, &table, geometry).expect("write");
+    let theirs = gptman::GPT::find_from(&mut &disk).expect("a table that others read");
+    assert_eq!(theirs[1].partition_name.as_str(), "u-data");
+    let mut record = [0; 512];
+    disk.read_at(&mut record, 0).expect("the record");
+    assert_eq!((record[450], &record[510..]), (0xee, [0x55, 0xaa].as_slice()));
+    if let Some(verdict) = judge("sgdisk", &["--verify", &path.to_string_lossy()]) {
+        assert!(verdict.contains("No problems found"), "{verdict}");
+    }
 }
 
 #[test]
@@ -112,9 +191,9 @@ fn a_full_disk_says_what_is_missing() {
     let mut table = table();
     let error = table.add(&wanted("BIG", Size::Bytes(8 << 20)), GEOMETRY).expect_err("no room");
     assert_eq!(error, PlaceError::NoRoom { needed_bytes: 8 << 20, free_bytes: 1 << 20 });
-    assert_eq!(table.growth_bytes(1, GEOMETRY), 1 << 20);
-    table.grow(1, GEOMETRY);
-    assert_eq!(table.growth_bytes(1, GEOMETRY), 0);
+    assert_eq!(table.growth_bytes(1, u64::MAX, GEOMETRY), 1 << 20);
+    table.grow(1, u64::MAX, GEOMETRY);
+    assert_eq!(table.growth_bytes(1, u64::MAX, GEOMETRY), 0);
 }
 
 proptest! {

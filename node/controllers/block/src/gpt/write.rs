@@ -5,8 +5,9 @@
 
 use std::io;
 
-use super::{ENTRY_BYTES, Entry, HEADER_BYTES, REVISION, SIGNATURE, Table, crc};
-use crate::device::{Geometry, WriteAt};
+use super::place::ENTRIES_NEW;
+use super::{ENTRY_BYTES, Entry, HEADER_BYTES, LINUX_DATA, REVISION, SIGNATURE, Table, crc};
+use crate::device::{Geometry, ReadAt, WriteAt};
 
 /// Where the copies of a table are.
 struct Copy {
@@ -33,6 +34,31 @@ pub fn write(disk: &(impl WriteAt + ?Sized), table: &Table, geometry: Geometry) 
         disk.sync()?;
     }
     protect(disk, geometry)
+}
+
+/// Whether the backup can be written to the end of the disk: nothing is there, or a table, or the beginning of one.
+/// Where a disk ends and its table does not, somebody else may have kept something behind it.
+pub fn has_room(disk: &(impl ReadAt + ?Sized), table: &Table, geometry: Geometry) -> io::Result<bool> {
+    let sectors = table.array_sectors(geometry) + 1;
+    let mut end = vec![0; (sectors * geometry.sector_bytes) as usize];
+    disk.read_at(&mut end, geometry.sectors.saturating_sub(sectors) * geometry.sector_bytes)?;
+    let (array, header) = end.split_at(end.len() - geometry.sector_bytes as usize);
+    let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    let first = entries(table);
+    let is_first = first.get(..ENTRY_BYTES).is_some_and(|first| !is_zero(first) && array.starts_with(first));
+    Ok(header.starts_with(SIGNATURE) || (is_zero(header) && (is_zero(array) || is_first)))
+}
+
+/// Whether a disk ends with the entries of a first table of ours, of which nothing else was written.
+pub fn is_begun(end: &[u8]) -> bool {
+    const ARRAY_BYTES: usize = ENTRIES_NEW as usize * ENTRY_BYTES;
+    let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    [512, 4096].into_iter().any(|sector_bytes| {
+        let Some(start) = end.len().checked_sub(ARRAY_BYTES + sector_bytes) else { return false };
+        let (before, rest) = end.split_at(start);
+        let (array, header) = rest.split_at(ARRAY_BYTES);
+        array.starts_with(&LINUX_DATA.0) && is_zero(before) && is_zero(header)
+    })
 }
 
 fn entries(table: &Table) -> Vec<u8> {
@@ -71,17 +97,23 @@ fn header(table: &Table, copy: &Copy, entries_crc: u32, geometry: Geometry) -> V
     bytes
 }
 
-/// Lets the protective record cover the whole disk; a record of another kind (a hybrid) is left as it is.
+/// Lets the protective record cover the whole disk, or makes it where there is none; a record of another kind (a
+/// hybrid) is left as it is.
 fn protect(disk: &(impl WriteAt + ?Sized), geometry: Geometry) -> io::Result<()> {
     const PROTECTIVE: u8 = 0xee;
+    const MARK: &[u8; 2] = &[0x55, 0xaa];
     let mut record = vec![0; geometry.sector_bytes as usize];
     disk.read_at(&mut record, 0)?;
-    let is_ours = record.get(450) == Some(&PROTECTIVE) && record.get(510..512) == Some(&[0x55, 0xaa]);
     let sectors = u32::try_from(geometry.sectors - 1).unwrap_or(u32::MAX).to_le_bytes();
-    if is_ours && record.get(458..462) != Some(&sectors) {
-        record.splice(458..462, sectors);
-        disk.write_at(&record, 0)?;
-        disk.sync()?;
+    if record.get(510..512) != Some(MARK) {
+        // From the second sector on, in the geometry of old days and in ours.
+        record.splice(446..458, [0, 0, 2, 0, PROTECTIVE, 0xff, 0xff, 0xff, 1, 0, 0, 0]);
+        record.splice(462..510, [0; 48]);
+        record.splice(510..512, MARK.iter().copied());
+    } else if record.get(450) != Some(&PROTECTIVE) || record.get(458..462) == Some(&sectors) {
+        return Ok(());
     }
-    Ok(())
+    record.splice(458..462, sectors);
+    disk.write_at(&record, 0)?;
+    disk.sync()
 }

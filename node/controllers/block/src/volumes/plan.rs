@@ -1,74 +1,102 @@
 //! What to do next and what to report: pure.
 
+mod place;
+mod requests;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use corten_resources::block::{
-    Filesystem, VolumeKind, VolumeMountRequest, VolumeMountStatus, VolumePhase, VolumeStatus,
+    DiscoveredVolume, Filesystem, MountRequest, VolumeKind, VolumeMount, VolumeMountRequest,
+    VolumeMountStatus, VolumePhase, VolumeStatus,
 };
 use corten_resources::runtime::MountStatus;
 use corten_sys::mount::MountFlags;
 
-use super::layout::Layout;
-use super::seen::{Content, Seen, SeenDisk, SeenMount, SeenPartition};
-use crate::gpt::{Guid, Health, LINUX_DATA, PlaceError, Wanted};
+use self::place::Refusal;
+pub use self::place::holds;
+use super::layout::{self, Layout};
+use super::seen::{Content, Seen, SeenDisk, SeenPartition};
+use crate::gpt::Size;
 use crate::pretty;
 
-/// Less free room than this behind the last partition is not worth growing into.
-const GROWTH_BYTES_MIN: u64 = 64 << 20;
 /// A file system that is this much smaller than its partition is grown.
 const FILESYSTEM_SLACK_BYTES: u64 = 16 << 20;
 
 /// What others want.
 #[derive(Debug)]
 pub struct Wish<'a> {
-    /// The volumes of the machine.
-    pub layouts: &'static [Layout],
+    /// The volumes, in the order in which they are made.
+    pub layouts: &'a [Arc<Layout>],
     /// There is a machine configuration.
     pub is_configured: bool,
     /// Every disk has been looked at.
     pub is_probed: bool,
-    /// Requests for mounts.
-    pub requests: Vec<&'a VolumeMountRequest>,
+    /// Requests for mounts, with their ids.
+    pub requests: Vec<(&'a str, &'a VolumeMountRequest)>,
     /// Requests that are being torn down.
     pub withdrawn: Vec<&'a VolumeMountRequest>,
+    /// What was found on disks and partitions.
+    pub discovered: Vec<&'a DiscoveredVolume>,
     /// Why the last attempt at a volume failed.
-    pub trouble: &'a BTreeMap<&'static str, String>,
+    pub trouble: &'a BTreeMap<String, String>,
     /// Sizes of partitions to which file systems were grown already.
-    pub grown: &'a BTreeMap<&'static str, u64>,
+    pub grown: &'a BTreeMap<String, u64>,
+}
+
+/// A partition that is to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addition {
+    /// The volume that it is for.
+    pub volume: String,
+    /// Its label.
+    pub label: String,
+    /// Its size.
+    pub size: Size,
 }
 
 /// One effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Write the table: add these volumes, grow that one, put both copies in order.
-    WriteTable { disk: String, add: Vec<&'static str>, grow: Option<&'static str> },
+    /// Write the table: add partitions, grow the last one to a size, put both copies in order.
+    WriteTable { disk: String, is_system: bool, add: Vec<Addition>, grow: Option<(String, u64)> },
     /// Tell the kernel about a partition.
-    Announce { volume: &'static str, disk: String, number: u32, start_bytes: u64, size_bytes: u64 },
+    Announce { volume: String, disk: String, number: u32, start_bytes: u64, size_bytes: u64 },
     /// Tell the kernel that a partition is larger than it thinks.
-    Resize { volume: &'static str, disk: String, number: u32, start_bytes: u64, size_bytes: u64 },
-    /// Make a file system.
-    Format { volume: &'static str, device: String, size_bytes: u64 },
+    Resize { volume: String, disk: String, number: u32, start_bytes: u64, size_bytes: u64 },
+    /// Make a file system, or what swap begins with.
+    Format { layout: Arc<Layout>, device: String, size_bytes: u64 },
     /// Mount a volume.
-    Mount { volume: &'static str, device: String, flags: MountFlags },
+    Mount { layout: Arc<Layout>, source: String, fstype: &'static str, flags: MountFlags },
     /// Unmount a volume.
-    Unmount { volume: &'static str },
+    Unmount { layout: Arc<Layout> },
     /// Let a mounted file system take its whole partition.
-    GrowFilesystem { volume: &'static str, size_bytes: u64 },
+    GrowFilesystem { layout: Arc<Layout>, device: String, size_bytes: u64 },
+    /// Make the folder of a volume that is one.
+    MakeFolder { layout: Arc<Layout> },
+    /// Swap to a device.
+    SwapOn { volume: String, device: String },
+    /// Take everything out of swap, and swap to the device no more.
+    SwapOff { volume: String, device: String },
 }
 
 impl Step {
     /// The volume that fails when the step fails.
-    pub fn volume(&self) -> &'static str {
+    pub fn volume(&self) -> &str {
         match self {
             Self::WriteTable { add, grow, .. } => {
-                add.first().copied().or(*grow).unwrap_or(VolumeStatus::META)
+                let added = add.first().map(|addition| addition.volume.as_str());
+                added.or(grow.as_ref().map(|(label, _)| label.as_str())).unwrap_or(VolumeStatus::META)
             }
             Self::Announce { volume, .. }
             | Self::Resize { volume, .. }
-            | Self::Format { volume, .. }
-            | Self::Mount { volume, .. }
-            | Self::Unmount { volume }
-            | Self::GrowFilesystem { volume, .. } => volume,
+            | Self::SwapOn { volume, .. }
+            | Self::SwapOff { volume, .. } => volume,
+            Self::Format { layout, .. }
+            | Self::Mount { layout, .. }
+            | Self::Unmount { layout }
+            | Self::GrowFilesystem { layout, .. }
+            | Self::MakeFolder { layout } => &layout.id,
         }
     }
 }
@@ -77,49 +105,60 @@ impl Step {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mounted {
     /// Its id.
-    pub volume: &'static str,
+    pub volume: String,
     /// The answer to who asked.
     pub status: VolumeMountStatus,
-    /// The mount.
-    pub row: MountStatus,
+    /// What came of all requests.
+    pub mount: VolumeMount,
+    /// The mount; a folder of another volume has none.
+    pub row: Option<MountStatus>,
 }
 
 /// Everything that follows from what was seen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decision {
     /// By volume.
-    pub statuses: BTreeMap<&'static str, VolumeStatus>,
+    pub statuses: BTreeMap<String, VolumeStatus>,
     /// What is mounted.
     pub mounts: Vec<Mounted>,
+    /// What is asked for, by volume.
+    pub requests: Vec<MountRequest>,
+    /// Volumes that nobody wants and nothing is left of but their data.
+    pub gone: Vec<String>,
     /// What to do, in this order.
     pub steps: Vec<Step>,
 }
 
 /// Decides.
 pub fn decide(seen: &Seen, wish: &Wish<'_>) -> Decision {
-    let mut decision = Decision::default();
-    let Some(disk) = &seen.disk else {
-        for volume in std::iter::once(VolumeStatus::META).chain(wish.layouts.iter().map(|layout| layout.id)) {
-            decision.statuses.insert(volume, absent(wish.is_probed));
+    let mut decision = Decision { requests: requests::merge(wish), ..Decision::default() };
+    let Some(system) = seen.system() else {
+        for volume in [VolumeStatus::META].into_iter().chain(wish.layouts.iter().map(|l| l.id.as_str())) {
+            decision.statuses.insert(volume.to_owned(), absent(wish.is_probed));
         }
+        let leaving = wish.layouts.iter().filter(|layout| layout.is_leaving);
+        decision.gone = leaving.map(|layout| layout.id.clone()).collect();
         return decision;
     };
-    decision.statuses.insert(VolumeStatus::META, meta(disk, wish));
-    let refusals = table(disk, wish, &mut decision);
+    decision.statuses.insert(VolumeStatus::META.to_owned(), meta(system, wish));
+    let refusals = place::tables(seen, wish, &mut decision.steps);
     for layout in wish.layouts {
-        volume(layout, seen, disk, wish, &mut decision);
-        if let (Some(error), Some(status)) = (refusals.get(layout.id), decision.statuses.get_mut(layout.id)) {
-            fail(
-                status,
-                format!("cannot make {} on {}: {error}; use a larger disk", layout.id, disk.dev_path),
-            );
+        let mut status = volume(layout, seen, wish, &mut decision);
+        describe(layout, &mut status);
+        match refusals.get(&layout.id) {
+            Some(Refusal::Never(message)) => fail(&mut status, message.clone()),
+            Some(Refusal::NotYet(message)) => {
+                status.phase = VolumePhase::Waiting;
+                status.error_message.clone_from(message);
+            }
+            None => {}
         }
         // Trouble is over when nothing is left to be done.
         let is_pending = decision.steps.iter().any(|step| step.volume() == layout.id);
-        let trouble = wish.trouble.get(layout.id).filter(|_| is_pending);
-        if let (Some(error), Some(status)) = (trouble, decision.statuses.get_mut(layout.id)) {
-            fail(status, error.clone());
+        if let Some(error) = wish.trouble.get(&layout.id).filter(|_| is_pending) {
+            fail(&mut status, error.clone());
         }
+        decision.statuses.insert(layout.id.clone(), status);
     }
     decision
 }
@@ -142,78 +181,120 @@ fn fail(status: &mut VolumeStatus, message: String) {
     status.error_message = message;
 }
 
+/// What is so whatever was seen.
+fn describe(layout: &Layout, status: &mut VolumeStatus) {
+    let config = &layout.config;
+    if status.location.is_empty() {
+        status.kind = config.kind;
+    }
+    status.parent_id.clone_from(&config.parent_id);
+    status.trim_enabled = config.trim_enabled;
+    status.trim_interval = config.trim_interval;
+    status.scrub_enabled = config.scrub_enabled;
+    status.scrub_interval = config.scrub_interval;
+}
+
 fn meta(disk: &SeenDisk, wish: &Wish<'_>) -> VolumeStatus {
-    let partition = disk.partitions.iter().find(|partition| partition.entry.label() == VolumeStatus::META);
-    let Some(partition) = partition else { return absent(wish.is_probed) };
+    let Some(partition) = disk.labelled(VolumeStatus::META) else { return absent(wish.is_probed) };
     let mut status = located(disk, partition);
     match &partition.kernel {
         Some(_) => status.phase = VolumePhase::Ready,
         None => fail(
             &mut status,
-            format!("the kernel does not show META of {}; restart the machine", disk.dev_path),
+            format!("the kernel does not show META of {}; restart the machine", disk.dev_path()),
         ),
     }
     status
 }
 
-/// Plans the partition table; what cannot be added comes out.
-fn table(disk: &SeenDisk, wish: &Wish<'_>, decision: &mut Decision) -> BTreeMap<&'static str, PlaceError> {
-    let (mut next, mut add, mut refusals) = (disk.table.clone(), Vec::new(), BTreeMap::new());
-    let mut grow = None;
-    for layout in wish.layouts.iter().filter(|_| wish.is_configured) {
-        if let Some(entry) = disk.table.labelled(layout.id) {
-            let is_flexible = matches!(layout.size, crate::gpt::Size::Rest { .. });
-            if is_flexible && disk.table.growth_bytes(entry.number, disk.geometry) >= GROWTH_BYTES_MIN {
-                grow = Some(layout.id);
-            }
-            continue;
-        }
-        let wanted = Wanted { label: layout.id, kind: LINUX_DATA, id: Guid::default(), size: layout.size };
-        match next.add(&wanted, disk.geometry) {
-            Ok(_) => add.push(layout.id),
-            // What comes later on the disk is not made before what comes first.
-            Err(error) => {
-                refusals.insert(layout.id, error);
-                break;
-            }
-        }
+fn volume(layout: &Arc<Layout>, seen: &Seen, wish: &Wish<'_>, decision: &mut Decision) -> VolumeStatus {
+    if layout.is_leaving {
+        return leave(layout, seen, decision);
     }
-    let needs_repair = match disk.health {
-        Health::Sound => false,
-        Health::PrimaryDamaged => true,
-        // An image that was never configured is left as it was written.
-        Health::BackupAstray => wish.is_configured,
-    };
-    if needs_repair || !add.is_empty() || grow.is_some() {
-        decision.steps.push(Step::WriteTable { disk: disk.dev_path.clone(), add, grow });
+    match layout.config.kind {
+        VolumeKind::Directory => directory(layout, seen, wish, decision),
+        VolumeKind::External => external(layout, seen, wish, decision),
+        VolumeKind::Disk => whole_disk(layout, seen, wish, decision),
+        _ if layout.is_existing() => existing(layout, seen, wish, decision),
+        _ => partition(layout, seen, wish, decision),
     }
-    refusals
 }
 
-fn volume(layout: &Layout, seen: &Seen, disk: &SeenDisk, wish: &Wish<'_>, decision: &mut Decision) {
-    let partition = disk.partitions.iter().find(|partition| partition.entry.label() == layout.id);
-    let Some(partition) = partition else {
-        let text = if wish.is_configured {
+/// A volume that nobody wants any more is given back; what is in it stays.
+fn leave(layout: &Arc<Layout>, seen: &Seen, decision: &mut Decision) -> VolumeStatus {
+    let device = place::partition(layout, seen).map(|(_, partition)| partition.dev_path.clone());
+    let device = device.filter(|device| seen.swaps.contains(device));
+    if let Some(device) = device {
+        decision.steps.push(Step::SwapOff { volume: layout.id.clone(), device });
+    } else if seen.mounts.iter().any(|mount| mount.target == layout.target()) {
+        decision.steps.push(Step::Unmount { layout: Arc::clone(layout) });
+    } else {
+        decision.gone.push(layout.id.clone());
+    }
+    VolumeStatus { phase: VolumePhase::Closed, ..VolumeStatus::default() }
+}
+
+fn missing(text: impl Into<String>) -> VolumeStatus {
+    VolumeStatus { phase: VolumePhase::Missing, error_message: text.into(), ..VolumeStatus::default() }
+}
+
+fn partition(layout: &Arc<Layout>, seen: &Seen, wish: &Wish<'_>, decision: &mut Decision) -> VolumeStatus {
+    let Some((disk, partition)) = place::partition(layout, seen) else {
+        let mut status = missing(if wish.is_configured {
             "its partition is being made"
         } else {
             "made when a configuration is there"
-        };
-        let status = VolumeStatus {
-            phase: VolumePhase::Missing,
-            error_message: text.to_owned(),
-            parent_location: disk.dev_path.clone(),
-            ..VolumeStatus::default()
-        };
-        decision.statuses.insert(layout.id, status);
-        return;
+        });
+        if let Some(system) = seen.system().filter(|_| layout.is_of_system()) {
+            system.dev_path().clone_into(&mut status.parent_location);
+        }
+        return status;
     };
     decision.steps.extend(announce(layout, disk, partition));
     let mut status = located(disk, partition);
-    match &partition.content {
+    if is_whole(layout, &partition.content, wish, &mut status, decision) {
+        if layout.filesystem() == Filesystem::Swap {
+            swap(layout, seen, &partition.dev_path, decision);
+        } else {
+            let numbers = partition.kernel.as_ref().map(|kernel| kernel.device.as_str());
+            let source = requests::Source { device: &partition.dev_path, numbers };
+            let is_stable = requests::mounts(layout, seen, &source, wish, decision, &mut status);
+            if is_stable {
+                decision.steps.extend(grow_filesystem(layout, partition, wish));
+            }
+        }
+    }
+    status
+}
+
+fn swap(layout: &Layout, seen: &Seen, device: &str, decision: &mut Decision) {
+    if !seen.swaps.iter().any(|swap| swap == device) {
+        decision.steps.push(Step::SwapOn { volume: layout.id.clone(), device: device.to_owned() });
+    }
+}
+
+/// Whether what is in a device is what the volume should hold; makes it if there is nothing.
+fn is_whole(
+    layout: &Arc<Layout>,
+    content: &Content,
+    wish: &Wish<'_>,
+    status: &mut VolumeStatus,
+    decision: &mut Decision,
+) -> bool {
+    let wanted = layout.filesystem();
+    let device = status.location.clone();
+    if wanted == Filesystem::None {
+        let has_device = !device.is_empty();
+        if has_device {
+            status.phase = VolumePhase::Ready;
+        }
+        return has_device;
+    }
+    match content {
         Content::Unknown => {}
         Content::Blank if wish.is_configured => {
-            let (device, size_bytes) = (partition.dev_path.clone(), status.size);
-            decision.steps.push(Step::Format { volume: layout.id, device, size_bytes });
+            let (layout, size_bytes) = (Arc::clone(layout), status.size);
+            decision.steps.push(Step::Format { layout, device, size_bytes });
             status.phase = VolumePhase::Provisioned;
         }
         Content::Blank => {
@@ -221,30 +302,26 @@ fn volume(layout: &Layout, seen: &Seen, disk: &SeenDisk, wish: &Wish<'_>, decisi
             status.error_message =
                 "its partition is empty; formatted when a configuration is there".to_owned();
         }
-        Content::Foreign(name) => fail(&mut status, foreign(layout, partition, name)),
-        Content::Unreadable(error) => {
-            let text = format!(
-                "cannot read {} ({}): {error}; check or replace the disk",
-                layout.id, partition.dev_path
-            );
-            fail(&mut status, text);
-        }
-        Content::Xfs(found) => {
+        Content::Whole(found) if found.name == layout::fstype(wanted) => {
             status.phase = VolumePhase::Ready;
             status.uuid.clone_from(&found.uuid);
-            status.filesystem = Filesystem::Xfs;
-            status.mount_location.clone_from(&partition.dev_path);
-            status.mount_spec.target_path = layout.target.to_owned();
-            mounts(layout, seen, partition, wish, decision, &mut status);
+            status.filesystem = wanted;
+            status.mount_location = device;
+            return true;
+        }
+        Content::Whole(found) => fail(status, foreign(layout, &device, found.name)),
+        Content::Foreign => fail(status, foreign(layout, &device, place::STRANGE)),
+        Content::Unreadable(error) => {
+            fail(status, format!("cannot read {} ({device}): {error}; check or replace the disk", layout.id));
         }
     }
-    decision.statuses.insert(layout.id, status);
+    false
 }
 
-fn foreign(layout: &Layout, partition: &SeenPartition, name: &str) -> String {
-    let (id, device) = (layout.id, &partition.dev_path);
+fn foreign(layout: &Layout, device: &str, name: &str) -> String {
+    let (id, wanted) = (&layout.id, layout::fstype(layout.filesystem()));
     format!(
-        "{id} ({device}) holds {name} instead of xfs and is left alone; save what is in it, wipe the partition and restart the machine"
+        "{id} ({device}) holds {name} instead of {wanted} and is left alone; save what is in it, wipe the partition and restart the machine"
     )
 }
 
@@ -256,7 +333,7 @@ fn located(disk: &SeenDisk, partition: &SeenPartition) -> VolumeStatus {
         location: partition.dev_path.clone(),
         partition_uuid: partition.entry.id.to_string(),
         partition_index: i64::from(partition.entry.number),
-        parent_location: disk.dev_path.clone(),
+        parent_location: disk.dev_path().to_owned(),
         size,
         pretty_size: pretty::size(size),
         kind: VolumeKind::Partition,
@@ -266,7 +343,7 @@ fn located(disk: &SeenDisk, partition: &SeenPartition) -> VolumeStatus {
 
 /// Lets the kernel know what the table says.
 fn announce(layout: &Layout, disk: &SeenDisk, partition: &SeenPartition) -> Option<Step> {
-    let (volume, path, number) = (layout.id, disk.dev_path.clone(), partition.entry.number);
+    let (volume, path, number) = (layout.id.clone(), disk.dev_path().to_owned(), partition.entry.number);
     let (start_bytes, size_bytes) =
         (partition.entry.start_bytes(disk.geometry), partition.entry.size_bytes(disk.geometry));
     match &partition.kernel {
@@ -278,97 +355,133 @@ fn announce(layout: &Layout, disk: &SeenDisk, partition: &SeenPartition) -> Opti
     }
 }
 
-/// Mounts, unmounts and grows a volume that is ready.
-fn mounts(
-    layout: &Layout,
-    seen: &Seen,
-    partition: &SeenPartition,
-    wish: &Wish<'_>,
-    decision: &mut Decision,
-    status: &mut VolumeStatus,
-) {
-    let requests: Vec<_> =
-        wish.requests.iter().filter(|request| request.volume_id == layout.id).copied().collect();
-    let is_withdrawn = wish.withdrawn.iter().any(|request| request.volume_id == layout.id);
-    let device = partition.kernel.as_ref().map(|kernel| kernel.device.as_str()).unwrap_or_default();
-    match seen.mounts.iter().find(|mount| mount.target == layout.target) {
-        Some(mount) if mount.entry.device == device => {
-            if requests.is_empty() && is_withdrawn {
-                decision.steps.push(Step::Unmount { volume: layout.id });
-            } else {
-                decision.steps.extend(grow_filesystem(layout, partition, wish));
-            }
-            status.mount_spec.project_quota_support =
-                mount.entry.super_options.split(',').any(|option| option == "prjquota");
-            decision.mounts.push(mounted(layout, mount, &requests, &partition.dev_path));
-        }
-        Some(mount) if !requests.is_empty() => {
-            let text = format!(
-                "cannot mount {} at {}: {} is mounted there; restart the machine",
-                layout.id, layout.target, mount.entry.source
-            );
-            fail(status, text);
-        }
-        None if !requests.is_empty() => {
-            let (device, flags) = (partition.dev_path.clone(), flags(layout, &requests));
-            decision.steps.push(Step::Mount { volume: layout.id, device, flags });
-        }
-        _ => {}
-    }
-}
-
-fn grow_filesystem(layout: &Layout, partition: &SeenPartition, wish: &Wish<'_>) -> Option<Step> {
-    let (Content::Xfs(found), Some(kernel)) = (&partition.content, &partition.kernel) else { return None };
+fn grow_filesystem(layout: &Arc<Layout>, partition: &SeenPartition, wish: &Wish<'_>) -> Option<Step> {
+    let (Content::Whole(found), Some(kernel)) = (&partition.content, &partition.kernel) else { return None };
     let size_bytes = kernel.size_bytes;
     let is_small = found.size.saturating_add(FILESYSTEM_SLACK_BYTES) < size_bytes;
-    let is_done = wish.grown.get(layout.id) == Some(&size_bytes);
-    (is_small && !is_done).then_some(Step::GrowFilesystem { volume: layout.id, size_bytes })
+    let is_done = wish.grown.get(&layout.id) == Some(&size_bytes);
+    let (layout, device) = (Arc::clone(layout), partition.dev_path.clone());
+    (is_small && !is_done).then_some(Step::GrowFilesystem { layout, device, size_bytes })
 }
 
-/// What all who ask agree on: as strict as the strictest, writable if anyone writes.
-fn flags(layout: &Layout, requests: &[&VolumeMountRequest]) -> MountFlags {
-    let mut flags = layout.flags;
-    if requests.iter().any(|request| request.secure) {
-        flags |= MountFlags::NOSUID | MountFlags::NODEV;
+/// A folder of another volume.
+fn directory(layout: &Arc<Layout>, seen: &Seen, wish: &Wish<'_>, decision: &mut Decision) -> VolumeStatus {
+    if !requests::has_parent(layout, seen, wish) {
+        let text = format!("{} is not mounted", layout.config.mount.parent_id);
+        return VolumeStatus { phase: VolumePhase::Waiting, error_message: text, ..VolumeStatus::default() };
     }
-    if requests.iter().any(|request| request.no_exec) {
-        flags |= MountFlags::NOEXEC;
+    let target = layout.target().to_owned();
+    let mut status = VolumeStatus {
+        phase: VolumePhase::Ready,
+        location: target.clone(),
+        mount_location: target.clone(),
+        kind: VolumeKind::Directory,
+        ..VolumeStatus::default()
+    };
+    status.mount_spec.target_path.clone_from(&target);
+    if seen.folders.contains(&target) {
+        decision.mounts.extend(requests::folder(layout, wish));
+    } else {
+        status.phase = VolumePhase::Located;
+        decision.steps.push(Step::MakeFolder { layout: Arc::clone(layout) });
     }
-    if requests.iter().any(|request| request.disable_access_time) {
-        flags |= MountFlags::NOATIME;
-    }
-    if requests.iter().all(|request| request.read_only) {
-        flags |= MountFlags::RDONLY;
-    }
-    flags
+    status
 }
 
-fn mounted(layout: &Layout, mount: &SeenMount, requests: &[&VolumeMountRequest], device: &str) -> Mounted {
-    let has = |option: &str| mount.entry.options.split(',').any(|other| other == option);
-    let status = VolumeMountStatus {
-        volume_id: layout.id.to_owned(),
-        requester: requests.first().map(|request| request.requester.clone()).unwrap_or_default(),
-        target: layout.target.to_owned(),
-        read_only: has("ro"),
-        disable_access_time: has("noatime"),
-        secure: has("nosuid") && has("nodev"),
-        no_exec: has("noexec"),
-        detached: false,
+/// A share of the host. Whether there is one shows when it is mounted.
+fn external(layout: &Arc<Layout>, seen: &Seen, wish: &Wish<'_>, decision: &mut Decision) -> VolumeStatus {
+    let tag = layout.config.provisioning.disk_selector.external.as_str();
+    let mut status = VolumeStatus {
+        phase: VolumePhase::Ready,
+        location: tag.to_owned(),
+        mount_location: tag.to_owned(),
+        filesystem: layout.filesystem(),
+        kind: VolumeKind::External,
+        ..VolumeStatus::default()
     };
-    let row = MountStatus {
-        source: device.to_owned(),
-        target: layout.target.to_owned(),
-        filesystem_type: mount.entry.fstype.clone(),
-        options: mount
-            .entry
-            .options
-            .split(',')
-            .chain(mount.entry.super_options.split(','))
-            .map(str::to_owned)
-            .collect(),
-        ..MountStatus::default()
+    requests::mounts(
+        layout,
+        seen,
+        &requests::Source { device: tag, numbers: None },
+        wish,
+        decision,
+        &mut status,
+    );
+    status
+}
+
+/// A disk without a table: the one that has the volume's label, or else the first that is blank.
+fn whole_disk(layout: &Arc<Layout>, seen: &Seen, wish: &Wish<'_>, decision: &mut Decision) -> VolumeStatus {
+    let disk = match place::disk(layout, seen, wish, &decision.steps) {
+        Ok(disk) => disk,
+        Err(Refusal::NotYet(message)) => {
+            return VolumeStatus {
+                phase: VolumePhase::Waiting,
+                error_message: message,
+                ..VolumeStatus::default()
+            };
+        }
+        Err(Refusal::Never(message)) => {
+            let mut status = VolumeStatus::default();
+            fail(&mut status, message);
+            return status;
+        }
     };
-    Mounted { volume: layout.id, status, row }
+    let mut status = VolumeStatus {
+        phase: VolumePhase::Located,
+        location: disk.dev_path().to_owned(),
+        parent_location: disk.dev_path().to_owned(),
+        size: disk.facts.size,
+        pretty_size: disk.facts.pretty_size.clone(),
+        kind: VolumeKind::Disk,
+        ..VolumeStatus::default()
+    };
+    if is_whole(layout, &disk.content, wish, &mut status, decision) {
+        let source = requests::Source { device: disk.dev_path(), numbers: None };
+        requests::mounts(layout, seen, &source, wish, decision, &mut status);
+    }
+    status
+}
+
+/// What is there already.
+fn existing(layout: &Arc<Layout>, seen: &Seen, wish: &Wish<'_>, decision: &mut Decision) -> VolumeStatus {
+    let found = match place::existing(layout, seen, wish) {
+        Ok(found) => found,
+        Err(error) => {
+            let mut status = VolumeStatus::default();
+            fail(&mut status, format!("its selector cannot be evaluated: {error}"));
+            return status;
+        }
+    };
+    let Some(found) = found else {
+        return missing(format!("nothing matches {}", layout.config.locator.expression));
+    };
+    let mut status = VolumeStatus {
+        phase: VolumePhase::Located,
+        location: found.dev_path.clone(),
+        partition_uuid: found.partition_uuid.clone(),
+        partition_index: i64::from(found.partition_index),
+        parent_location: found.parent_dev_path.clone(),
+        size: found.size,
+        pretty_size: found.pretty_size.clone(),
+        uuid: found.uuid.clone(),
+        kind: if found.kind == "disk" { VolumeKind::Disk } else { VolumeKind::Partition },
+        ..VolumeStatus::default()
+    };
+    let Some(filesystem) = layout::filesystem(&found.name) else {
+        let holds = if found.name.is_empty() { "nothing" } else { found.name.as_str() };
+        fail(
+            &mut status,
+            format!("{} ({}) holds {holds}, which cannot be mounted", layout.id, found.dev_path),
+        );
+        return status;
+    };
+    status.phase = VolumePhase::Ready;
+    status.filesystem = filesystem;
+    status.mount_location.clone_from(&found.dev_path);
+    let source = requests::Source { device: &found.dev_path, numbers: None };
+    requests::mounts(layout, seen, &source, wish, decision, &mut status);
+    status
 }
 
 #[cfg(test)]

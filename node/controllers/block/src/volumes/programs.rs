@@ -1,12 +1,13 @@
 //! Programs that make and grow file systems. Only init starts programs.
 
 use std::future::Future;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use corten_base::paths;
-use corten_supervisor::{Client, ProcessSpec, ProcessState, StdioSpec};
+use corten_supervisor::{Client, InheritedFd, ProcessSpec, ProcessState, StdioSpec};
 
 /// A program's run.
 pub type Run<'a> = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send + 'a>>;
@@ -32,14 +33,38 @@ pub struct InitPrograms(pub Client);
 impl Programs for InitPrograms {
     fn run<'a>(&'a self, name: &'a str, argv: &'a [String]) -> Run<'a> {
         Box::pin(async move {
-            let run = tokio::time::timeout(DEADLINE, self.run_to_end(name, argv));
+            let run = tokio::time::timeout(DEADLINE, self.run_to_end(name, argv, |_| {}));
             run.await.with_context(|| format!("{name} did not end within {DEADLINE:?}"))?
         })
     }
 }
 
 impl InitPrograms {
-    async fn run_to_end(&self, name: &str, argv: &[String]) -> anyhow::Result<()> {
+    /// Runs a program to its end that gets a file under a number, of which a variable of its environment tells it.
+    pub async fn run_with(
+        &self,
+        name: &str,
+        argv: &[String],
+        file: OwnedFd,
+        (variable, target): (&str, i32),
+    ) -> anyhow::Result<()> {
+        self.0.store_fd(name, file).await.with_context(|| format!("cannot hand a file to {name}"))?;
+        let run = self.run_to_end(name, argv, |spec| {
+            spec.inherit.push(InheritedFd { stored: name.to_owned(), target });
+            spec.env.insert(variable.to_owned(), target.to_string());
+        });
+        let run = tokio::time::timeout(DEADLINE, run).await;
+        let dropped = self.0.drop_fd(name).await;
+        run.with_context(|| format!("{name} did not end within {DEADLINE:?}"))??;
+        dropped.with_context(|| format!("cannot take back the file of {name}"))
+    }
+
+    async fn run_to_end(
+        &self,
+        name: &str,
+        argv: &[String],
+        change: impl FnOnce(&mut ProcessSpec),
+    ) -> anyhow::Result<()> {
         let log = format!("{}/{name}.log", paths::EARLY_LOG);
         let under_way = self.0.status(name).await.is_ok_and(|status| status.state == ProcessState::Running);
         if !under_way {
@@ -47,6 +72,7 @@ impl InitPrograms {
             spec.env = [("PATH".to_owned(), "/usr/bin:/usr/sbin".to_owned())].into();
             spec.cgroup = Some("system/volumes".to_owned());
             spec.stdio = StdioSpec::Log(log.clone());
+            change(&mut spec);
             self.0.start(name, spec).await.with_context(|| format!("cannot start {name}"))?;
         }
         loop {

@@ -12,17 +12,19 @@ use corten_base::Rng;
 use corten_resource::Runtime;
 use corten_resource::testing::{TestRuntime, resource};
 use corten_resources::block::{DiscoveredVolume, Filesystem};
+use corten_resources::runtime::DevicesStatus;
 use corten_sys::Kernel;
 use corten_sys::loopdev::{LoopDevice, LoopOptions};
 use corten_sys::mount::{Depth, Mounts, Propagation};
 use corten_sys::namespace;
 
-use super::layout::LAYOUTS;
 use super::programs::Run;
 use super::*;
+use crate::devices;
 use crate::discovery::Discovery;
 use crate::disks::Disks;
 use crate::system_disk::FindSystemDisk;
+use crate::volume_configs::VolumeConfigs;
 
 /// Runs programs directly, as init would.
 struct Workshop;
@@ -30,6 +32,7 @@ struct Workshop;
 impl Programs for Workshop {
     fn run<'a>(&'a self, name: &'a str, argv: &'a [String]) -> Run<'a> {
         Box::pin(async move {
+            anyhow::ensure!(name != "mkfs-u-bad", "told to fail");
             let output = Command::new(&argv[0]).args(&argv[1..]).output()?;
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             anyhow::ensure!(output.status.success(), "{name} ended with {}: {text}", output.status);
@@ -74,13 +77,16 @@ impl Bench {
 
     fn runtime(&self) -> TestRuntime {
         let only = only(&self.root, &self.name());
-        let places = Places { sysfs: only, root: self.root.clone() };
-        TestRuntime::new(corten_resources::registry(), move |runtime: &mut Runtime| {
+        let places = Places { sysfs: only, root: self.root.clone(), ..Places::default() };
+        let runtime = TestRuntime::new(corten_resources::registry(), move |runtime: &mut Runtime| {
             runtime.register(Disks::new(places.sysfs.clone()));
             runtime.register(Discovery::new(places.sysfs.clone()));
             runtime.register_transform(FindSystemDisk);
-            runtime.register(Volumes::new(places, &LAYOUTS, Arc::new(Workshop), Rng::seeded(1)));
-        })
+            runtime.register_transform(VolumeConfigs);
+            runtime.register(Volumes::new(places, Arc::new(Workshop), Rng::seeded(1)));
+        });
+        runtime.put(resource(devices::STATUS, DevicesStatus { ready: true }));
+        runtime
     }
 }
 
@@ -143,16 +149,116 @@ fn phase(state: &corten_resource::State, volume: &str) -> Option<VolumePhase> {
     state.get::<VolumeStatus>(volume).map(|status| status.spec.phase)
 }
 
-#[test]
-fn a_blank_image_becomes_a_machine_and_survives() {
+/// Runs a story with a machine's disk in a mount namespace of its own.
+fn on_a_bench<F: Future<Output = ()>>(story: impl FnOnce(Bench) -> F + Send + 'static) {
     let Some(bench) = Bench::new() else { return };
     let work = std::thread::Builder::new().spawn(move || {
         namespace::unshare(namespace::Namespaces::MOUNT).expect("a mount namespace");
         Kernel.propagate(Path::new("/"), Propagation::Private, Depth::Recursive).expect("private mounts");
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        tokio.block_on(life(&bench));
+        tokio.block_on(story(bench));
     });
-    work.expect("a thread").join().expect("the life went well");
+    work.expect("a thread").join().expect("the story went well");
+}
+
+#[test]
+fn a_machine_is_configured_when_its_volumes_are_those_of_the_configuration() {
+    let yaml = DOCUMENTS.as_bytes().to_vec();
+    let config = corten_config::load_cached(&yaml).expect("a configuration");
+    let volumes = |storage: &corten_config::view::Storage| -> Vec<corten_resource::AnyResource> {
+        let volumes = volume_configs::volumes(storage).into_iter();
+        volumes.map(|(id, config, _)| resource(&id, config)).collect()
+    };
+    let is_configured = |mut rows: Vec<corten_resource::AnyResource>| {
+        rows.push(resource(MachineConfig::ACTIVE, MachineConfig { yaml: yaml.clone() }));
+        is_configured(&View::of(rows, std::time::UNIX_EPOCH))
+    };
+    let without = volumes(&corten_config::view::Storage::default());
+    assert!(!is_configured(without), "EPHEMERAL would take the whole disk");
+    assert!(is_configured(volumes(&config.view().storage)));
+}
+
+#[test]
+fn a_blank_image_becomes_a_machine_and_survives() {
+    on_a_bench(|bench| async move { life(&bench).await });
+}
+
+const DOCUMENTS: &str = "version: v1alpha1
+---
+apiVersion: v1alpha1
+kind: VolumeConfig
+name: EPHEMERAL
+provisioning: {minSize: 512MiB, maxSize: 1GiB}
+---
+apiVersion: v1alpha1
+kind: UserVolumeConfig
+name: data
+provisioning: {diskSelector: {match: system_disk}, minSize: 512MiB, maxSize: 512MiB}
+filesystem: {type: ext4}
+---
+apiVersion: v1alpha1
+kind: UserVolumeConfig
+name: bad
+provisioning: {diskSelector: {match: system_disk}, minSize: 320MiB, maxSize: 320MiB}
+---
+apiVersion: v1alpha1
+kind: UserVolumeConfig
+name: cache
+volumeType: directory
+---
+apiVersion: v1alpha1
+kind: RawVolumeConfig
+name: raw
+provisioning: {diskSelector: {match: 'disk.size > 1u * GB'}, minSize: 16MiB, maxSize: 16MiB}
+";
+
+#[test]
+fn volumes_of_documents_are_made_mounted_and_given_back() {
+    on_a_bench(|bench| async move { documents(&bench).await });
+}
+
+async fn documents(bench: &Bench) {
+    let runtime = bench.runtime();
+    let configure = |yaml: &str| {
+        runtime.put(resource(MachineConfig::ACTIVE, MachineConfig { yaml: yaml.as_bytes().to_vec() }));
+    };
+    runtime.put(resource("test-EPHEMERAL", request("EPHEMERAL")));
+    configure(DOCUMENTS);
+    let ready = |state: &corten_resource::State| {
+        ["u-data", "u-cache", "r-raw"].iter().all(|volume| phase(state, volume) == Some(VolumePhase::Ready))
+            && state.get::<VolumeMountStatus>("u-data").is_some()
+    };
+    until(&runtime, "the volumes", ready).await;
+    let status = |id: &str| runtime.state().get::<VolumeStatus>(id).expect("a status").spec;
+    assert_eq!(status("EPHEMERAL").size, 1 << 30);
+    assert_eq!((status("u-data").size, status("u-data").filesystem), (512 << 20, Filesystem::Ext4));
+    assert_eq!(status("r-raw").size, 16 << 20);
+    let bad = status("u-bad");
+    assert_eq!(bad.phase, VolumePhase::Failed, "one that cannot be made does not keep others from it");
+    assert!(bad.error_message.contains("told to fail"), "{}", bad.error_message);
+    let (data, cache) = (bench.root.join("var/mnt/data"), bench.root.join("var/mnt/cache"));
+    assert!(cache.is_dir());
+    assert_ne!(fs::metadata(&data).expect("data").dev(), fs::metadata(&cache).expect("cache").dev());
+    fs::write(data.join("kept"), "1").expect("a file");
+    until(&runtime, "discovery", |state| {
+        state.list::<DiscoveredVolume>().iter().any(|volume| volume.spec.label == "u-data")
+    })
+    .await;
+    let root = fs::File::open(&data).expect("a folder");
+    match corten_sys::filesystem::trim(&root) {
+        Ok(bytes) => assert!(bytes > 0),
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::Unsupported, "{error:?}"),
+    }
+    drop(root);
+    configure("version: v1alpha1\n");
+    until(&runtime, "unmounting", |state| state.get::<VolumeStatus>("u-data").is_none()).await;
+    assert!(!data.join("kept").exists());
+    configure(DOCUMENTS);
+    until(&runtime, "the volumes again", ready).await;
+    assert_eq!(fs::read_to_string(data.join("kept")).expect("the file"), "1");
+    runtime.state().remove::<VolumeMountRequest>("", "test-EPHEMERAL").expect("teardown");
+    until(&runtime, "unmounting", |state| state.list::<VolumeMountStatus>().is_empty()).await;
+    assert!(!bench.root.join("var/mnt").exists());
 }
 
 async fn life(bench: &Bench) {
@@ -243,4 +349,39 @@ fn judged(bench: &Bench) {
             .expect("xfs_repair");
         assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     }
+}
+
+#[test]
+fn a_device_is_swapped_to_and_given_back() {
+    const BYTES: u64 = 1 << 20;
+    if !rustix::process::geteuid().is_root() || !Path::new("/dev/loop-control").exists() {
+        eprintln!("SKIPPED: root and loop devices are needed");
+        return;
+    }
+    let file = tempfile::tempfile().expect("a file");
+    file.set_len(BYTES).expect("a size");
+    let device = LoopDevice::attach(file.as_fd(), LoopOptions::default()).expect("a loop device");
+    let open = fs::File::options().read(true).write(true).open(device.path()).expect("the device");
+    swaps::format(&open, BYTES, [5; 16], "s-one").expect("made");
+    drop(open);
+    let content = seen::content_of(device.path(), BYTES);
+    assert!(
+        matches!(&content, seen::Content::Whole(found) if found.name == "swap" && found.label == "s-one")
+    );
+    let name = device.path().to_string_lossy().into_owned();
+    let swapped = || {
+        let table = fs::read_to_string(swaps::TABLE).expect("the table");
+        swaps::parse(&table).into_iter().find(|swap| swap.device == name)
+    };
+    match corten_sys::swap::on(device.path()) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            eprintln!("SKIPPED: this kernel lets nobody here swap");
+            return;
+        }
+        on => on.expect("swapped to"),
+    }
+    let swap = swapped();
+    corten_sys::swap::off(device.path()).expect("given back");
+    assert_eq!(swap.map(|swap| (swap.kind, swap.size)), Some(("partition".to_owned(), BYTES - 4096)));
+    assert!(swapped().is_none());
 }

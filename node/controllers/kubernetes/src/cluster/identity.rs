@@ -119,4 +119,14 @@ mod tests {
             assert_eq!(parse(none), None, "{none:?}");
         }
     }
+
+    #[test]
+    fn any_file_has_an_identity_of_letters_and_digits_or_none() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            if let Some(identity) = parse(&text) {
+                assert!(identity.len() <= 64 && identity.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+            }
+        });
+    }
 }

@@ -81,15 +81,15 @@ pub fn encrypts(root: &KubernetesRoot) -> bool {
 }
 
 fn base(config: &ApiServerConfig, root: &KubernetesRoot) -> Arguments {
-    let audiences: Vec<&str> = std::iter::once(config.control_plane_endpoint.as_str())
-        .chain(root.api_audiences.iter().map(String::as_str))
-        .collect();
     let dual = config.service_cidrs.iter().any(|subnet| subnet.contains(':'));
     let issuer = if root.issuer_url.is_empty() { &config.control_plane_endpoint } else { &root.issuer_url };
+    let audiences = if root.api_audiences.is_empty() { issuer.clone() } else { root.api_audiences.join(",") };
+    // The first one issues; tokens of all are accepted.
+    let issuers = std::iter::once(issuer).chain(&root.accepted_issuers).cloned();
     Arguments::new()
         .with("advertise-address", config.advertised_address.as_str())
         .with("allow-privileged", "true")
-        .with("api-audiences", audiences.join(","))
+        .with("api-audiences", audiences)
         .with("audit-log-maxage", "30")
         .with("audit-log-maxbackup", "10")
         .with("audit-log-maxsize", "100")
@@ -105,7 +105,7 @@ fn base(config: &ApiServerConfig, root: &KubernetesRoot) -> Arguments {
         .with("requestheader-group-headers", "X-Remote-Group")
         .with("requestheader-username-headers", "X-Remote-User")
         .with("secure-port", config.local_port.to_string())
-        .with("service-account-issuer", issuer.as_str())
+        .with_each("service-account-issuer", issuers)
         .with("service-cluster-ip-range", config.service_cidrs.join(","))
         .with("tls-min-version", "VersionTLS13")
         .with_some(
@@ -136,4 +136,33 @@ fn files(arguments: Arguments) -> Arguments {
         .with("service-account-signing-key-file", secret("service-account.key"))
         .with("tls-cert-file", secret("apiserver.crt"))
         .with("tls-private-key-file", secret("apiserver.key"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_several_issuers_are_accepted_and_the_first_one_issues() {
+        let endpoint = "https://10.5.0.2:6443";
+        let config =
+            ApiServerConfig { control_plane_endpoint: endpoint.into(), ..ApiServerConfig::default() };
+        let of = |root: &KubernetesRoot| {
+            let all = arguments(&config, root).expect("valid");
+            let named =
+                |name: &str| all.iter().filter(|one| one.starts_with(name)).cloned().collect::<Vec<_>>();
+            (named("--service-account-issuer="), named("--api-audiences="))
+        };
+        let alone = of(&KubernetesRoot::default());
+        assert_eq!(alone.0, [format!("--service-account-issuer={endpoint}")]);
+        assert_eq!(alone.1, [format!("--api-audiences={endpoint}")]);
+        let (issuers, audiences) = of(&KubernetesRoot {
+            issuer_url: "https://a".into(),
+            accepted_issuers: vec!["https://b".into()],
+            api_audiences: vec!["x".into(), "y".into()],
+            ..KubernetesRoot::default()
+        });
+        assert_eq!(issuers, ["--service-account-issuer=https://a", "--service-account-issuer=https://b"]);
+        assert_eq!(audiences, ["--api-audiences=x,y"]);
+    }
 }

@@ -1,7 +1,7 @@
 //! What the machine configuration asks of the control plane, as resources.
 //!
 //!     MachineConfig ──▶ APIServerConfigs, ControllerManagerConfigs, SchedulerConfigs, AdmissionControlConfigs, AuditPolicyConfigs,
-//!                       AuthenticationConfigs, AuthorizationConfigs
+//!                       AuthenticationConfigs, AuthorizationConfigs, EtcdEncryptionConfigs
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use corten_resource::{Object, Plan, Transform, View, controller};
 use corten_resources::config::MachineConfig;
 use corten_resources::kubernetes::{
     AdmissionControlConfig, AdmissionPlugin, ApiServerConfig, AuditPolicyConfig, AuthenticationConfig,
-    AuthorizationConfig, Authorizer, ControllerManagerConfig, SchedulerConfig,
+    AuthorizationConfig, Authorizer, ControllerManagerConfig, EtcdEncryptionConfig, SchedulerConfig,
 };
 use serde_json::json;
 
@@ -27,6 +27,7 @@ inputs: [weak MachineConfig],
 outputs: [
     shared ApiServerConfig, shared ControllerManagerConfig, shared SchedulerConfig, exclusive AdmissionControlConfig,
     exclusive AuditPolicyConfig, exclusive AuthenticationConfig, exclusive AuthorizationConfig,
+    exclusive EtcdEncryptionConfig,
 ]);
 
 impl Transform for ControlPlaneConfig {
@@ -40,8 +41,12 @@ impl Transform for ControlPlaneConfig {
             .put(SchedulerConfig::ID, scheduler(&config))
             .put(AdmissionControlConfig::ID, admission(&config))
             .put(AuditPolicyConfig::ID, AuditPolicyConfig { config: audit(&config) })
-            .put(AuthenticationConfig::ID, AuthenticationConfig { config: authentication(&image) })
+            .put(AuthenticationConfig::ID, AuthenticationConfig { config: authentication(&config, &image) })
             .put(AuthorizationConfig::ID, AuthorizationConfig { config: authorizers(&config), image });
+        let encryption = config.cluster.etcd_encryption.reveal();
+        if !encryption.is_empty() {
+            plan.put(EtcdEncryptionConfig::ID, EtcdEncryptionConfig { configuration: encryption.clone() });
+        }
         plan
     }
 }
@@ -69,7 +74,7 @@ fn api_server(config: &Arc<MachineView>) -> ApiServerConfig {
         environment_variables: given.env.clone(),
         advertised_address: "$(POD_IP)".into(),
         resources: configuration::resources(&given.resources),
-        startup_probes_enabled: true,
+        startup_probes_enabled: given.startup_probes,
         use_authentication_config: true,
     }
 }
@@ -86,8 +91,14 @@ fn controller_manager(config: &Arc<MachineView>) -> ControllerManagerConfig {
         extra_volumes: configuration::volumes(&given.extra_volumes),
         environment_variables: given.env.clone(),
         resources: configuration::resources(&given.resources),
+        node_cidr_mask_size_ipv4: mask(config.cluster.network.node_mask_ipv4),
+        node_cidr_mask_size_ipv6: mask(config.cluster.network.node_mask_ipv6),
         ..ControllerManagerConfig::default()
     }
+}
+
+fn mask(given: Option<u8>) -> i64 {
+    given.unwrap_or_default().into()
 }
 
 fn scheduler(config: &Arc<MachineView>) -> SchedulerConfig {
@@ -122,24 +133,28 @@ fn audit(config: &MachineView) -> Object {
     )
 }
 
-/// Nobody is anonymous, except towards the paths that the kubelet probes.
-fn authentication(image: &str) -> Object {
-    let paths: Vec<_> =
-        ["/livez", "/readyz", "/healthz"].iter().map(|path| json!({ "path": path })).collect();
-    into_object(json!({
-        "apiVersion": format!("apiserver.config.k8s.io/{}", structured_version(image, 34)),
-        "kind": "AuthenticationConfiguration",
-        "anonymous": { "enabled": true, "conditions": paths },
-    }))
+/// What the user gave. Without it nobody is anonymous, except towards the paths that the kubelet probes.
+fn authentication(config: &MachineView, image: &str) -> Object {
+    let mut object = config.cluster.api_server.authentication.clone();
+    if object.is_empty() {
+        let paths: Vec<_> =
+            ["/livez", "/readyz", "/healthz"].iter().map(|path| json!({ "path": path })).collect();
+        object.insert("anonymous".into(), json!({ "enabled": true, "conditions": paths }));
+    }
+    let version = structured_version(image, 34);
+    object.insert("apiVersion".into(), json!(format!("apiserver.config.k8s.io/{version}")));
+    object.insert("kind".into(), json!("AuthenticationConfiguration"));
+    object
 }
 
-/// The user's authorizers, and Node and RBAC whether or not they are among them.
+/// The user's authorizers. Those of `v1alpha1` stand beside Node and RBAC, which documents name themselves.
 fn authorizers(config: &MachineView) -> Vec<Authorizer> {
     let given = &config.cluster.api_server.authorizers;
     let built_in =
         |kind: &str| Authorizer { kind: kind.into(), name: kind.to_lowercase(), ..Authorizer::default() };
-    let missing =
-        ["Node", "RBAC"].into_iter().filter(|kind| !given.iter().any(|one| one.kind == *kind)).map(built_in);
+    let own: &[&str] = if config.cluster.api_server.only_given_authorizers { &[] } else { &["Node", "RBAC"] };
+    let is_given = |kind: &str| given.iter().any(|one| one.kind == kind);
+    let missing = own.iter().filter(|kind| !is_given(kind)).map(|kind| built_in(kind));
     let given = given.iter().map(|one| Authorizer {
         kind: one.kind.clone(),
         name: one.name.clone(),

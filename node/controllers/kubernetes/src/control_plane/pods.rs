@@ -24,6 +24,8 @@ pub struct Component<'a> {
     pub resources: &'a Resources,
     /// Port of its health endpoints.
     pub port: i64,
+    /// Whether a probe of its own guards the start.
+    pub startup_probe: bool,
     /// What a restart depends on.
     pub versions: Versions,
 }
@@ -106,7 +108,10 @@ fn container(component: &Component<'_>) -> Value {
     });
     // The API server answers these paths without credentials only where the authentication file says so, and its
     // kubelet must not be able to kill it during a long start: a startup probe goes before the liveness probe.
-    for (field, path, period, failures) in probes(component.name) {
+    let probes = probes(component.name);
+    for (field, path, period, failures) in
+        probes.into_iter().filter(|(field, ..)| component.startup_probe || *field != STARTUP)
+    {
         container[field] = json!({
             "httpGet": { "host": "127.0.0.1", "port": component.port, "path": path, "scheme": "HTTPS" },
             "periodSeconds": period,
@@ -117,15 +122,17 @@ fn container(component: &Component<'_>) -> Value {
     container
 }
 
+const STARTUP: &str = "startupProbe";
+
 fn probes(component: &str) -> Vec<(&'static str, &'static str, u32, u32)> {
     if component == API_SERVER {
         vec![
-            ("startupProbe", "/livez", 2, 150),
+            (STARTUP, "/livez", 2, 150),
             ("livenessProbe", "/livez", 10, 8),
             ("readinessProbe", "/readyz", 2, 3),
         ]
     } else {
-        vec![("startupProbe", "/healthz", 2, 150), ("livenessProbe", "/healthz", 10, 8)]
+        vec![(STARTUP, "/healthz", 2, 150), ("livenessProbe", "/healthz", 10, 8)]
     }
 }
 

@@ -107,15 +107,18 @@ fn bundle(accepted: &[Certificate], issuing: &[u8]) -> Vec<u8> {
     std::iter::once(issuing).chain(others).collect::<Vec<_>>().concat()
 }
 
+/// Keys that tokens may be signed with: that of the one that issues, then the accepted ones, which are public already.
 fn public_keys(root: &KubernetesRoot) -> Result<Vec<u8>, Incomplete> {
-    let keys = root.service_account.iter().chain(&root.service_account_accepted_keys);
-    let mut all = String::new();
-    for key in keys {
-        all.push_str(
-            &corten_pki::PrivateKey::from_pem(&key.key).map_err(Incomplete::ServiceAccount)?.public_pem(),
-        );
+    let mut all = Vec::new();
+    if let Some(account) = &root.service_account {
+        let key = corten_pki::PrivateKey::from_pem(&account.key).map_err(Incomplete::ServiceAccount)?;
+        all.extend(key.public_pem().into_bytes());
     }
-    Ok(all.into_bytes())
+    for accepted in &root.service_account_accepted_keys {
+        all.extend_from_slice(accepted.key.trim_ascii());
+        all.push(b'\n');
+    }
+    Ok(all)
 }
 
 /// Encryption of secrets at rest: the user's document, or a provider made from the cluster's key.
@@ -140,4 +143,35 @@ fn encryption(root: &KubernetesRoot) -> String {
         "resources": [{ "resources": ["secrets"], "providers": providers }],
     })
     .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use corten_base::Rng;
+    use corten_pki::PrivateKey as Key;
+    use corten_resources::secrets::PrivateKey;
+
+    use super::*;
+
+    #[test]
+    fn accepted_keys_follow_the_one_that_issues() {
+        let key = |seed| Key::ecdsa_p256(&Rng::seeded(seed)).expect("a key");
+        let (own, other) = (key(1), key(2));
+        let root = KubernetesRoot {
+            service_account: Some(PrivateKey { key: own.to_pem().reveal().clone().into_bytes() }),
+            service_account_accepted_keys: vec![PrivateKey { key: other.public_pem().into_bytes() }],
+            ..KubernetesRoot::default()
+        };
+        let all = String::from_utf8(public_keys(&root).expect("readable")).expect("PEM");
+        assert_eq!(all, own.public_pem() + &other.public_pem());
+    }
+
+    #[test]
+    fn the_users_encryption_comes_before_ours() {
+        let mut root =
+            KubernetesRoot { secretbox_encryption_secret: "own".into(), ..KubernetesRoot::default() };
+        assert!(encryption(&root).contains("secretbox"));
+        root.etcd_encryption_config = "{}".into();
+        assert_eq!(encryption(&root), "{}");
+    }
 }

@@ -113,6 +113,7 @@ fn put_api_server(plan: &mut Plan<ControlPlanePods>, inputs: &Inputs<'_>) -> Res
         volumes: &config.extra_volumes,
         resources: &config.resources,
         port: config.local_port,
+        startup_probe: config.startup_probes_enabled,
         versions: inputs.versions(inputs.api_server.metadata.version),
     });
     plan.put(API_SERVER, StaticPod { pod: object });
@@ -134,6 +135,7 @@ fn put_controller_manager(plan: &mut Plan<ControlPlanePods>, inputs: &Inputs<'_>
         volumes: &config.extra_volumes,
         resources: &config.resources,
         port: 10_257,
+        startup_probe: true,
         versions: inputs.versions(inputs.controller_manager.metadata.version),
     });
     plan.put(CONTROLLER_MANAGER, StaticPod { pod: object });
@@ -152,6 +154,7 @@ fn put_scheduler(plan: &mut Plan<ControlPlanePods>, inputs: &Inputs<'_>) -> Resu
         volumes: &config.extra_volumes,
         resources: &config.resources,
         port: 10_259,
+        startup_probe: true,
         versions: inputs.versions(inputs.scheduler.metadata.version),
     });
     plan.put(SCHEDULER, StaticPod { pod: object });
@@ -180,6 +183,7 @@ mod tests {
                     local_port: 6443,
                     service_cidrs: vec!["10.96.0.0/12".into()],
                     advertised_address: "$(POD_IP)".into(),
+                    startup_probes_enabled: true,
                     use_authentication_config: true,
                     ..ApiServerConfig::default()
                 },
@@ -237,6 +241,20 @@ mod tests {
         let mut present: Vec<AnyResource> = all.iter().map(|name| started(name)).collect();
         present.extend([etcd_is(false), api_server_is(false)]);
         assert_eq!(pods(present), all);
+    }
+
+    #[test]
+    fn the_api_server_may_do_without_a_startup_probe() {
+        let probed = |startup_probes_enabled| {
+            let config = ApiServerConfig { startup_probes_enabled, ..ApiServerConfig::default() };
+            let others =
+                inputs().into_iter().skip(1).chain([etcd_is(true), resource(ApiServerConfig::ID, config)]);
+            let plan = ControlPlanePods.plan(&View::of(others, SystemTime::UNIX_EPOCH));
+            let pods = plan.outputs::<StaticPod>();
+            let container = &pods[0].pod["spec"]["containers"][0];
+            (container.get("startupProbe").is_some(), container.get("livenessProbe").is_some())
+        };
+        assert_eq!((probed(true), probed(false)), ((true, true), (false, true)));
     }
 
     #[test]

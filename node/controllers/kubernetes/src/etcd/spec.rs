@@ -9,6 +9,7 @@ use corten_resource::{Plan, Transform, View, controller};
 use corten_resources::config::MachineConfig;
 use corten_resources::etcd::{EtcdArgValues, EtcdConfig, EtcdSpec};
 use corten_resources::network::{HostnameStatus, NodeAddress};
+use ipnet::IpNet;
 
 use crate::configuration;
 use crate::subnets::Filter;
@@ -25,7 +26,20 @@ impl Transform for EtcdIntent {
         let given = &config.cluster.etcd;
         let (advertise_valid_subnets, mut advertise_exclude_subnets) =
             Filter::split(&given.advertised_subnets);
-        let (listen_valid_subnets, listen_exclude_subnets) = Filter::split(&given.listen_subnets);
+        let (listen_valid_subnets, mut listen_exclude_subnets) = Filter::split(&given.listen_subnets);
+        // Without subnets to listen in, those to advertise in are the ones (what clients expect since listenSubnets exists).
+        let listen_valid_subnets = if listen_valid_subnets.is_empty() {
+            advertise_valid_subnets.clone()
+        } else {
+            listen_valid_subnets
+        };
+        // A shared address that comes must not have etcd start again: etcd decides whose it is.
+        let shared = config.machine.network.shared_addresses().map(|ip| IpNet::from(ip).to_string());
+        let shared: Vec<String> = shared.collect();
+        if !listen_valid_subnets.is_empty() || !listen_exclude_subnets.is_empty() {
+            listen_exclude_subnets.extend(shared.clone());
+        }
+        advertise_exclude_subnets.extend(shared);
         let network = &config.cluster.network;
         advertise_exclude_subnets
             .extend(network.pod_subnets.iter().chain(&network.service_subnets).map(ToString::to_string));
@@ -37,12 +51,7 @@ impl Transform for EtcdIntent {
         plan.put(
             EtcdConfig::ID,
             EtcdConfig {
-                // Without subnets to listen in, those to advertise in are the ones (what clients expect since listenSubnets exists).
-                listen_valid_subnets: if listen_valid_subnets.is_empty() {
-                    advertise_valid_subnets.clone()
-                } else {
-                    listen_valid_subnets
-                },
+                listen_valid_subnets,
                 advertise_valid_subnets,
                 advertise_exclude_subnets,
                 listen_exclude_subnets,
@@ -104,4 +113,51 @@ fn listen_addresses(config: &EtcdConfig, addresses: &[IpAddr]) -> Vec<IpAddr> {
     }
     let filter = Filter::new(&config.listen_valid_subnets, &config.listen_exclude_subnets);
     addresses.iter().copied().filter(|address| filter.allows(*address)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use corten_resource::testing::resource;
+
+    use super::*;
+
+    /// The specification on a machine that has these addresses.
+    fn spec(subnets: &str, addresses: &[&str]) -> EtcdSpec {
+        let yaml = format!(
+            "version: v1alpha1
+machine:
+  type: controlplane
+  network: {{interfaces: [{{interface: eth0, vip: {{ip: 10.5.0.1}}}}]}}
+cluster: {{etcd: {{{subnets}}}}}
+"
+        );
+        let config = [resource(MachineConfig::ACTIVE, MachineConfig { yaml: yaml.into_bytes() })];
+        let plan = EtcdIntent.plan(&View::of(config, SystemTime::UNIX_EPOCH));
+        let config = plan.output::<EtcdConfig>(EtcdConfig::ID).expect("a configuration").clone();
+        let addresses = addresses.iter().map(|net| net.parse().expect("an address")).collect();
+        let given = [
+            resource(EtcdConfig::ID, config),
+            resource(
+                HostnameStatus::ID,
+                HostnameStatus { hostname: "a".into(), ..HostnameStatus::default() },
+            ),
+            resource(NodeAddress::ROUTED, NodeAddress { addresses, ..NodeAddress::default() }),
+        ];
+        let plan = EtcdSpecification.plan(&View::of(given, SystemTime::UNIX_EPOCH));
+        plan.output::<EtcdSpec>(EtcdSpec::ID).expect("a specification").clone()
+    }
+
+    #[test]
+    fn etcd_does_not_start_again_for_the_shared_address_that_it_gave_away() {
+        let (own, shared) = ("10.5.0.2/24", "10.5.0.1/32");
+        for subnets in ["", "advertisedSubnets: [10.5.0.0/24]", "listenSubnets: [10.5.0.0/24]"] {
+            let without = spec(subnets, &[own]);
+            assert_eq!(spec(subnets, &[shared, own]), without, "{subnets}");
+            assert_eq!(without.advertised_addresses, [IpAddr::from([10, 5, 0, 2])]);
+        }
+        let any = spec("", &[own]).listen_client_addresses;
+        assert_eq!(any, [IpAddr::V4(Ipv4Addr::UNSPECIFIED)]);
+    }
 }

@@ -50,13 +50,14 @@ fn subject(nodename: &str) -> Subject {
 
 /// The kubeconfig that names the certificate by its path, so that renewals need no change of it.
 #[must_use]
-pub fn kubeconfig(endpoint: &str) -> File {
+pub fn kubeconfig(endpoint: &str, server_name: &str) -> File {
     let config = Kubeconfig {
         cluster: "default-cluster".into(),
         user: "default-auth".into(),
         context: "default-context".into(),
         namespace: "default".into(),
         server: endpoint.to_owned(),
+        server_name: server_name.to_owned(),
         ca: Material::File(CA_FILE.into()),
         certificate: Material::File(CLIENT_CERTIFICATE.into()),
         key: Material::File(CLIENT_CERTIFICATE.into()),

@@ -6,6 +6,7 @@ use corten_config::view::{ExtraMount, MachineView};
 use corten_resource::{Plan, Transform, View, controller};
 use corten_resources::config::MachineConfig;
 use corten_resources::kubernetes::{KubeletConfig, Mount, NodeIpConfig, StaticPodServerStatus};
+use ipnet::IpNet;
 
 use crate::configuration;
 use crate::subnets::Filter;
@@ -67,8 +68,30 @@ fn mount(given: &ExtraMount) -> Mount {
 
 fn node_ip(config: &MachineView) -> NodeIpConfig {
     let (valid, mut exclude) = Filter::split(&config.machine.kubelet.node_ip_valid_subnets);
-    // Pods and services have addresses on this machine too; they never name the node.
+    // Pods and services have addresses on this machine too, and control planes share some; they never name the node.
     let network = &config.cluster.network;
     exclude.extend(network.pod_subnets.iter().chain(&network.service_subnets).map(ToString::to_string));
+    exclude.extend(config.machine.network.shared_addresses().map(|ip| IpNet::from(ip).to_string()));
     NodeIpConfig { valid_subnets: valid, exclude_subnets: exclude }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_are_shared_never_name_the_node() {
+        let yaml = "version: v1alpha1
+machine:
+  type: controlplane
+  network: {interfaces: [{interface: eth0, vip: {ip: 10.5.0.1}, vlans: [{vlanId: 5, vip: {ip: 10.6.0.1}}]}]}
+---
+{apiVersion: v1alpha1, kind: Layer2VIPConfig, name: 'fd00::1', link: eth0}
+";
+        let config = corten_config::Config::parse(yaml.as_bytes()).expect("a configuration");
+        let excluded = node_ip(&config.view()).exclude_subnets;
+        for shared in ["10.5.0.1/32", "10.6.0.1/32", "fd00::1/128"] {
+            assert!(excluded.iter().any(|subnet| subnet == shared), "{shared}: {excluded:?}");
+        }
+    }
 }

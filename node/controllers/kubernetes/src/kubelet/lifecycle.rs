@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use corten_base::Rng;
 use corten_resource::{Driver, Plan, View, controller};
-use corten_resources::kubernetes::{KubeletSpec, KubeletStatus};
+use corten_resources::kubernetes::{KubeletLifecycle, KubeletSpec, KubeletStatus};
 use corten_resources::network::{HostDnsConfig, ResolverStatus};
 use corten_resources::secrets::{CertificateAndKey, KubeletSecrets, KubernetesRoot};
 use corten_resources::service::{Service, ServiceSpec};
@@ -43,7 +43,7 @@ controller!(KubeletService, "k8s.KubeletService",
     inputs: [
         strong KubeletSpec, strong KubeletSecrets, weak KubernetesRoot, weak HostDnsConfig, weak ResolverStatus, weak TimeStatus, weak Service, weak ServiceSpec,
     ],
-    outputs: [shared ServiceSpec, exclusive KubeletStatus]);
+    outputs: [shared ServiceSpec, exclusive KubeletStatus, exclusive KubeletLifecycle]);
 
 /// What is on disk.
 pub struct Seen {
@@ -84,7 +84,7 @@ impl Driver for KubeletService {
     fn plan(&self, view: &View<Self>, seen: &Seen) -> Plan<Self, Step> {
         let mut plan = Plan::new();
         let Some(inputs) = Inputs::of(view) else {
-            plan.keep::<ServiceSpec>().keep::<KubeletStatus>();
+            plan.keep::<ServiceSpec>().keep::<KubeletStatus>().keep::<KubeletLifecycle>();
             return plan.waiting("the kubelet's specification and secrets");
         };
         let mut is_complete = true;
@@ -118,6 +118,7 @@ impl Driver for KubeletService {
         }
         if is_running {
             plan.put(KubeletStatus::ID, KubeletStatus { image: inputs.spec.image.clone() });
+            plan.put(KubeletLifecycle::ID, KubeletLifecycle {});
         }
         plan
     }
@@ -162,7 +163,7 @@ fn wanted(view: &View<KubeletService>, inputs: &Inputs<'_>) -> Vec<File> {
     let mut all = service::files(inputs.spec, inputs.secrets);
     all.push(resolv_conf(view));
     if issuing(view).is_some() {
-        all.push(identity::kubeconfig(&inputs.secrets.endpoint));
+        all.push(identity::kubeconfig(&inputs.secrets.endpoint, &inputs.secrets.endpoint_tls_server_name));
     }
     all
 }

@@ -130,6 +130,8 @@ fn mounts() -> Vec<ContainerMount> {
         bind("/run", "/var/run", &["rshared", "rw"]),
         both(paths::IMAGE_STORE, &["rshared", "rw"]),
         both("/var/lib/kubelet", &["rshared", "rw"]),
+        // Volumes for workloads, also those that are mounted later.
+        both("/var/mnt", &["rshared", "rw"]),
         both("/var/log/containers", &["rw"]),
         both("/var/log/pods", &["rw"]),
     ]
@@ -152,6 +154,7 @@ fn directories() -> Vec<ServiceDirectory> {
         folder("/var/lib/kubelet", 0o700),
         folder(PKI_FOLDER, 0o700),
         folder("/var/lib/kubelet/volumeplugins", 0o700),
+        folder("/var/mnt", 0o755),
         folder("/var/log/containers", 0o755),
         folder("/var/log/pods", 0o755),
         // The audit log is written by kube-apiserver, which is nobody in particular.

@@ -3,7 +3,7 @@
 //!     MachineConfig ──▶ BootstrapManifestsConfigs, ExtraManifestsConfigs
 
 use corten_config::defaults;
-use corten_config::view::{Cni, MachineView};
+use corten_config::view::{Cni, Flannel, MachineView};
 use corten_resource::{Plan, Transform, View, controller};
 use corten_resources::config::MachineConfig;
 use corten_resources::kubernetes::{BootstrapManifestsConfig, ExtraManifest, ExtraManifestsConfig};
@@ -43,27 +43,27 @@ fn bootstrap(config: &MachineView) -> BootstrapManifestsConfig {
     let of_family =
         |v4: bool| dns.iter().find(|ip| ip.is_ipv4() == v4).map(ToString::to_string).unwrap_or_default();
     let prism = config.machine.features.kube_prism_port;
-    let (flannel_enabled, flannel_extra_args) = match &cluster.network.cni {
-        Cni::Flannel(args) => (true, args.clone()),
-        Cni::Custom(_) | Cni::None => (false, Vec::new()),
+    let proxy = proxy::configured(&cluster.proxy, &pod_cidrs);
+    let base = match &cluster.network.cni {
+        Cni::Flannel(given) => flannel(given),
+        Cni::Custom(_) | Cni::None => BootstrapManifestsConfig::default(),
     };
     BootstrapManifestsConfig {
         server: server(config),
         cluster_domain: cluster.network.dns_domain.clone(),
         proxy_enabled: cluster.proxy.enabled,
         proxy_image: cluster.proxy.image.clone(),
-        proxy_args: proxy::arguments(&pod_cidrs, &cluster.proxy.mode, &cluster.proxy.extra_args),
+        proxy_args: proxy.arguments,
+        proxy_config: proxy.file,
+        proxy_config_checksum: proxy.checksum,
+        proxy_resources: configuration::resources(&cluster.proxy.resources),
         core_dns_enabled: cluster.core_dns.enabled,
         core_dns_image: cluster.core_dns.image.clone(),
         dns_service_ip: of_family(true),
         dns_service_ipv6: of_family(false),
-        flannel_enabled,
         flannel_image: defaults::FLANNEL_IMAGE.into(),
-        flannel_extra_args,
         flannel_kube_service_host: prism.map(|_| "127.0.0.1".to_owned()).unwrap_or_default(),
         flannel_kube_service_port: prism.map(|port| port.to_string()).unwrap_or_default(),
-        flannel_backend_type: "vxlan".into(),
-        flannel_backend_port: 4789,
         cni_name: match cluster.network.cni {
             Cni::Flannel(_) => "flannel",
             Cni::Custom(_) => "custom",
@@ -71,30 +71,47 @@ fn bootstrap(config: &MachineView) -> BootstrapManifestsConfig {
         }
         .into(),
         pod_cidrs,
+        ..base
+    }
+}
+
+fn flannel(given: &Flannel) -> BootstrapManifestsConfig {
+    BootstrapManifestsConfig {
+        flannel_enabled: true,
+        flannel_extra_args: given.extra_args.clone(),
+        flannel_backend_type: given.backend.clone(),
+        flannel_backend_port: given.backend_port.into(),
+        flannel_backend_mtu: given.backend_mtu,
+        flannel_backend_extra_config: given.backend_config.clone(),
+        flannel_resources: configuration::resources(&given.resources),
         ..BootstrapManifestsConfig::default()
     }
 }
 
+/// Manifests of the user. Their priority places those of the pod network first and those of the cloud provider next.
 fn extra(config: &MachineView) -> ExtraManifestsConfig {
     let cluster = &config.cluster;
     let custom: &[String] = match &cluster.network.cni {
         Cni::Custom(urls) => urls,
         Cni::Flannel(_) | Cni::None => &[],
     };
-    let headers = || {
-        cluster
-            .extra_manifest_headers
-            .iter()
-            .map(|(key, value)| (key.clone(), value.reveal().clone()))
-            .collect()
-    };
     let by_url = |url: &String, priority: &str| ExtraManifest {
         name: url.clone(),
         url: url.clone(),
         priority: priority.into(),
-        extra_headers: headers(),
         ..ExtraManifest::default()
     };
+    let external = cluster.external_manifests.iter().map(|manifest| ExtraManifest {
+        name: manifest.name.clone(),
+        url: manifest.url.clone(),
+        priority: "99".into(),
+        extra_headers: manifest
+            .headers
+            .iter()
+            .map(|(key, value)| (key.clone(), value.reveal().clone()))
+            .collect(),
+        ..ExtraManifest::default()
+    });
     let inline = cluster.inline_manifests.iter().map(|manifest| ExtraManifest {
         name: manifest.name.clone(),
         priority: "99".into(),
@@ -104,6 +121,6 @@ fn extra(config: &MachineView) -> ExtraManifestsConfig {
     let urls = custom
         .iter()
         .map(|url| by_url(url, "05"))
-        .chain(cluster.extra_manifests.iter().map(|url| by_url(url, "99")));
-    ExtraManifestsConfig { extra_manifests: urls.chain(inline).collect() }
+        .chain(cluster.cloud_provider_manifests.iter().map(|url| by_url(url, "30")));
+    ExtraManifestsConfig { extra_manifests: urls.chain(external).chain(inline).collect() }
 }

@@ -1,21 +1,23 @@
 //! Renders the bootstrap manifests and takes in the user's.
 //!
-//!     BootstrapManifestsConfig, KubernetesRoot, ExtraManifestsConfig ──▶ Manifests (ids sort in the order of application)
+//!     BootstrapManifestsConfig, KubernetesRoot ─┐
+//!     ExtraManifestsConfig, FetchedManifests ───┴──▶ Manifests (ids sort in the order of application)
 
-use corten_config::yaml;
 use corten_resource::{Object, Plan, Transform, View, controller};
 use corten_resources::kubernetes::{
-    BootstrapManifestsConfig, ExtraManifest, ExtraManifestsConfig, Manifest, SingleManifest,
+    BootstrapManifestsConfig, ExtraManifestsConfig, FetchedManifest, Manifest, SingleManifest,
 };
 use corten_resources::secrets::KubernetesRoot;
 
-use super::{Rendered, coredns, flannel, proxy, rbac};
+use super::{Rendered, coredns, fetching, flannel, proxy, rbac};
 
 /// See the module.
 pub struct ManifestRendering;
 
 controller!(ManifestRendering, "k8s.Manifest",
-    inputs: [strong BootstrapManifestsConfig, strong KubernetesRoot, strong ExtraManifestsConfig],
+    inputs: [
+        strong BootstrapManifestsConfig, strong KubernetesRoot, strong ExtraManifestsConfig, weak FetchedManifest,
+    ],
     outputs: [exclusive Manifest]);
 
 impl Transform for ManifestRendering {
@@ -28,20 +30,34 @@ impl Transform for ManifestRendering {
         for (id, objects) in bootstrap(config, root) {
             plan.put(id, manifest(objects));
         }
-        let mut unusable = Vec::new();
+        let (mut missing, mut unusable) = (Vec::new(), Vec::new());
         let extra = view.get::<ExtraManifestsConfig>(ExtraManifestsConfig::ID);
         for given in extra.iter().flat_map(|extra| &extra.extra_manifests) {
-            match inline(given) {
-                Ok(objects) => {
-                    plan.put(format!("{}-{}", given.priority, given.name), manifest(objects));
+            let id = format!("{}-{}", given.priority, given.name);
+            if !given.url.is_empty() {
+                match view.get::<FetchedManifest>(&fetching::id(given)) {
+                    Some(fetched) => {
+                        plan.put(id, Manifest { items: fetched.items.clone() });
+                    }
+                    None => missing.push(given.name.as_str()),
                 }
-                Err(reason) => unusable.push(format!("{}: {reason}", given.name)),
+                continue;
+            }
+            match fetching::objects(&given.inline_manifest) {
+                Ok(objects) => {
+                    plan.put(id, manifest(objects));
+                }
+                Err(error) => {
+                    unusable.push(format!("{}: {}", given.name, corten_base::chain(error.as_ref())))
+                }
             }
         }
-        if unusable.is_empty() {
-            plan
-        } else {
+        if !unusable.is_empty() {
             plan.failed(format!("manifests left out: {}", unusable.join("; ")))
+        } else if !missing.is_empty() {
+            plan.waiting(format!("manifests to be fetched: {}", missing.join(", ")))
+        } else {
+            plan
         }
     }
 }
@@ -66,23 +82,6 @@ pub fn bootstrap(config: &BootstrapManifestsConfig, root: &KubernetesRoot) -> Ve
     all.push(rbac::kubeconfig(config));
     all.push(rbac::nodes());
     all
-}
-
-/// The objects of a manifest that stands in the configuration. One that must be fetched is refused: this machine fetches nothing but images.
-fn inline(given: &ExtraManifest) -> Result<Vec<Object>, String> {
-    if !given.url.is_empty() {
-        return Err("manifests by URL are not supported; give it in line".into());
-    }
-    let documents = yaml::parse(&given.inline_manifest).map_err(|problem| problem.to_string())?;
-    let mut objects = Vec::new();
-    for document in documents {
-        match document {
-            serde_json::Value::Object(object) => objects.push(object),
-            serde_json::Value::Null => {}
-            _ => return Err("a document is not an object".into()),
-        }
-    }
-    Ok(objects)
 }
 
 #[cfg(test)]
@@ -139,12 +138,39 @@ mod tests {
     }
 
     #[test]
-    fn inline_manifests_may_hold_several_documents() {
-        let given = ExtraManifest {
+    fn manifests_of_the_user_come_in_line_or_fetched() {
+        use corten_resource::testing::resource;
+        use corten_resources::kubernetes::ExtraManifest;
+
+        let inline = ExtraManifest {
+            name: "inline".into(),
+            priority: "99".into(),
             inline_manifest: "kind: A\n---\n---\nkind: B\n".into(),
             ..ExtraManifest::default()
         };
-        assert_eq!(inline(&given).map(|objects| objects.len()), Ok(2));
-        assert!(inline(&ExtraManifest { url: "https://x".into(), ..ExtraManifest::default() }).is_err());
+        let by_url = ExtraManifest {
+            name: "fetched".into(),
+            priority: "05".into(),
+            url: "https://x".into(),
+            ..ExtraManifest::default()
+        };
+        let id = fetching::id(&by_url);
+        let given = |fetched: bool| {
+            let extra = ExtraManifestsConfig { extra_manifests: vec![by_url.clone(), inline.clone()] };
+            let items = vec![SingleManifest::default()];
+            let mut all = vec![
+                resource(BootstrapManifestsConfig::ID, config()),
+                resource(KubernetesRoot::ID, KubernetesRoot::default()),
+                resource(ExtraManifestsConfig::ID, extra),
+            ];
+            all.extend(fetched.then(|| resource(&id, FetchedManifest { url: String::new(), items })));
+            let plan = ManifestRendering.plan(&View::of(all, std::time::SystemTime::UNIX_EPOCH));
+            let manifests = plan.outputs::<Manifest>();
+            let users =
+                manifests.iter().filter(|one| one.id().ends_with("inline") || one.id().ends_with("fetched"));
+            users.map(|one| (one.id().to_owned(), one.items.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(given(false), [("99-inline".to_owned(), 2)]);
+        assert_eq!(given(true), [("05-fetched".to_owned(), 1), ("99-inline".to_owned(), 2)]);
     }
 }

@@ -15,7 +15,7 @@ const CACHE: &str = "http://127.0.0.1:3172";
 /// Stands for every registry that is not named.
 const ANY: &str = "*";
 /// The registry behind a name that is none itself.
-const DOCKER: (&str, &str) = ("docker.io", "registry-1.docker.io");
+pub const DOCKER: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
 /// Files below `folder` and their contents.
 #[must_use]
@@ -100,7 +100,7 @@ mod tests {
     fn mirrored(url: &str) -> Registries {
         let endpoint = MirrorEndpoint { url: url.into(), override_path: false };
         let mirror = Mirror { endpoints: vec![endpoint], skip_fallback: true };
-        Registries { mirrors: [("quay.io".to_owned(), mirror)].into(), tls: BTreeMap::new() }
+        Registries { mirrors: [("quay.io".to_owned(), mirror)].into(), ..Registries::default() }
     }
 
     fn render(registries: &Registries) -> BTreeMap<String, String> {

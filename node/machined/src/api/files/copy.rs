@@ -22,8 +22,8 @@ use super::super::stream::{Step, Work, data};
 use super::open::{Present, open};
 use super::{absolute, children};
 
-/// Size of the messages.
-const MESSAGE_BYTES: usize = 64 * 1024;
+/// Size of the messages: small, since whoever calls through `nodes` and does not read holds one in apid.
+const MESSAGE_BYTES: usize = 32 * 1024;
 /// What is read of a file in one step.
 const PIECE_BYTES: usize = 16 * 1024;
 /// What is read of files that claim to be empty (procfs, sysfs, cgroupfs).

@@ -4,7 +4,9 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use corten_api::machine::{FileInfo, ListRequest, list_request::Type};
+use corten_api::machine::{FileInfo, ListRequest, Xattr, list_request::Type};
+use rustix::fs::{lgetxattr, lgetxattr_query, llistxattr, llistxattr_query};
+use rustix::io;
 use tonic::Status;
 
 use super::super::status;
@@ -17,6 +19,8 @@ pub struct Listing {
     root: PathBuf,
     depth: usize,
     types: Vec<Type>,
+    /// Whether extended attributes are told too.
+    attributes: bool,
     /// Paths and how deep they are; the next one is last.
     pending: Vec<(PathBuf, usize)>,
 }
@@ -34,7 +38,8 @@ pub fn list(request: &ListRequest) -> Result<Listing, Status> {
         (true, _) => DEPTH_MAX,
     };
     let pending = vec![(root.clone(), 0)];
-    Ok(Listing { root, depth, types: request.types().collect(), pending })
+    let (types, attributes) = (request.types().collect(), request.report_xattrs);
+    Ok(Listing { root, depth, types, attributes, pending })
 }
 
 impl Work for Listing {
@@ -42,11 +47,14 @@ impl Work for Listing {
 
     fn step(&mut self, out: &mut Vec<FileInfo>) -> Result<Step, Status> {
         let Some((path, level)) = self.pending.pop() else { return Ok(Step::Done) };
-        let info = file_info(&self.root, &path);
+        let mut info = file_info(&self.root, &path);
         if info.is_dir && level < self.depth {
             self.pending.extend(children(&path).into_iter().map(|child| (child, level + 1)));
         }
         if wanted(&self.types, &info) {
+            if self.attributes {
+                info.xattrs = attributes(&path);
+            }
             out.push(info);
         }
         Ok(Step::More)
@@ -88,6 +96,25 @@ fn file_info(root: &Path, path: &Path) -> FileInfo {
         Err(error) => info.error = error.to_string(),
     }
     info
+}
+
+/// Extended attributes. The kernel bounds them; one that is gone meanwhile, or is for nobody, is left out.
+fn attributes(path: &Path) -> Vec<Xattr> {
+    let names = told(llistxattr_query(path), |buffer| llistxattr(path, buffer)).unwrap_or_default();
+    let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let attribute = |name: &[u8]| {
+        let data = told(lgetxattr_query(path, name), |buffer| lgetxattr(path, name, buffer))?;
+        Some(Xattr { name: String::from_utf8_lossy(name).into_owned(), data })
+    };
+    names.filter_map(attribute).collect()
+}
+
+/// What the kernel tells, which has told how much it is.
+fn told(size: io::Result<usize>, ask: impl Fn(&mut [u8]) -> io::Result<usize>) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; size.ok()?];
+    let length = ask(&mut bytes).ok()?;
+    bytes.truncate(length);
+    Some(bytes)
 }
 
 /// File modes as Go's `os.FileMode` numbers them; clients format them with Go's rules.
@@ -155,6 +182,23 @@ mod tests {
         assert_eq!(entries.len(), 1);
         assert_eq!(entries[0].mode & go_mode::SYMLINK, go_mode::SYMLINK);
         assert_eq!(entries[0].link, "sub/file");
+    }
+
+    #[test]
+    fn extended_attributes_are_told_to_whom_asks_for_them() {
+        let folder = tree();
+        let file = folder.path().join("sub/file");
+        let set = rustix::fs::setxattr(&file, "user.colour", b"red", rustix::fs::XattrFlags::empty());
+        set.expect("a file system with attributes");
+        let told = |report_xattrs| {
+            let root = file.display().to_string();
+            let request = ListRequest { root, report_xattrs, ..ListRequest::default() };
+            run(list(&request)).expect("entries").remove(0).xattrs
+        };
+        let colour =
+            |xattrs: &[Xattr]| xattrs.iter().find(|it| it.name == "user.colour").map(|it| it.data.clone());
+        assert_eq!(colour(&told(true)), Some(b"red".to_vec()));
+        assert!(told(false).is_empty());
     }
 
     #[test]

@@ -3,52 +3,40 @@
 //! The network comes up at the same time and servers are restarted, so it is tried again until a deadline; then the
 //! machine goes on without.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use bytes::Bytes;
-use corten_base::{Backoff, Rng, chain, spawn};
+use anyhow::Context;
+use corten_base::{Backoff, Rng, chain};
 use corten_resource::State;
 use corten_resources::hardware::SystemInformation;
 use corten_resources::network::{HardwareAddress, HostnameStatus};
 use corten_resources::runtime::MetaKey;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use corten_web::{Limits, Target};
+use http::HeaderMap;
 
 use super::CONFIG_BYTES_MAX;
-use super::url::{Target, Variables};
+use super::url::Variables;
 
 /// How long a machine tries before it goes into maintenance.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Time for one attempt, redirections included.
 const ATTEMPT: Duration = Duration::from_secs(30);
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
-const REDIRECTIONS_MAX: usize = 5;
 /// META tag with the code that a person typed in (node.md 5.6).
 const CODE_TAG: &str = "0x0b";
-const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Gets the configuration at this address.
 ///
 /// # Errors
 /// The last failure, when time is over; at once when the address can never work.
 pub async fn fetch(address: &str, state: &State, rng: &Rng) -> anyhow::Result<Vec<u8>> {
-    Target::parse(&address.replace("${", "").replace('}', ""))?;
+    Target::parse(&address.replace("${", "").replace('}', ""))
+        .context("talos.config must be an http or https URL, `metal-iso` or `none`")?;
     let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     let mut failure = None;
     let tries = async {
         loop {
-            let attempt = tokio::time::timeout(ATTEMPT, attempt(address, state));
-            match attempt.await.with_context(|| format!("no answer within {ATTEMPT:?}")).flatten() {
+            match attempt(address, state).await {
                 Ok(bytes) => return bytes,
                 Err(error) => {
                     tracing::warn!("the configuration was not fetched: {}", chain(error.as_ref()));
@@ -66,68 +54,10 @@ pub async fn fetch(address: &str, state: &State, rng: &Rng) -> anyhow::Result<Ve
 }
 
 async fn attempt(address: &str, state: &State) -> anyhow::Result<Vec<u8>> {
-    let mut target = Target::parse(&variables(state).put_into(address)?)?;
-    for _ in 0..=REDIRECTIONS_MAX {
-        match get(&target).await.with_context(|| format!("cannot get {target}"))? {
-            Answer::Body(body) => return Ok(body),
-            Answer::Elsewhere(location) => target = target.redirected(&location)?,
-        }
-    }
-    bail!("{target}: more than {REDIRECTIONS_MAX} redirections")
-}
-
-/// What a server says.
-enum Answer {
-    Body(Vec<u8>),
-    Elsewhere(String),
-}
-
-async fn get(target: &Target) -> anyhow::Result<Answer> {
-    let addresses = corten_client::resolve::lookup(&target.host).await?;
-    let mut failure = anyhow::anyhow!("{} has no address", target.host);
-    for address in addresses {
-        match TcpStream::connect(SocketAddr::new(address, target.port)).await {
-            Err(error) => failure = anyhow::Error::new(error).context(format!("cannot connect to {address}")),
-            Ok(stream) if target.is_tls => {
-                let name = ServerName::try_from(target.host.clone())?;
-                let stream = TlsConnector::from(Arc::new(tls()?)).connect(name, stream).await;
-                return exchange(stream.context("the server does not prove who it is")?, target).await;
-            }
-            Ok(stream) => return exchange(stream, target).await,
-        }
-    }
-    Err(failure)
-}
-
-async fn exchange<S>(stream: S, target: &Target) -> anyhow::Result<Answer>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let _connection = spawn("configuration download", connection);
-    let request =
-        Request::get(&target.path).header(header::HOST, &target.authority).body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    if status.is_redirection() {
-        let location = response.headers().get(header::LOCATION).context("a redirection without location")?;
-        return Ok(Answer::Elsewhere(location.to_str()?.to_owned()));
-    }
-    ensure!(status == StatusCode::OK, "the server answered with {status}");
-    let body = Limited::new(response.into_body(), CONFIG_BYTES_MAX).collect().await;
-    let body = body.map_err(|error| anyhow::anyhow!(error)).context("the answer was not read")?;
-    Ok(Answer::Body(body.to_bytes().to_vec()))
-}
-
-/// The authorities that the image ships.
-fn tls() -> anyhow::Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    let certificates =
-        CertificateDer::pem_file_iter(ROOTS).with_context(|| format!("cannot read {ROOTS}"))?;
-    roots.add_parsable_certificates(certificates.flatten());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    let address = variables(state).put_into(address)?;
+    let limits = Limits { bytes_max: CONFIG_BYTES_MAX, deadline: ATTEMPT };
+    let answer = corten_web::get(&address, &HeaderMap::new(), limits).await?;
+    Ok(answer.good()?.to_vec())
 }
 
 /// What is known of the machine by now.

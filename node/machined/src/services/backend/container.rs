@@ -224,7 +224,8 @@ fn make_directories(run: &ContainerRun) -> anyhow::Result<()> {
 }
 
 /// Capabilities that this machine does not have itself (a container machine may lack some).
-fn missing_capabilities() -> Vec<&'static str> {
+#[must_use]
+pub fn missing_capabilities() -> Vec<&'static str> {
     CAPABILITIES.into_iter().filter(|name| !has_capability(name)).collect()
 }
 
@@ -309,6 +310,10 @@ impl Instance {
 
     pub(super) fn describe(&self) -> String {
         format!("Started task {} (PID {}) for container {}", self.id, self.pid, self.id)
+    }
+
+    pub(super) const fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// A lost connection to containerd makes this wait longer; it never counts as an exit.

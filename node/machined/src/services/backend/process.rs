@@ -128,6 +128,10 @@ impl Instance {
         }
     }
 
+    pub(super) const fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
     pub(super) async fn next(&mut self) -> Change {
         loop {
             match self.notices.recv().await {

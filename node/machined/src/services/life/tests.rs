@@ -1,6 +1,6 @@
 use corten_base::{Clock, Rng};
 use corten_resource::State;
-use corten_resources::service::{OnDemand, Service};
+use corten_resources::service::{HealthCheck, HealthProbe, OnDemand, Service};
 
 use super::super::Services;
 use super::super::backend::Backends;
@@ -157,4 +157,36 @@ async fn a_service_that_cannot_be_stopped_is_tried_again_before_it_is_finished()
     machine.services.stop(ID).await;
     machine.reaches(ServiceState::Finished, "").await;
     assert_eq!(machine.fake.calls().last().map(String::as_str), Some("stop"));
+}
+
+/// What a service says while it runs, oldest first.
+fn said_running(services: &Services) -> Vec<String> {
+    let list = services.list();
+    let (_, record) = list.iter().find(|(id, _)| id == ID).expect("the service");
+    let running = record.history.iter().filter(|change| change.state == ServiceState::Running);
+    running.map(|change| change.message.clone()).collect()
+}
+
+#[tokio::test]
+async fn health_is_told_when_it_changes() {
+    let machine = Machine::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let target = folder.path().join("socket").to_string_lossy().into_owned();
+    let listener = tokio::net::UnixListener::bind(&target).expect("a listener");
+    let (probe, period, timeout) = (HealthProbe::Unix, Duration::from_millis(1), Duration::from_secs(60));
+    let health = HealthCheck { probe, target: target.clone(), period, timeout, ..HealthCheck::default() };
+    let spec = ServiceSpec { health, ..ServiceSpec::default() };
+    machine.state.put(OWNER, ID, spec).expect("a specification");
+    machine.reaches(ServiceState::Running, "Health check successful").await;
+    tokio::time::sleep(period * 20).await;
+    let started = said_running(&machine.services);
+    assert_eq!(started.iter().filter(|message| message.starts_with("Health")).count(), 1, "{started:?}");
+    drop(listener);
+    machine.reaches(ServiceState::Running, "Health check failed: ").await;
+    let said = said_running(&machine.services);
+    assert!(said.last().is_some_and(|last| last.contains(&target)), "{said:?}");
+    assert_eq!(said.len(), started.len() + 1);
+    assert!(
+        machine.state.get::<Service>(ID).is_some_and(|service| service.spec.running && !service.spec.healthy)
+    );
 }

@@ -1,0 +1,129 @@
+//! What is left of a boot: after its power went, and after it was shut down in order, the next boot says how it ended and
+//! has its logs. An image that nobody has signed does not debug the machine.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::cluster::{Cluster, ClusterPlan, Files};
+use crate::cx::{Cx, say};
+use crate::machine::Mode;
+use crate::tool::Tool;
+
+/// A public key; nobody has its private one.
+const KEY: &str = "\
+apiVersion: v1alpha1
+kind: EtcFileConfig
+name: debug/keys/e2e.pem
+contents: |
+  -----BEGIN PUBLIC KEY-----
+  MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE85Pq6UwJNzNzgQyayQDEFuaW0VsE
+  6mm+CkC1HYu55hCDq1cV4n8d0uHqT1KaFt0Hh+9CzlpjuZ/GRICDI56bBg==
+  -----END PUBLIC KEY-----
+";
+
+/// Tells the story.
+pub fn run(cx: &mut Cx) -> Result<()> {
+    let options = cx.machine(0)?;
+    let plan = ClusterPlan::of(&options);
+    let files = Files::write(&plan, cx.folder())?;
+    let machine = options.start()?;
+    {
+        let cluster = cx.cluster(plan.clone(), files.clone(), &machine, Instant::now())?;
+        cluster.bring_up()?;
+        wait_for_ends(&cluster, &["running"])?;
+        unsigned_is_refused(cx, &cluster)?;
+        let kept = || {
+            let on_disk = cluster.admin().run(&["logs", "machined@0"])?;
+            ensure!(on_disk.contains("the machine is running"), "not all is written yet");
+            Ok(())
+        };
+        cluster.step("the logs to be on the disk", 60, kept)?;
+    }
+    say("the power goes");
+    machine.cut_power()?;
+    let machine = options.start()?;
+    {
+        let cluster = cx.cluster(plan.clone(), files.clone(), &machine, Instant::now())?;
+        wait_for_ends(&cluster, &["power-loss", "running"])?;
+        logs_are_there(cx, &cluster)?;
+    }
+    let grace = cx.cluster(plan.clone(), files.clone(), &machine, Instant::now())?.limit(60);
+    machine.stop(grace)?;
+    let machine = options.start()?;
+    {
+        let cluster = cx.cluster(plan, files, &machine, Instant::now())?;
+        wait_for_ends(&cluster, &["power-loss", "requested", "running"])?;
+        let boots = boots(&cluster)?;
+        let reason = boots.get(1).map(|boot| boot["reason"].as_str().unwrap_or_default().to_owned());
+        ensure!(
+            reason.is_some_and(|reason| reason.contains("at the machine")),
+            "who asked is not told: {boots:?}"
+        );
+    }
+    machine.stop(grace)
+}
+
+/// Specifications of the boots that the machine knows, the oldest first.
+fn boots(cluster: &Cluster<'_>) -> Result<Vec<Value>> {
+    let text = cluster.admin().run(&["get", "bootrecords", "-o", "json"])?;
+    let boots = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
+    let specs = boots.map(|boot| Ok(boot.context("no JSON")?["spec"].clone()));
+    specs.collect()
+}
+
+fn wait_for_ends(cluster: &Cluster<'_>, expected: &[&str]) -> Result<()> {
+    let ask = || {
+        let boots = boots(cluster)?;
+        let ends: Vec<&str> = boots.iter().filter_map(|boot| boot["end"].as_str()).collect();
+        ensure!(ends == expected, "{ends:?} instead of {expected:?}");
+        Ok(())
+    };
+    cluster.step(&format!("boots that ended {expected:?}"), 180, ask).map(drop)
+}
+
+/// Logs of the boot before are readable, those of its kernel too where the kernel is the machine's own.
+fn logs_are_there(cx: &Cx, cluster: &Cluster<'_>) -> Result<()> {
+    let admin = cluster.admin();
+    let log = |name: &str| admin.run(&["logs", name]);
+    let machined = log("machined@-1")?;
+    ensure!(machined.contains("task starts"), "machined@-1:\n{machined}");
+    for service in ["etcd@-1", "kubelet@-1", "apid@-1", "etcd@1"] {
+        ensure!(!log(service)?.is_empty(), "{service} is empty");
+    }
+    let together = log("etcd")?;
+    ensure!(together.len() > log("etcd@-1")?.len(), "`logs etcd` forgets what was before the power went");
+    if cx.mode() == Mode::Qemu {
+        let kernel = log("kernel@-1")?;
+        ensure!(kernel.contains("Linux version"), "kernel@-1:\n{kernel}");
+        ensure!(log("console@-1")?.contains("machined: "), "the console says nothing");
+    }
+    admin.refuse(&["logs", "etcd@99"])?;
+    Ok(())
+}
+
+/// Without a key nobody debugs, with one nobody without a signature; neither leaves a mark.
+fn unsigned_is_refused(cx: &Cx, cluster: &Cluster<'_>) -> Result<()> {
+    let talosconfig = cluster.files.talosconfig.to_string_lossy();
+    let corten = Tool::new(cx.program("corten")?, "corten");
+    let corten = corten.with(["--talosconfig", &talosconfig, "--nodes", &cluster.plan.node.to_string()]);
+    let images = corten.run(&["image", "--namespace", "system", "list", "-o", "json"])?;
+    let images: Value = serde_json::from_str(&images).context("no JSON")?;
+    let image = images[0]["name"].as_str().context("the machine has no image")?.to_owned();
+    let debug = ["debug", &image, "--namespace", "system"];
+    let refused = corten.refuse(&debug)?;
+    ensure!(refused.contains("no key is trusted"), "{refused}");
+    let patch = cx.folder().join("debug-key.yaml");
+    std::fs::write(&patch, KEY).context("cannot write a patch")?;
+    corten.run(&["patch", "machineconfig", "--patch", &format!("@{}", patch.display())])?;
+    let ask = || {
+        let refused = corten.refuse(&debug)?;
+        ensure!(refused.contains("is not signed by any of the trusted keys: e2e"), "{refused}");
+        Ok(())
+    };
+    cluster.step("the key to be trusted", 60, ask)?;
+    let touched = corten.run(&["get", "touched", "-o", "json"])?;
+    ensure!(!touched.contains("signedBy"), "a session that was refused left a mark:\n{touched}");
+    Ok(())
+}
