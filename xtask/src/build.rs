@@ -88,7 +88,7 @@ pub enum Profile {
 /// # Errors
 /// When it cannot be built.
 pub fn corten(steps: &mut Steps) -> Result<PathBuf> {
-    program("command line", "corten", Profile::Debug, steps)
+    program("command line", "corten", Profile::Debug, &[], steps)
 }
 
 /// The manager for this host; its path.
@@ -96,7 +96,7 @@ pub fn corten(steps: &mut Steps) -> Result<PathBuf> {
 /// # Errors
 /// When it cannot be built.
 pub fn fleet(profile: Profile, steps: &mut Steps) -> Result<PathBuf> {
-    program("manager", "corten-fleet", profile, steps)
+    program("manager", "corten-fleet", profile, &[], steps)
 }
 
 /// The emulator of machines for this host; its path.
@@ -104,25 +104,36 @@ pub fn fleet(profile: Profile, steps: &mut Steps) -> Result<PathBuf> {
 /// # Errors
 /// When it cannot be built.
 pub fn emulator(profile: Profile, steps: &mut Steps) -> Result<PathBuf> {
-    program("emulated machines", "corten-emulator", profile, steps)
+    program("emulated machines", "corten-emulator", profile, &[], steps)
 }
 
-/// Parts of a machine's programs that are measured alone; the path of the program that has them.
+/// Parts of a machine's programs that are measured alone; the path of the program that has them. What is measured is
+/// linked as the machine's programs are.
 ///
 /// # Errors
 /// When it cannot be built.
 pub fn bench(profile: Profile, steps: &mut Steps) -> Result<PathBuf> {
-    program("parts to be measured", "corten-bench", profile, steps)
+    let environment: &[_] = if profile == Profile::Release { &[programs::LTO] } else { &[] };
+    program("parts to be measured", "corten-bench", profile, environment, steps)
 }
 
-/// A package's program of the same name.
-fn program(what: &str, package: &str, profile: Profile, steps: &mut Steps) -> Result<PathBuf> {
+/// A package's program of the same name, built with more in cargo's environment.
+fn program(
+    what: &str,
+    package: &str,
+    profile: Profile,
+    environment: &[(&str, &str)],
+    steps: &mut Steps,
+) -> Result<PathBuf> {
     let (folder, release): (_, &[&str]) = match profile {
         Profile::Debug => ("target/debug", &[]),
         Profile::Release => ("target/release", &["--release"]),
     };
     let build = ["build", "--quiet", "--package", package];
-    steps.run(what, || cargo(&[&build[..], release].concat()))?;
+    steps.run(what, || {
+        let mut command = cargo_command(&[&build[..], release].concat());
+        ended(command.envs(environment.iter().copied()))
+    })?;
     let path = kit::repository().join(folder).join(package);
     ensure!(path.is_file(), "{} was not built", path.display());
     Ok(path)
@@ -141,8 +152,13 @@ pub fn cargo_command(args: &[&str]) -> Command {
 /// # Errors
 /// When it fails.
 pub fn cargo(args: &[&str]) -> Result<()> {
-    let status = cargo_command(args).status().context("cannot start cargo")?;
-    ensure!(status.success(), "cargo {} ended with {status}", args.join(" "));
+    ended(&mut cargo_command(args))
+}
+
+fn ended(command: &mut Command) -> Result<()> {
+    let status = command.status().context("cannot start cargo")?;
+    let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
+    ensure!(status.success(), "cargo {} ended with {status}", arguments.join(" "));
     Ok(())
 }
 

@@ -34,7 +34,7 @@ const PROGRAMS: [(&str, &str); 3] =
 const COMPILER: [&str; 2] = ["-Ctarget-feature=+crt-static", "-Crelro-level=partial"];
 /// All crates are optimized together: a sixth less text, most of which a machine has in memory, and two minutes of the
 /// build.
-const LTO: (&str, &str) = ("CARGO_PROFILE_RELEASE_LTO", "fat");
+pub const LTO: (&str, &str) = ("CARGO_PROFILE_RELEASE_LTO", "fat");
 /// Between flags in `CARGO_ENCODED_RUSTFLAGS`.
 const SEPARATOR: &str = "\u{1f}";
 /// What only linking is told: full RELRO; relocations in their packed form, which is two megabytes smaller; functions with

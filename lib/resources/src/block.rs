@@ -257,7 +257,7 @@ pub enum Filesystem {
     #[variant(4, "iso9660")]
     Iso9660,
     /// Swap.
-    #[variant(5, "swap")]
+    #[variant(5, "swapi")]
     Swap,
     /// A share of the host.
     #[variant(6, "virtiofs")]

@@ -21,6 +21,7 @@ pub const MAY_BE_EMPTY: &[(&str, &str)] = &[
     ("ExtensionServiceConfigStatuses.runtime.talos.dev", "ExtensionServiceConfig is refused by name"),
     ("ExtensionServiceConfigs.runtime.talos.dev", "ExtensionServiceConfig is refused by name"),
     ("ExtensionStatuses.runtime.talos.dev", "images have no extensions yet"),
+    ("FSScrubStatuses.block.talos.dev", "no scrub of a file system has come to its end"),
     ("ImageFactorySchematics.runtime.talos.dev", "the image is not of an image factory"),
     ("ImageVerificationRules.security.talos.dev", "ImageVerificationConfig is refused by name"),
     ("KubeSpanConfigs.kubespan.talos.dev", "KubeSpanConfig is refused by name"),
@@ -30,6 +31,7 @@ pub const MAY_BE_EMPTY: &[(&str, &str)] = &[
     ("KubeSpanPeerStatuses.kubespan.talos.dev", "KubeSpanConfig is refused by name"),
     ("KubernetesAccessConfigs.cluster.talos.dev", "KubeTalosAPIAccessConfig is refused by name"),
     ("LVMValidationErrors.storage.talos.dev", "nothing is wrong with volumes of LVM"),
+    ("LinkAliasSpecs.net.talos.dev", "no link has an alias"),
     ("LinkRefreshes.net.talos.dev", "nothing changed of which the kernel notifies nobody"),
     ("MachineResetSignals.runtime.talos.dev", "the machine is not being reset"),
     ("MaintenanceRootSecrets.secrets.talos.dev", "the machine is not in maintenance"),
@@ -37,18 +39,19 @@ pub const MAY_BE_EMPTY: &[(&str, &str)] = &[
     ("MaintenanceServiceRequests.runtime.talos.dev", "the machine is not in maintenance"),
     ("NodeCordonedSpecs.k8s.talos.dev", "the node is not cordoned"),
     ("OOMActions.talos.dev", "memory was never short"),
+    ("PCIDriverRebindStatuses.runtime.talos.dev", "no device has another driver than its own"),
     ("PCRStatuses.hardware.talos.dev", "nothing extends registers of the TPM yet"),
     ("RebootRequests.runtime.talos.dev", "no controller asks for a restart"),
     (
         "SeccompProfiles.cri.talos.dev",
         "the configuration has no seccomp profiles, of which an image could have one",
     ),
-    ("SiderolinkStatuses.siderolink.talos.dev", "no manager answers"),
     ("SiderolinkTunnels.siderolink.talos.dev", "no manager answers"),
     ("TUFTrustedRoots.security.talos.dev", "ImageVerificationConfig is refused by name"),
     ("UnattendedInstallStatuses.runtime.talos.dev", "UnattendedInstallConfig is refused by name"),
     ("WatchdogTimerConfigs.runtime.talos.dev", "the configuration has no WatchdogTimerConfig"),
     ("WatchdogTimerStatuses.runtime.talos.dev", "the configuration has no WatchdogTimerConfig"),
+    ("ZswapStatuses.block.talos.dev", "the kernel of the image has no compressed swap"),
 ];
 
 #[cfg(test)]

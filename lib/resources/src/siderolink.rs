@@ -168,7 +168,7 @@ impl EventSinkConfig {
 #[resource(kind = "KmsgLogConfigs.runtime.talos.dev", namespace = "runtime", columns("Destinations" => "{.destinations}"))]
 pub struct KmsgLogConfig {
     /// `tcp://host:port` or `udp://host:port` each.
-    #[field(1, "destinations")]
+    #[field(1, "destinations", url)]
     pub destinations: Vec<String>,
 }
 

@@ -46,6 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "threads of its own, whose attributes nobody shares")]
     fn what_a_prompt_thread_starts_is_served_as_usual() {
         let attributes = || own().expect("attributes");
         let of = |attributes: sched_attr| (attributes.sched_runtime, attributes.sched_nice);

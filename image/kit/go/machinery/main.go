@@ -238,7 +238,7 @@ func shaped(path string, ours, theirs any) error {
 	return nil
 }
 
-// spec is a specification as plain values. What is empty and what is absent are the same to a reader.
+// spec is a specification as plain values. What is empty and what is absent are the same to a reader, and a number is one.
 func spec(from any) (any, error) {
 	text, err := yaml.Marshal(from)
 	if err != nil {
@@ -273,6 +273,12 @@ func plain(value any) any {
 			value[index] = plain(inner)
 		}
 		return value
+	case int:
+		return float64(value)
+	case int64:
+		return float64(value)
+	case uint64:
+		return float64(value)
 	default:
 		return value
 	}

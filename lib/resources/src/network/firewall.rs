@@ -60,11 +60,14 @@ impl ChainPriority {
     }
 }
 
+/// What stands before a place without a name, as the generator of Talos's enumerations writes it; `)` ends it.
+const UNNAMED: &str = "NfTablesChainPriority(";
+
 impl fmt::Display for ChainPriority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match Self::NAMES.iter().find(|(number, _)| *number == self.0) {
             Some((_, name)) => f.write_str(name),
-            None => write!(f, "{}", self.0),
+            None => write!(f, "{UNNAMED}{})", self.0),
         }
     }
 }
@@ -74,7 +77,8 @@ impl FromStr for ChainPriority {
 
     fn from_str(text: &str) -> Result<Self, UnknownText> {
         let named = Self::NAMES.iter().find(|(_, name)| *name == text).map(|(number, _)| *number);
-        let number = named.or_else(|| text.parse().ok());
+        let number = || text.strip_prefix(UNNAMED).and_then(|rest| rest.strip_suffix(')')).unwrap_or(text);
+        let number = named.or_else(|| number().parse().ok());
         number.map(Self).ok_or_else(|| UnknownText(text.to_owned()))
     }
 }
@@ -386,7 +390,8 @@ mod tests {
     fn priorities_have_names_or_are_numbers() {
         assert_eq!(ChainPriority::MANGLE.to_string(), "mangle");
         let after = ChainPriority::MANGLE.plus(10);
-        assert_eq!(after.to_string(), "-140");
+        assert_eq!(after.to_string(), "NfTablesChainPriority(-140)");
+        assert_eq!("-140".parse(), Ok(after));
         for priority in [after, ChainPriority(0), ChainPriority(i32::MIN), ChainPriority(i32::MAX)] {
             assert_eq!(priority.to_string().parse(), Ok(priority));
             let mut written = ChainPriority(7);
