@@ -30,7 +30,7 @@ use crate::identity::{Feed, Identity, KeyPair};
 use crate::proxy::Proxy;
 use crate::tls::{self, TlsError};
 
-/// Connections that wait in the kernel: those of two seconds of a flood.
+/// Connections that wait in the kernel; what it allows at most by default (`net.core.somaxconn`).
 const BACKLOG: u32 = 4096;
 /// Connections that are taken one after the other, and the pause after them: a flood takes a third of a processor at most.
 const ARRIVALS_AT_ONCE: u32 = 16;
