@@ -231,6 +231,12 @@ mod tests {
     }
 
     #[test]
+    fn every_fuzz_test_of_a_machine_has_kept_inputs() {
+        let root = kit::repository();
+        assert_eq!(without_corpus(&root, &targets(&root).unwrap()), Vec::<String>::new());
+    }
+
+    #[test]
     fn fuzz_tests_of_a_machine_without_kept_inputs_are_found() {
         let root = tempfile::tempdir().unwrap();
         let target = |package: &str| Target {
