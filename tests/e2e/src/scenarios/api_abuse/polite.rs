@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use corten_client::Client;
-use corten_sys::schedule::be_prompt;
+use corten_sys::schedule::be_first;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Target;
@@ -37,9 +37,9 @@ impl Quality {
 }
 
 /// Asks for so long. Any question without an answer is an error. A client elsewhere does not wait for the machine's other
-/// work before it takes its answer.
+/// work before it takes its answer: neither does the thread that calls this.
 pub fn run(target: &Target, time: Duration) -> Result<Quality> {
-    be_prompt()?;
+    be_first()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (client, mut quality) = (target.polite()?, Quality::default());
