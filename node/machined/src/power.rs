@@ -25,14 +25,14 @@ pub async fn follow(
             PowerAction::Reboot => Sequence::Reboot,
             PowerAction::PowerOff | PowerAction::Halt => Sequence::Shutdown,
         };
-        // A machine that is busy with something else is left to init, which goes on by itself.
-        if sequencer.request(sequence, Haste::Orderly, "").await.is_err() {
-            continue;
-        }
         let why =
             format!("{}, asked for at the machine: power button, ctrl-alt-del or launcher", sequence.name());
-        evidence.because(BootEnd::Requested, why);
-        if let Err(error) = init.accept_power().await {
+        let is_busy = sequencer.request(sequence, Haste::Orderly, "").await.is_err();
+        evidence.because(BootEnd::Requested, why.as_str());
+        if is_busy {
+            // It is left to init, which goes on by itself, and soon.
+            evidence.end(&why).await;
+        } else if let Err(error) = init.accept_power().await {
             tracing::warn!("init was not told: {}", corten_base::chain(&error));
         }
     }
