@@ -44,6 +44,26 @@ pub const NO_ELECTIONS: &str = r#"cluster:
       leader-elect: "false"
 "#;
 
+/// Both in the form of documents.
+const BY_DOCUMENTS: &str = r#"apiVersion: v1alpha1
+kind: TimeSyncConfig
+enabled: false
+---
+apiVersion: v1alpha1
+kind: KubeControllerManagerConfig
+extraArgs:
+  leader-elect: "false"
+---
+apiVersion: v1alpha1
+kind: KubeSchedulerConfig
+extraArgs:
+  leader-elect: "false"
+"#;
+
+/// The form of configurations in which documents stand for what earlier ones have fields for: those would be refused
+/// beside them.
+const DOCUMENTS: Contract = Contract::new(1, 14);
+
 /// What a new one-machine cluster shall be like.
 #[derive(Clone, Debug)]
 pub struct ClusterPlan {
@@ -88,6 +108,16 @@ impl ClusterPlan {
                 Mode::Qemu => vec![NO_TIME_SERVER.to_owned()],
             },
         }
+    }
+
+    /// The same cluster, configured by documents wherever there are some.
+    #[must_use]
+    pub fn by_documents(self) -> Self {
+        let patches = match self.mode {
+            Mode::Container => Vec::new(),
+            Mode::Qemu => vec![BY_DOCUMENTS.to_owned()],
+        };
+        Self { contract: DOCUMENTS, patches, ..self }
     }
 
     /// URL of the Kubernetes API inside of the cluster.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use corten_base::Rng;
 use corten_config::schema::LATER_KINDS;
-use corten_config::{Config, Contract, Patch};
+use corten_config::{Config, Patch};
 use corten_pki::PrivateKey;
 
 use crate::cluster::{Cluster, ClusterPlan, Files, write_secret};
@@ -25,9 +25,6 @@ use crate::cx::Cx;
 use crate::machine::Mode;
 use crate::tool::Tool;
 
-/// The form of configurations in which documents stand for what earlier ones have fields for: those would be refused
-/// beside them.
-const DOCUMENTS: Contract = Contract::new(1, 14);
 /// Stands for the version of Kubernetes in an example.
 const VERSION: &str = "@KUBERNETES@";
 /// Stands for a new private key in an example.
@@ -107,7 +104,7 @@ impl Row {
 pub fn run(cx: &mut Cx) -> Result<()> {
     let mut options = cx.machine(0)?;
     options.further_disks = further_disks(cx)?;
-    let plan = ClusterPlan { contract: DOCUMENTS, ..ClusterPlan::of(&options) };
+    let plan = ClusterPlan::of(&options).by_documents();
     let files = Files::write(&plan, cx.folder())?;
     let machine = options.start()?;
     let cluster = cx.cluster(plan, files, &machine, std::time::Instant::now())?;
@@ -215,7 +212,7 @@ mod tests {
 
     use std::net::Ipv4Addr;
 
-    use corten_config::{Target, schema};
+    use corten_config::{Contract, Target, schema};
 
     use super::*;
 
@@ -244,10 +241,11 @@ mod tests {
             api_port: 50_000,
             kubernetes_port: 6443,
             kubernetes_version: corten_config::defaults::KUBERNETES_VERSION.to_owned(),
-            contract: DOCUMENTS,
+            contract: Contract::OURS,
             patches: Vec::new(),
             worker_patches: Vec::new(),
-        };
+        }
+        .by_documents();
         let files = Files::write(&plan, folder.path()).expect("files");
         let mut wrong = Vec::new();
         for row in rows().filter(|row| !LATER_KINDS.contains(&row.kind)) {
