@@ -71,10 +71,18 @@ pub async fn serve(mut feed: Feed, proxy: Arc<Proxy>, clock: Clock, bound: impl 
         loop {
             tokio::select! {
                 // Every arm may be dropped at any time: a change stays marked, an unaccepted connection stays queued.
+                // Whoever comes after a change finds it made, and a flood does not keep the rest from its turn.
+                biased;
                 changed = feed.changed() => match changed {
                     Ok(()) => break,
                     Err(_) => return,
                 },
+                Some(_) = connections.ended() => {}
+                () = sleep(RETRY_DELAY), if door.is_none() && feed.borrow().is_some() => break,
+                _ = sweep.tick() => {
+                    proxy.remotes.sweep();
+                    told = tell(&guests, told);
+                }
                 accepted = accept(door.as_ref()) => match accepted {
                     Ok((stream, address, config)) => {
                         if let Some(arrival) = guests.arrive(address.ip(), Instant::now()) {
@@ -94,12 +102,6 @@ pub async fn serve(mut feed: Feed, proxy: Arc<Proxy>, clock: Clock, bound: impl 
                         sleep(RETRY_DELAY).await;
                     }
                 },
-                Some(_) = connections.ended() => {}
-                () = sleep(RETRY_DELAY), if door.is_none() && feed.borrow().is_some() => break,
-                _ = sweep.tick() => {
-                    proxy.remotes.sweep();
-                    told = tell(&guests, told);
-                }
             }
         }
     }

@@ -78,10 +78,13 @@ pub async fn serve(options: &Options, mut feed: Feed, signer: Signer) {
         loop {
             tokio::select! {
                 // Every arm may be dropped at any time: a change stays marked, an unaccepted connection stays queued.
+                // Whoever comes after a change finds it made.
+                biased;
                 changed = feed.changed() => match changed {
                     Ok(()) => break,
                     Err(_) => return,
                 },
+                Some(_) = connections.ended() => {}
                 accepted = accept(&listener, config.as_ref()) => match accepted {
                     Ok((stream, address, config)) => {
                         let Some(arrival) = guests.arrive(address.ip(), Instant::now()) else { continue };
@@ -97,7 +100,6 @@ pub async fn serve(options: &Options, mut feed: Feed, signer: Signer) {
                         sleep(RETRY_DELAY).await;
                     }
                 },
-                Some(_) = connections.ended() => {}
             }
         }
     }

@@ -52,7 +52,13 @@ pub(super) const ROWS: &[Row] = &[
         &["get", "volumetrimschedules", "EPHEMERAL", "-o", "yaml"],
         &["interval: 36h"],
     ),
-    hardware("ZswapConfig", "maxPoolPercent: 20\n", &["get", "zswapstatus"], &["zswap"]),
+    // The kernel of the image has none.
+    hardware(
+        "ZswapConfig",
+        "maxPoolPercent: 20\n",
+        &["get", "controllers", "block.Zswap", "-o", "yaml"],
+        &["remove ZswapConfig"],
+    ),
     hardware(
         "LVMVolumeGroupConfig",
         "name: vg9\nprovisioning:\n  volumeSelector:\n    match: disk.dev_path == \"/dev/vdc\"\n",
@@ -162,7 +168,7 @@ pub(super) const ROWS: &[Row] = &[
     row("UnattendedInstallConfig", "reboot: false\n", &["get", "unattendedinstallstatuses"], &["pending"]),
     hardware(
         "WatchdogTimerConfig",
-        "device: /dev/watchdog0\ntimeout: 2m\n",
+        "device: /dev/watchdog0\ntimeout: 2m\n---\napiVersion: v1alpha1\nkind: KernelModuleConfig\nname: softdog\n",
         &["get", "watchdogtimerstatuses"],
         &["/dev/watchdog0"],
     ),
