@@ -104,6 +104,10 @@ impl Row {
 pub fn run(cx: &mut Cx) -> Result<()> {
     let mut options = cx.machine(0)?;
     options.further_disks = further_disks(cx)?;
+    if cx.mode() == Mode::Qemu {
+        // Its link is called as that of a container.
+        options.kernel_arguments = vec!["net.ifnames=0".to_owned()];
+    }
     let plan = ClusterPlan::of(&options).by_documents();
     let files = Files::write(&plan, cx.folder())?;
     let machine = options.start()?;
