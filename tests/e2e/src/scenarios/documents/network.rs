@@ -79,11 +79,12 @@ pub(super) const ROWS: &[Row] = &[
         &["kubespan"],
     ),
     hardware("Layer2VIPConfig", "name: 192.0.2.12\nlink: eth0\n", &["get", "operatorspecs"], &["192.0.2.12"]),
+    // A link with a document asks nobody for an address any more: not the one that the machine is reached by.
     row(
         "LinkConfig",
-        "name: eth0\naddresses:\n  - address: 192.0.2.13/32\n",
+        "name: lo\naddresses:\n  - address: 192.0.2.13/32\n",
         &["get", "addresses"],
-        &["eth0/192.0.2.13/32"],
+        &["lo/192.0.2.13/32"],
     ),
     hardware(
         "LinkAliasConfig",
