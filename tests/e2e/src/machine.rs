@@ -364,6 +364,14 @@ impl Machine {
         }
     }
 
+    /// The emulated machine that this is.
+    pub fn qemu(&self) -> Result<&QemuMachine> {
+        match self {
+            Self::Qemu(machine) => Ok(machine),
+            Self::Container(_) => bail!("this needs an emulated machine"),
+        }
+    }
+
     /// Leaves a detached machine running.
     pub fn leave(self) -> Result<()> {
         match self {

@@ -1,5 +1,7 @@
-//! What is left of a boot: after its power went, and after it was shut down in order, the next boot says how it ended and
-//! has its logs. An image that nobody has signed does not debug the machine.
+//! What is left of a boot: after its power went, after it was shut down in order, and after its kernel has panicked, the
+//! next boot says how it ended and has its logs. An image that nobody has signed does not debug the machine.
+//!
+//! Only an emulated machine panics: one in a container has the kernel of its host.
 
 use std::time::Instant;
 
@@ -8,7 +10,7 @@ use serde_json::Value;
 
 use crate::cluster::{Cluster, ClusterPlan, Files};
 use crate::cx::{Cx, say};
-use crate::machine::Mode;
+use crate::machine::{Machine, Mode};
 use crate::tool::Tool;
 
 /// A public key; nobody has its private one.
@@ -23,9 +25,15 @@ contents: |
   -----END PUBLIC KEY-----
 ";
 
+/// Has the kernel take an interrupt that nobody expects for its end.
+const PANIC_ON_INTERRUPT: &str = "unknown_nmi_panic";
+
 /// Tells the story.
 pub fn run(cx: &mut Cx) -> Result<()> {
-    let options = cx.machine(0)?;
+    let mut options = cx.machine(0)?;
+    if cx.mode() == Mode::Qemu {
+        options.kernel_arguments = vec![PANIC_ON_INTERRUPT.to_owned()];
+    }
     let plan = ClusterPlan::of(&options);
     let files = Files::write(&plan, cx.folder())?;
     let machine = options.start()?;
@@ -34,12 +42,7 @@ pub fn run(cx: &mut Cx) -> Result<()> {
         cluster.bring_up()?;
         wait_for_ends(&cluster, &["running"])?;
         unsigned_is_refused(cx, &cluster)?;
-        let kept = || {
-            let on_disk = cluster.admin().run(&["logs", "machined@0"])?;
-            ensure!(on_disk.contains("the machine is running"), "not all is written yet");
-            Ok(())
-        };
-        cluster.step("the logs to be on the disk", 60, kept)?;
+        wait_for_disk(&cluster)?;
     }
     say("the power goes");
     machine.cut_power()?;
@@ -61,6 +64,9 @@ pub fn run(cx: &mut Cx) -> Result<()> {
             reason.is_some_and(|reason| reason.contains("at the machine")),
             "who asked is not told: {boots:?}"
         );
+        if cx.mode() == Mode::Qemu {
+            panics(&machine, &cluster)?;
+        }
     }
     machine.stop(grace)
 }
@@ -81,6 +87,37 @@ fn wait_for_ends(cluster: &Cluster<'_>, expected: &[&str]) -> Result<()> {
         Ok(())
     };
     cluster.step(&format!("boots that ended {expected:?}"), 180, ask).map(drop)
+}
+
+/// What machined has said so far is on the disk.
+fn wait_for_disk(cluster: &Cluster<'_>) -> Result<()> {
+    let kept = || {
+        let on_disk = cluster.admin().run(&["logs", "machined@0"])?;
+        ensure!(on_disk.contains("the machine is running"), "not all is written yet");
+        Ok(())
+    };
+    cluster.step("the logs to be on the disk", 60, kept).map(drop)
+}
+
+/// The kernel panics and starts the machine again: its last words are kept, and the logs of before.
+fn panics(machine: &Machine, cluster: &Cluster<'_>) -> Result<()> {
+    wait_for_disk(cluster)?;
+    say("the kernel panics");
+    machine.qemu()?.qmp()?.interrupt()?;
+    wait_for_ends(cluster, &["power-loss", "requested", "panic", "running"])?;
+    let boots = boots(cluster)?;
+    let reason = boots.get(2).map(|boot| boot["reason"].as_str().unwrap_or_default().to_owned());
+    ensure!(reason.is_some_and(|reason| reason.contains("NMI")), "why is not told: {boots:?}");
+    for (log, words) in [
+        ("panic@-1", "Kernel panic"),
+        ("kernel@-1", "Linux version"),
+        ("console@-1", "machined: "),
+        ("machined@-1", "the machine is running"),
+    ] {
+        let text = cluster.admin().run(&["logs", log])?;
+        ensure!(text.contains(words), "{words:?} is not in {log}:\n{text}");
+    }
+    Ok(())
 }
 
 /// Logs of the boot before are readable, those of its kernel too where the kernel is the machine's own.

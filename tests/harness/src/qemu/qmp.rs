@@ -60,6 +60,11 @@ impl Qmp {
         self.execute("system_reset", json!({})).map(drop)
     }
 
+    /// Sends every processor an interrupt that cannot be masked, as the button for it on a server does.
+    pub fn interrupt(&mut self) -> Result<()> {
+        self.execute("inject-nmi", json!({})).map(drop)
+    }
+
     fn read(&mut self) -> Result<Value> {
         let mut line = String::new();
         self.stream.by_ref().take(LINE_BYTES_MAX).read_line(&mut line).context("QEMU does not answer")?;
