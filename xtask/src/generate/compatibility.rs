@@ -40,11 +40,28 @@ const METHODS: &[(&str, &str)] = &[
 const DOCUMENTS_THAT_DIFFER: &[(&str, &str)] = &[
     ("EnvironmentConfig", "programs of ours use no proxies and get no variables"),
     ("EtcFileConfig", "what the machine itself writes below /etc is refused"),
+    ("FilesystemScrubConfig", "the kernel is asked about the headers and trees of XFS, not about each file"),
     ("HostnameConfig", "a hostname that nobody gives is made from the machine's identity"),
+    ("ImageCacheConfig", "the cache is used wherever there is one, unless it is turned off"),
     ("KmsgLogConfig", "a machine in a container has no kernel log of its own to send"),
+    ("KubeAPIServerConfig", "kube-apiserver trusts the authorities of its own image"),
+    (
+        "KubeExternalManifestConfig",
+        "a manifest is fetched once, and one that cannot be fetched holds no other back",
+    ),
+    ("KubeNetworkConfig", "a worker that has it is told nothing about the pod network, and follows Flannel"),
+    ("LVMLogicalVolumeConfig", "a `maxSize` in bytes gives way to what the group has, down to `minSize`"),
+    ("LVMVolumeGroupConfig", "a group is made of blank volumes only"),
     ("OOMConfig", "classes are names, durations are seconds, and what everything else needs is never ended"),
+    ("RAIDArrayConfig", "an array is made of blank volumes only"),
     ("SideroLinkConfig", "the link may also be WireGuard in user space, where the kernel has none"),
     ("TimeSyncConfig", "the clock of a machine in a container is that of its host"),
+    (
+        "WatchdogTimerConfig",
+        "a watchdog that its driver does not let go of is fed until the machine restarts",
+    ),
+    ("WireguardConfig", "a peer is an address and a port: names of hosts are refused"),
+    ("ZswapConfig", "the kernel of the image has no compressed swap, and `block.Zswap` says so"),
 ];
 
 const HEAD: &str = "# Compatibility, one by one

@@ -2,7 +2,6 @@
 //!
 //! A virtual cable stands for the network card; its other end has a small DHCP server. Needs root.
 
-use std::future::Future;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
@@ -40,19 +39,23 @@ fn registry() -> Registry {
 }
 
 /// Runs a test on a thread with its own view of the network, the host name and the mounts.
-fn in_namespaces<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+///
+/// The folder that it gets goes outside of that view: inside, what the machine mounted over its files holds it.
+fn in_namespaces(test: impl AsyncFnOnce(&Path) + Send + 'static) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_path_buf();
     #[expect(
         clippy::disallowed_methods,
         reason = "only a thread of its own can leave the namespaces of the others"
     )]
-    let thread = std::thread::spawn(|| {
+    let thread = std::thread::spawn(move || {
         unshare(Namespaces::NET.and(Namespaces::UTS).and(Namespaces::MOUNT)).expect("root may unshare");
         corten_sys::Kernel
             .propagate(Path::new("/"), Propagation::Private, Depth::Recursive)
             .expect("mounts become private");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            tokio::time::timeout(2 * DEADLINE, test()).await.expect("the test ends in time")
+            tokio::time::timeout(2 * DEADLINE, test(&path)).await.expect("the test ends in time")
         });
     });
     thread.join().expect("the test passed");
@@ -146,15 +149,14 @@ async fn dhcp_server() -> Task {
 
 #[test]
 fn a_machine_gets_its_network_by_dhcp_and_follows_its_configuration() {
-    in_namespaces(|| async {
+    in_namespaces(async |folder| {
         cable();
         let _server = dhcp_server().await;
-        let folder = tempfile::tempdir().expect("a folder");
         let state = state(registry());
         let cmdline = "ip=eth0:dhcp talos.hostname=vm-1";
         state.put("", "cmdline", KernelCmdline { cmdline: cmdline.into() }).expect("put");
         state.put("", Identity::ID, Identity { node_id: "node".into() }).expect("put");
-        let runtime = domain(&state, capabilities(true), folder.path());
+        let runtime = domain(&state, capabilities(true), folder);
 
         wait::<AddressStatus>(&state, "eth0/10.9.0.15/24", |row| row.is_some()).await;
         wait::<RouteStatus>(&state, "inet4/10.9.0.1//1024", |row| row.is_some()).await;
@@ -175,9 +177,8 @@ fn a_machine_gets_its_network_by_dhcp_and_follows_its_configuration() {
             etc_files_ready: true,
         };
         wait::<NetworkStatus>(&state, "status", |row| row == Some(&all)).await;
-        wait::<EtcFileStatus>(&state, "hosts", |_| read(folder.path(), "etc/hosts").contains(" vm-1\n"))
-            .await;
-        assert!(read(folder.path(), "etc/resolv.conf").contains("nameserver 10.9.0.1"));
+        wait::<EtcFileStatus>(&state, "hosts", |_| read(folder, "etc/hosts").contains(" vm-1\n")).await;
+        assert!(read(folder, "etc/resolv.conf").contains("nameserver 10.9.0.1"));
         wait::<TimeStatus>(&state, "node", |row| row.is_some_and(|time| time.synced && time.sync_disabled))
             .await;
 
@@ -188,13 +189,13 @@ fn a_machine_gets_its_network_by_dhcp_and_follows_its_configuration() {
         wait::<HostnameStatus>(&state, "hostname", |row| row.is_some_and(|row| row.fqdn() == "node-1.test"))
             .await;
         wait::<EtcFileStatus>(&state, "hosts", |_| {
-            read(folder.path(), "etc/resolv.conf").contains("nameserver 127.0.0.53")
+            read(folder, "etc/resolv.conf").contains("nameserver 127.0.0.53")
         })
         .await;
         assert!(state.get::<DnsUpstream>("10.9.0.1").is_none(), "nobody asked it yet");
-        resolver_reports(folder.path());
+        resolver_reports(folder);
         wait::<DnsUpstream>(&state, "10.9.0.1", |row| row.is_some_and(|row| !row.healthy)).await;
-        assert!(read(folder.path(), "dataplane/dns.json").contains("node-1.test"));
+        assert!(read(folder, "dataplane/dns.json").contains("node-1.test"));
 
         configure(
             &state,
@@ -242,13 +243,12 @@ fn read(folder: &Path, file: &str) -> String {
 
 #[test]
 fn a_restart_of_the_controllers_leaves_the_leased_address_alone() {
-    in_namespaces(|| async {
+    in_namespaces(async |folder| {
         cable();
         let _server = dhcp_server().await;
-        let folder = tempfile::tempdir().expect("a folder");
         let state = state(registry());
         state.put("", "cmdline", KernelCmdline { cmdline: "ip=eth0:dhcp".into() }).expect("put");
-        let runtime = domain(&state, capabilities(true), folder.path());
+        let runtime = domain(&state, capabilities(true), folder);
         let leased = "eth0/10.9.0.15/24";
         wait::<ResolverStatus>(&state, "resolvers", |row| row.is_some_and(|row| row.dns_servers == [SERVER]))
             .await;
@@ -256,7 +256,7 @@ fn a_restart_of_the_controllers_leaves_the_leased_address_alone() {
         runtime.stop().await;
 
         let mut changes = state.watch::<AddressSpec>();
-        let _second = domain(&state, capabilities(true), folder.path());
+        let _second = domain(&state, capabilities(true), folder);
         let layer = "operator/dhcp4/eth0/eth0/10.9.0.15/24";
         let before =
             state.get_in::<AddressSpec>(CONFIG_NAMESPACE, layer).expect("the lease").metadata.version;
@@ -275,10 +275,9 @@ fn a_restart_of_the_controllers_leaves_the_leased_address_alone() {
 /// Of the links made in software, a bridge is the one that every kernel of a test machine has.
 #[test]
 fn links_in_software_are_made_and_removed() {
-    in_namespaces(|| async {
-        let folder = tempfile::tempdir().expect("a folder");
+    in_namespaces(async |folder| {
         let state = state(registry());
-        let runtime = domain(&state, capabilities(true), folder.path());
+        let runtime = domain(&state, capabilities(true), folder);
         let bridge = LinkSpec {
             logical: true,
             kind: "bridge".into(),
@@ -312,9 +311,8 @@ fn links_in_software_are_made_and_removed() {
 /// A route that changed while nobody looked, and then went, is removed as the kernel has it.
 #[test]
 fn a_route_that_is_not_quite_the_wanted_one_is_removed_all_the_same() {
-    in_namespaces(|| async {
+    in_namespaces(async |folder| {
         cable();
-        let folder = tempfile::tempdir().expect("a folder");
         let state = state(registry());
         let address = AddressSpec::new(
             Layer::Configuration,
@@ -333,7 +331,7 @@ fn a_route_that_is_not_quite_the_wanted_one_is_removed_all_the_same() {
         state.put_in("", CONFIG_NAMESPACE, &id("eth0"), link).expect("put");
         state.put_in("", CONFIG_NAMESPACE, &id(&address.id()), address).expect("put");
         state.put_in("", CONFIG_NAMESPACE, &id(&route_id), route.clone()).expect("put");
-        let runtime = domain(&state, capabilities(true), folder.path());
+        let runtime = domain(&state, capabilities(true), folder);
         wait::<RouteStatus>(&state, &route_id, |row| row.is_some_and(|row| row.mtu == 1300)).await;
         runtime.stop().await;
 
@@ -341,7 +339,7 @@ fn a_route_that_is_not_quite_the_wanted_one_is_removed_all_the_same() {
         state.put("network.RouteMerge", &route_id, changed).expect("put");
         let layer = Pointer::new(CONFIG_NAMESPACE, RouteSpec::DEFINITION.kind, id(&route_id));
         state.remove_any("", &layer).expect("removed");
-        let runtime = domain(&state, capabilities(true), folder.path());
+        let runtime = domain(&state, capabilities(true), folder);
         gone::<RouteStatus>(&state, &route_id).await;
         gone::<RouteSpec>(&state, &route_id).await;
         runtime.stop().await;
@@ -350,7 +348,7 @@ fn a_route_that_is_not_quite_the_wanted_one_is_removed_all_the_same() {
 
 #[test]
 fn a_container_machine_adopts_what_its_launcher_made() {
-    in_namespaces(|| async {
+    in_namespaces(async |folder| {
         cable();
         let mut links = Links::open().expect("netlink");
         links.set_up("lo").expect("up");
@@ -358,11 +356,10 @@ fn a_container_machine_adopts_what_its_launcher_made() {
         links.add_address("eth0", LEASED, 24).expect("an address");
         links.add_default_route(SERVER).expect("a route");
         rustix::system::sethostname(b"container-1").expect("a name");
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::create_dir_all(folder.path().join("etc")).expect("mkdir");
-        std::fs::write(folder.path().join("etc/resolv.conf"), "nameserver 10.9.0.1\n").expect("write");
+        std::fs::create_dir_all(folder.join("etc")).expect("mkdir");
+        std::fs::write(folder.join("etc/resolv.conf"), "nameserver 10.9.0.1\n").expect("write");
         let state = state(registry());
-        let runtime = domain(&state, capabilities(false), folder.path());
+        let runtime = domain(&state, capabilities(false), folder);
         let ready = |row: Option<&NetworkStatus>| {
             row.is_some_and(|status| {
                 status.address_ready && status.connectivity_ready && status.etc_files_ready
@@ -392,7 +389,7 @@ fn a_container_machine_adopts_what_its_launcher_made() {
 
         // A second life: what is written in /etc by now is not adopted as if the launcher had made it.
         let again = self::state(registry());
-        let runtime = domain(&again, capabilities(false), folder.path());
+        let runtime = domain(&again, capabilities(false), folder);
         wait(&again, "status", ready).await;
         wait::<ResolverStatus>(&again, "resolvers", |row| row.is_some_and(|row| row.dns_servers == [SERVER]))
             .await;

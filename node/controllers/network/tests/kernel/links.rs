@@ -43,10 +43,9 @@ fn is_up(link: &LinkStatus) -> bool {
 
 #[test]
 fn a_bridge_a_cable_and_their_settings_follow_the_configuration() {
-    in_namespaces(|| async {
-        let folder = tempfile::tempdir().expect("a folder");
+    in_namespaces(async |folder| {
         let state = state(registry());
-        let runtime = domain(&state, capabilities(true), folder.path());
+        let runtime = domain(&state, capabilities(true), folder);
         configure(
             &state,
             &documents(&[
@@ -106,11 +105,10 @@ fn a_bridge_a_cable_and_their_settings_follow_the_configuration() {
 
 #[test]
 fn a_link_of_another_kind_gives_way() {
-    in_namespaces(|| async {
-        let folder = tempfile::tempdir().expect("a folder");
+    in_namespaces(async |folder| {
         Links::open().and_then(|mut links| links.add_bridge("a")).expect("a bridge");
         let state = state(registry());
-        let runtime = domain(&state, capabilities(true), folder.path());
+        let runtime = domain(&state, capabilities(true), folder);
         configure(&state, &documents(&[("VethConfig", "name: a, peer: {name: b}")]));
         wait::<LinkStatus>(&state, "a", |row| row.is_some_and(|link| link.kind == "veth")).await;
         runtime.stop().await;
@@ -120,11 +118,10 @@ fn a_link_of_another_kind_gives_way() {
 #[test]
 fn every_kind_is_made_or_said_to_be_missing() {
     for kind in KINDS {
-        in_namespaces(move || async move {
-            let folder = tempfile::tempdir().expect("a folder");
+        in_namespaces(async move |folder| {
             Links::open().and_then(|mut links| links.add_bridge("below")).expect("a bridge");
             let state = state(registry());
-            let runtime = domain(&state, capabilities(true), folder.path());
+            let runtime = domain(&state, capabilities(true), folder);
             let fields = match kind {
                 "bond" => ("BondConfig", "name: x, links: [], bondMode: balance-rr".to_owned()),
                 "bridge" => ("BridgeConfig", "name: x, links: []".to_owned()),
@@ -158,10 +155,9 @@ fn a_bond_takes_links_and_changes_its_mode() {
     if !kernel_has("bond") {
         return;
     }
-    in_namespaces(|| async {
-        let folder = tempfile::tempdir().expect("a folder");
+    in_namespaces(async |folder| {
         let state = state(registry());
-        let runtime = domain(&state, capabilities(true), folder.path());
+        let runtime = domain(&state, capabilities(true), folder);
         let cable = ("VethConfig", "name: a, peer: {name: b}");
         let bond = |fields: &str| format!("name: bond9, links: [a], miimon: 100, {fields}");
         let backup = bond("bondMode: active-backup, primary: a, failOverMac: active");
@@ -201,10 +197,9 @@ fn vlans_routing_domains_and_dummies_follow_the_configuration() {
         if !kernel_has(kind) {
             continue;
         }
-        in_namespaces(move || async move {
-            let folder = tempfile::tempdir().expect("a folder");
+        in_namespaces(async move |folder| {
             let state = state(registry());
-            let runtime = domain(&state, capabilities(true), folder.path());
+            let runtime = domain(&state, capabilities(true), folder);
             let cable = ("VethConfig", "name: a, peer: {name: b}");
             let link = |number: u32| match kind {
                 "vlan" => ("VLANConfig", format!("name: x, parent: a, vlanID: {number}, vlanMode: 802.1ad")),
@@ -236,10 +231,9 @@ fn wireguard_gets_its_keys_and_peers() {
     if !kernel_has("wireguard") {
         return;
     }
-    in_namespaces(|| async {
-        let folder = tempfile::tempdir().expect("a folder");
+    in_namespaces(async |folder| {
         let state = state(registry());
-        let runtime = domain(&state, capabilities(true), folder.path());
+        let runtime = domain(&state, capabilities(true), folder);
         let peers = format!(
             "[{{publicKey: {KEY}, endpoint: '192.0.2.1:51820', persistentKeepaliveInterval: 25s, \
              allowedIPs: [10.1.0.0/16]}}]"
@@ -262,11 +256,10 @@ fn wireguard_gets_its_keys_and_peers() {
 
 #[test]
 fn a_link_gets_another_name_and_loses_it() {
-    in_namespaces(|| async {
+    in_namespaces(async |folder| {
         cable();
-        let folder = tempfile::tempdir().expect("a folder");
         let state = state(registry());
-        let runtime = domain(&state, capabilities(true), folder.path());
+        let runtime = domain(&state, capabilities(true), folder);
         state.put("", "eth0", LinkAliasSpec { alias: "lan".into() }).expect("put");
         wait::<LinkStatus>(&state, "eth0", |row| row.is_some_and(|link| link.alias == "lan")).await;
         configure(&state, &documents(&[("LinkConfig", "name: lan, addresses: [{address: 10.6.0.1/24}]")]));
@@ -280,11 +273,10 @@ fn a_link_gets_another_name_and_loses_it() {
 
 #[test]
 fn features_of_a_device_are_switched() {
-    in_namespaces(|| async {
+    in_namespaces(async |folder| {
         cable();
-        let folder = tempfile::tempdir().expect("a folder");
         let state = state(registry());
-        let runtime = domain(&state, capabilities(true), folder.path());
+        let runtime = domain(&state, capabilities(true), folder);
         let features = "name: eth0, features: {tx-nocache-copy: true}";
         configure(&state, &documents(&[("EthernetConfig", features)]));
         wait::<LinkRefresh>(&state, LinkRefresh::ETHERNET, |row| row.is_some()).await;

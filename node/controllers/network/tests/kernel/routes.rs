@@ -17,11 +17,10 @@ const ROUTES: &str = "
 
 #[test]
 fn routes_to_nowhere_tables_and_rules_follow_the_configuration() {
-    in_namespaces(|| async {
+    in_namespaces(async |folder| {
         cable();
-        let folder = tempfile::tempdir().expect("a folder");
         let state = state(registry());
-        let runtime = domain(&state, capabilities(true), folder.path());
+        let runtime = domain(&state, capabilities(true), folder);
         configure(&state, ROUTES);
         let is_blackhole =
             |row: Option<&RouteStatus>| row.is_some_and(|route| route.route_type == RouteType::BLACKHOLE);
@@ -61,11 +60,10 @@ fn routes_to_nowhere_tables_and_rules_follow_the_configuration() {
 /// Two ways to one destination, the one with twice the traffic of the other.
 #[test]
 fn a_route_may_have_several_ways() {
-    in_namespaces(|| async {
+    in_namespaces(async |folder| {
         cable();
-        let folder = tempfile::tempdir().expect("a folder");
         let state = state(registry());
-        let runtime = domain(&state, capabilities(true), folder.path());
+        let runtime = domain(&state, capabilities(true), folder);
         configure(
             &state,
             "{apiVersion: v1alpha1, kind: LinkConfig, name: eth0, addresses: [{address: 10.9.0.15/24}]}\n",
