@@ -52,6 +52,8 @@ const DOCUMENTS_THAT_DIFFER: &[(&str, &str)] = &[
     ("KubeNetworkConfig", "a worker that has it is told nothing about the pod network, and follows Flannel"),
     ("LVMLogicalVolumeConfig", "a `maxSize` in bytes gives way to what the group has, down to `minSize`"),
     ("LVMVolumeGroupConfig", "a group is made of blank volumes only"),
+    ("NetworkDefaultActionConfig", "a machine that blocks lets in what answers DHCPv6"),
+    ("NetworkRuleConfig", "rules of a machine that does not block keep no answers out"),
     ("OOMConfig", "classes are names, durations are seconds, and what everything else needs is never ended"),
     ("RAIDArrayConfig", "an array is made of blank volumes only"),
     ("SideroLinkConfig", "the link may also be WireGuard in user space, where the kernel has none"),

@@ -5,7 +5,10 @@
 //!                                NfTablesChain `prerouting` (new connections that services send on to pods)
 //! ```
 //! A machine that blocks lets in what a rule allows; one that does not drops, of what rules are about, what comes from
-//! elsewhere than they say. Programming the kernel is `nftables_apply`'s business.
+//! elsewhere than they say. Either lets in the answers to what it asked. Programming the kernel is `nftables_apply`'s
+//! business.
+
+use std::net::{IpAddr, Ipv6Addr};
 
 use corten_config::view::{FirewallRule, MachineView, RuleProtocol};
 use corten_resource::{Plan, Transform, View, controller};
@@ -15,7 +18,7 @@ use corten_resources::network::{
     IfNameMatch, Layer4Match, LimitMatch, MatchOperator, NfTablesChain, NfTablesRule, NodeAddress,
     NodeAddressFilter, PortMatch, PortRange, Protocol, Verdict,
 };
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 
 use crate::from_config::{HOST_DNS_PODS, machine_view};
 
@@ -29,6 +32,11 @@ const INGRESS_PRIORITY: ChainPriority = ChainPriority::MANGLE.plus(10);
 const PREROUTING_PRIORITY: ChainPriority = ChainPriority::NAT_DESTINATION.plus(-10);
 /// Port of DNS.
 const DNS: PortRange = PortRange { lo: 53, hi: 53 };
+/// Port of a DHCPv6 client (RFC 8415, section 7.2). What it asks goes to a group and what answers is one machine, so that
+/// the kernel does not know the answer for one.
+const DHCP6_CLIENT: PortRange = PortRange { lo: 546, hi: 546 };
+/// Addresses that no router sends on to (RFC 4291, section 2.5.6).
+const LINK_LOCAL: IpNet = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10));
 
 /// Makes the chains.
 #[derive(Debug)]
@@ -63,9 +71,18 @@ fn within(networks: &[IpNet]) -> Option<AddressMatch> {
     Some(AddressMatch { include_subnets: networks.to_vec(), ..AddressMatch::default() })
 }
 
-/// What a machine lets in that blocks everything else, whatever its rules are.
-fn preamble(config: &MachineView) -> Vec<NfTablesRule> {
+/// What every machine lets in and drops, whatever its rules are.
+fn preamble() -> Vec<NfTablesRule> {
     let known = [ConntrackState::Established, ConntrackState::Related];
+    vec![
+        trusted(),
+        of_connections(&known, judge(Verdict::Accept)),
+        of_connections(&[ConntrackState::Invalid], judge(Verdict::Drop)),
+    ]
+}
+
+/// What a machine lets in that blocks everything else, whatever its rules are.
+fn needed(config: &MachineView) -> Vec<NfTablesRule> {
     let limited = |protocol| NfTablesRule {
         limit: Some(LimitMatch { packet_rate_per_second: ICMP_PER_SECOND }),
         ..of_protocol(protocol, judge(Verdict::Accept))
@@ -81,12 +98,19 @@ fn preamble(config: &MachineView) -> Vec<NfTablesRule> {
     };
     let telling =
         Layer4Match { protocol: Protocol::Icmp, icmp_type: Some(telling), ..Layer4Match::default() };
+    let to_port = |protocol, range| {
+        let destination_port = Some(PortMatch { ranges: vec![range] });
+        Some(Layer4Match { protocol, destination_port, ..Layer4Match::default() })
+    };
     let mut rules = vec![
-        of_connections(&known, judge(Verdict::Accept)),
-        of_connections(&[ConntrackState::Invalid], judge(Verdict::Drop)),
         NfTablesRule { layer4: Some(telling), ..judge(Verdict::Drop) },
         limited(Protocol::Icmp),
         limited(Protocol::IcmpV6),
+        NfTablesRule {
+            destination: within(&[LINK_LOCAL]),
+            layer4: to_port(Protocol::Udp, DHCP6_CLIENT),
+            ..judge(Verdict::Accept)
+        },
     ];
     let network = &config.cluster.network;
     let cluster: Vec<IpNet> = network.pod_subnets.iter().chain(&network.service_subnets).copied().collect();
@@ -94,14 +118,12 @@ fn preamble(config: &MachineView) -> Vec<NfTablesRule> {
         return rules;
     }
     if config.machine.network.host_dns.forward_kube_dns {
-        let resolver = [IpNet::from(std::net::IpAddr::V4(HOST_DNS_PODS))];
+        let resolver = [IpNet::from(IpAddr::V4(HOST_DNS_PODS))];
         for protocol in [Protocol::Udp, Protocol::Tcp] {
-            let port = PortMatch { ranges: vec![DNS] };
-            let dns = Layer4Match { protocol, destination_port: Some(port), ..Layer4Match::default() };
             rules.push(NfTablesRule {
                 source: within(&cluster),
                 destination: within(&resolver),
-                layer4: Some(dns),
+                layer4: to_port(protocol, DNS),
                 ..judge(Verdict::Accept)
             });
         }
@@ -137,9 +159,9 @@ fn configured(rule: &FirewallRule, blocks: bool) -> NfTablesRule {
 
 fn ingress(config: &MachineView) -> NfTablesChain {
     let firewall = &config.machine.network.firewall;
-    let mut rules = vec![trusted()];
+    let mut rules = preamble();
     if firewall.blocks {
-        rules.extend(preamble(config));
+        rules.extend(needed(config));
     }
     rules.extend(firewall.firewall_rules.iter().map(|rule| configured(rule, firewall.blocks)));
     NfTablesChain {
@@ -247,8 +269,9 @@ ingress: [{subnet: 10.0.0.0/8, except: 10.1.0.0/16}, {subnet: 'fd00::/8'}]
         let plan = plan(&[ROOT, APID]);
         let ingress = chain(&plan, NfTablesChain::INGRESS);
         assert_eq!((ingress.hook, ingress.priority.0), (ChainHook::Input, -140));
-        assert_eq!((ingress.policy, ingress.rules.len()), (Verdict::Accept, 2));
-        let rule = &ingress.rules[1];
+        // Trusted links, known connections, none, the rule.
+        assert_eq!((ingress.policy, ingress.rules.len()), (Verdict::Accept, 4));
+        let rule = &ingress.rules[3];
         let source = rule.source.as_ref().expect("a source");
         assert_eq!((rule.verdict, source.invert), (Some(Verdict::Drop), true));
         assert_eq!((source.include_subnets.len(), source.exclude_subnets.len()), (2, 1));
@@ -263,8 +286,8 @@ ingress: [{subnet: 10.0.0.0/8, except: 10.1.0.0/16}, {subnet: 'fd00::/8'}]
         let plan = plan(&[ROOT, APID, BLOCK]);
         let ingress = chain(&plan, NfTablesChain::INGRESS);
         assert_eq!(ingress.policy, Verdict::Drop);
-        // Trusted links, known connections, none, telling ICMP, ICMP, ICMPv6, DNS twice, pods, the rule.
-        assert_eq!(ingress.rules.len(), 10);
+        // Trusted links, known connections, none, telling ICMP, ICMP, ICMPv6, DHCPv6, DNS twice, pods, the rule.
+        assert_eq!(ingress.rules.len(), 11);
         let last = ingress.rules.last().expect("a rule");
         assert_eq!(
             (last.verdict, last.source.as_ref().map(|it| it.invert)),

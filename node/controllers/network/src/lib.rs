@@ -64,6 +64,8 @@ mod layer_default;
 mod lease;
 mod link_apply;
 mod merge;
+#[cfg(test)]
+mod neighbour;
 mod network_status;
 mod nftables_apply;
 mod nftables_ranges;

@@ -115,4 +115,4 @@ impl<K: Tables + 'static> Driver for NftablesApply<K> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

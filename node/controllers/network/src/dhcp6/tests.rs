@@ -1,15 +1,16 @@
-//! What a lease means; and a client that gets one from a server of ours over a cable between two namespaces.
+//! What a lease means; and a client that gets one from a server of ours over a cable between two namespaces, through a
+//! firewall that blocks.
 
 use std::net::{SocketAddr, SocketAddrV6, UdpSocket};
-use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use corten_resources::network::ClientIdentifierSpec;
-use corten_sys::namespace::{NamedNetwork, Namespaces, unshare};
-use corten_sys::network::{Links, PeerNamespace};
+use corten_sys::network::Links;
 
 use super::*;
 use crate::dhcp::Protocol;
+use crate::neighbour::Neighbour;
+use crate::nftables_apply::tests::{BLOCK, program};
 
 fn lease() -> Lease {
     Lease {
@@ -63,6 +64,8 @@ fn identifiers_are_understood_by_their_types() {
     assert!(matches!(duid(&bytes("00ff0001")), DhcpV6Duid::Raw(_)));
 }
 
+/// Long for a lease over a cable.
+const DEADLINE: Duration = Duration::from_secs(30);
 const SOLICIT: u8 = 1;
 const ADVERTISE: u8 = 2;
 const REQUEST: u8 = 3;
@@ -140,7 +143,7 @@ fn serve(index: u32) -> Vec<u8> {
     let socket = UdpSocket::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 547))).expect("bind");
     let everybody: Ipv6Addr = "ff02::1:2".parse().expect("ip");
     socket.join_multicast_v6(&everybody, index).expect("join");
-    socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
     let mut seen = Vec::new();
     while !seen.contains(&REQUEST) {
         let mut buffer = [0; 1500];
@@ -156,26 +159,20 @@ fn serve(index: u32) -> Vec<u8> {
 }
 
 #[test]
-fn a_client_asks_over_its_link_and_gets_a_lease() {
+fn a_client_asks_over_its_link_and_gets_a_lease_through_its_firewall() {
     let work = || {
-        unshare(Namespaces::NET).expect("a namespace");
-        let name = format!("corten-dhcp6-{}", std::process::id());
-        let make = || NamedNetwork::enter_or_create(&name).map(drop);
-        std::thread::scope(|scope| scope.spawn(make).join()).expect("no panic").expect("a namespace");
-        let there = NamedNetwork::open(&name).expect("the namespace");
+        let neighbour = Neighbour::of_this_thread("dhcp6");
         let mut links = Links::open().expect("links");
-        let peer = PeerNamespace::Descriptor(there.as_fd());
-        links.add_cable("eth0", "eth0", [2, 0, 0, 0, 0, 2], peer).expect("a cable");
         links.set_up("eth0").expect("up");
-        let their_index = there.run(|| {
+        let their_index = neighbour.run(|| {
             let mut links = Links::open()?;
             links.set_up("eth0")?;
             links.index("eth0")
         });
-        let their_index = their_index.and_then(|index| index).expect("an index").expect("a link");
+        let their_index = their_index.expect("an index").expect("a link");
         let index = links.index("eth0").expect("an index").expect("a link");
         let from = link_local("eth0");
-        there.run(|| link_local("eth0")).expect("the namespace");
+        neighbour.run(|| link_local("eth0"));
         let duid_raw_hex = "00030001020000000009".to_owned();
         let settings = Dhcp6Operator {
             client_identifier: ClientIdentifierSpec { kind: ClientIdentifier::Duid, duid_raw_hex },
@@ -184,17 +181,21 @@ fn a_client_asks_over_its_link_and_gets_a_lease() {
         let protocol = Protocol::V6(settings.clone(), from);
         let job = Job { link: "eth0".into(), index, hardware_addr: vec![2, 0, 0, 0, 0, 9], protocol };
         let lease = std::thread::scope(|scope| {
-            let served = scope.spawn(|| there.run(|| serve(their_index)).expect("the namespace"));
+            let served = scope.spawn(|| neighbour.run(|| serve(their_index)));
             let mut builder = tokio::runtime::Builder::new_current_thread();
             let runtime = builder.enable_all().build().expect("a runtime");
             let lease = runtime.block_on(async {
+                program(BLOCK).await;
                 let config = config(&job, &settings, from).expect("a configuration");
                 let mut client = DhcpV6Client::init(config, None).await.expect("a client");
-                loop {
-                    if let DhcpV6State::Done(lease) = client.run().await.expect("an answer") {
-                        return Lease::from(lease.as_ref());
+                let ask = async {
+                    loop {
+                        if let DhcpV6State::Done(lease) = client.run().await.expect("an answer") {
+                            return Lease::from(lease.as_ref());
+                        }
                     }
-                }
+                };
+                tokio::time::timeout(DEADLINE, ask).await.expect("a lease in time")
             });
             assert_eq!(served.join().expect("served").first(), Some(&SOLICIT));
             lease
@@ -203,7 +204,6 @@ fn a_client_asks_over_its_link_and_gets_a_lease() {
         assert_eq!(lease.name_servers, ["fd00::53".parse::<Ipv6Addr>().expect("ip")]);
         assert_eq!(lease.hostname.as_deref(), Some("node-1.example.org"));
         assert_eq!(lease.search_domains.first().map(|it| it.trim_end_matches('.')), Some("example.org"));
-        there.delete().expect("delete");
     };
     std::thread::scope(|scope| scope.spawn(work).join()).expect("no panic");
 }

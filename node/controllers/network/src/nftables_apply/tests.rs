@@ -1,7 +1,6 @@
-//! Plans over a fake table; and the kernel as judge: datagrams between two namespaces arrive or do not.
+//! Plans over a fake table; and the kernel as judge: datagrams between two networks arrive or do not.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
@@ -9,12 +8,12 @@ use corten_resource::testing::resource;
 use corten_resource::{AnyResource, Outcome, Transform as _};
 use corten_resources::config::MachineConfig;
 use corten_resources::network::{ClampMss, NfTablesRule, NodeAddress};
-use corten_sys::namespace::{NamedNetwork, Namespaces, unshare};
-use corten_sys::network::{Links, PeerNamespace};
+use corten_sys::network::Links;
 use parking_lot::Mutex;
 
 use super::*;
 use crate::config_firewall::Firewall;
+use crate::neighbour::Neighbour;
 
 /// A kernel in memory.
 #[derive(Clone, Default)]
@@ -72,7 +71,12 @@ async fn settle<K: Tables + 'static>(kernel: K, rows: &[AnyResource]) -> usize {
     panic!("what was programmed is never what is read back");
 }
 
-const BLOCK: &str = "apiVersion: v1alpha1\nkind: NetworkDefaultActionConfig\ningress: block\n";
+/// Programs the kernel of this thread's network as a configuration says, and reads it back.
+pub(crate) async fn program(yaml: &str) {
+    assert_eq!(settle(KernelTables, &chains(yaml)).await, 1, "{yaml}");
+}
+
+pub(crate) const BLOCK: &str = "apiVersion: v1alpha1\nkind: NetworkDefaultActionConfig\ningress: block\n";
 const RULE: &str = "---
 apiVersion: v1alpha1
 kind: NetworkRuleConfig
@@ -120,15 +124,10 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// A cable carries nothing until the kernel has noticed both its ends, which takes a second or more on a host with work.
 const TRIES: usize = 20;
 
-/// Others, at the end of a cable whose other end is in this thread's network.
-fn others() -> NamedNetwork {
-    let name = format!("corten-nftables-{}", std::process::id());
-    let make = || NamedNetwork::enter_or_create(&name).map(drop);
-    std::thread::scope(|scope| scope.spawn(make).join()).expect("no panic").expect("a namespace");
-    let others = NamedNetwork::open(&name).expect("the namespace");
+/// A neighbour with two addresses.
+fn neighbour() -> Neighbour {
+    let neighbour = Neighbour::of_this_thread("nftables");
     let mut links = Links::open().expect("links");
-    let there = PeerNamespace::Descriptor(others.as_fd());
-    links.add_cable("eth0", "eth0", [2, 0, 0, 0, 0, 9], there).expect("a cable");
     links.add_address("eth0", MACHINE, 24).expect("an address");
     links.set_up("eth0").and_then(|()| links.set_up("lo")).expect("up");
     let there = || {
@@ -137,41 +136,59 @@ fn others() -> NamedNetwork {
         links.add_address("eth0", STRANGER, 24)?;
         links.set_up("eth0")
     };
-    others.run(there).and_then(|done| done).expect("their end");
-    others
+    neighbour.run(there).expect("its end");
+    neighbour
 }
 
-/// Whether a datagram from an address of others arrives at a port of this machine.
-fn arrives(others: &NamedNetwork, from: Ipv4Addr, port: u16) -> bool {
+/// Whether a datagram from an address of the neighbour arrives at a port of this machine.
+fn arrives(neighbour: &Neighbour, from: Ipv4Addr, port: u16) -> bool {
     let receiver = UdpSocket::bind((MACHINE, port)).expect("bind");
     receiver.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let send = || {
         let sender = UdpSocket::bind((from, 0)).expect("bind there");
         sender.send_to(b"hello", SocketAddr::from((MACHINE, port))).expect("send");
     };
-    others.run(send).expect("the namespace");
+    neighbour.run(send);
     receiver.recv(&mut [0; 16]).is_ok()
+}
+
+/// Whether an answer of the neighbour arrives at the port of this machine that asked.
+fn is_answered(neighbour: &Neighbour, by: Ipv4Addr, port: u16) -> bool {
+    let asker = UdpSocket::bind((MACHINE, port)).expect("bind");
+    asker.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let answer = || {
+        let other = UdpSocket::bind((by, 53)).expect("bind there");
+        other.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        asker.send_to(b"question", (by, 53)).expect("ask");
+        let Ok((_, from)) = other.recv_from(&mut [0; 16]) else { return };
+        other.send_to(b"answer", from).expect("answer");
+    };
+    neighbour.run(answer);
+    asker.recv(&mut [0; 16]).is_ok()
 }
 
 #[test]
 fn packets_pass_or_not_as_the_configuration_says() {
     let work = || {
-        unshare(Namespaces::NET).expect("a namespace");
-        let others = others();
+        let neighbour = neighbour();
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_all().build().expect("a runtime");
-        let program = |yaml: &str| assert_eq!(runtime.block_on(settle(KernelTables, &chains(yaml))), 1);
-        let passes = |cases: [(Ipv4Addr, u16); 4]| cases.map(|(from, port)| arrives(&others, from, port));
+        let program = |yaml: &str| runtime.block_on(program(yaml));
+        let passes = |cases: [(Ipv4Addr, u16); 4]| cases.map(|(from, port)| arrives(&neighbour, from, port));
         let cases = [(FRIEND, 4000), (STRANGER, 4001), (FRIEND, 5000), (STRANGER, 5000)];
 
         assert!((0..TRIES).any(|_| passes(cases) == [true; 4]), "the cable carries nothing");
         program(RULE.trim_start_matches("---\n"));
         assert_eq!(passes(cases), [true, false, true, true]);
+        assert!(
+            is_answered(&neighbour, STRANGER, 4001),
+            "a rule about a port keeps out what the machine asked for"
+        );
         program(&format!("{BLOCK}{RULE}"));
         assert_eq!(passes(cases), [true, false, false, false]);
+        assert!(is_answered(&neighbour, STRANGER, 4001), "an answer is kept out");
         program("");
         assert_eq!(passes(cases), [true; 4]);
-        others.delete().expect("delete");
     };
     std::thread::scope(|scope| scope.spawn(work).join()).expect("no panic");
 }
