@@ -164,7 +164,8 @@ fn present(
         member: member.dev_path.clone(),
     };
     let mut ops: Vec<Op> = more.iter().map(add).collect();
-    let raid_devices = array.members.len() + more.len();
+    // A new member takes the place of one that failed.
+    let raid_devices = array.members.len() - array.failed.len() + more.len();
     if raid_devices > array.raid_devices as usize {
         ops.push(Op::Grow { name, device, raid_devices });
     }
@@ -204,7 +205,13 @@ pub fn observed(array: &Array, seen: &Seen) -> MdArrayStatus {
         return MdArrayStatus { status: MdArrayPhase::Rebuilding, ..status };
     }
     if array.degraded > 0 {
-        let text = format!("{} of {} members are missing or behind", array.degraded, array.raid_devices);
+        let mut text = format!("{} of {} members are missing or behind", array.degraded, array.raid_devices);
+        if !array.failed.is_empty() {
+            text += &format!(
+                "; failed: {}; a blank volume that the selector matches takes over",
+                array.failed.join(", ")
+            );
+        }
         return failed(status, text);
     }
     MdArrayStatus { status: MdArrayPhase::Ready, ..status }
@@ -273,6 +280,7 @@ mod tests {
             sync_action: "idle".to_owned(),
             degraded: 0,
             members: members.iter().map(|name| format!("/dev/{name}")).collect(),
+            failed: Vec::new(),
         }
     }
 
@@ -349,6 +357,20 @@ mod tests {
             (status.status, status.error.as_str()),
             (MdArrayPhase::Error, "1 of 2 members are missing or behind")
         );
+    }
+
+    #[test]
+    fn a_new_member_takes_the_place_of_one_that_failed() {
+        let failed = vec!["/dev/vdc".to_owned()];
+        let degraded = Array { degraded: 1, failed, ..array(&["vdb", "vdc"]) };
+        let three = wish(&[("vdb", ""), ("vdc", ""), ("vdd", "")]);
+        let (status, ops) = run(&three, &seen(Some(degraded.clone()), &[("vdb", "1")]), false);
+        assert!(matches!(ops.as_slice(), [Op::Add { member, .. }] if member == "/dev/vdd"), "{ops:?}");
+        assert!(status.error.contains("failed: /dev/vdc;"), "{}", status.error);
+        let members = ["vdb", "vdc", "vdd"].map(|name| format!("/dev/{name}")).to_vec();
+        let whole = Array { degraded: 0, members, ..degraded };
+        let (status, ops) = run(&three, &seen(Some(whole), &[("vdb", "1")]), false);
+        assert_eq!((status.status, ops.len()), (MdArrayPhase::Ready, 0));
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Array {
     pub degraded: u32,
     /// `/dev/…` of its members, in order.
     pub members: Vec<String>,
+    /// Those of its members that failed; the kernel does not use them any more.
+    pub failed: Vec<String>,
 }
 
 impl Array {
@@ -94,15 +96,17 @@ fn array(sysfs: &Sysfs, name: &str) -> Option<Array> {
     // While the number changes, the old one follows in parentheses.
     let number =
         |file: &str| text(file).split(' ').next().and_then(|digits| digits.parse().ok()).unwrap_or(0);
-    let mut members: Vec<String> = sysfs::names(&folder)
+    let mut members: Vec<(String, bool)> = sysfs::names(&folder)
         .into_iter()
         .filter(|entry| entry.starts_with("dev-"))
         .filter_map(|entry| {
+            let has_failed = text(&format!("{entry}/state")).split(',').any(|state| state == "faulty");
             let device = fs::canonicalize(folder.join(entry).join("block")).ok()?;
-            Some(sysfs.dev.join(device.file_name()?).to_string_lossy().into_owned())
+            Some((sysfs.dev.join(device.file_name()?).to_string_lossy().into_owned(), has_failed))
         })
         .collect();
     members.sort();
+    let failed = members.iter().filter(|(_, has_failed)| *has_failed).map(|(path, _)| path.clone()).collect();
     Some(Array {
         dev_path: sysfs.dev.join(name).to_string_lossy().into_owned(),
         level: text("level"),
@@ -111,7 +115,8 @@ fn array(sysfs: &Sysfs, name: &str) -> Option<Array> {
         state: text("array_state"),
         sync_action: text("sync_action"),
         degraded: number("degraded"),
-        members,
+        members: members.into_iter().map(|(path, _)| path).collect(),
+        failed,
     })
 }
 
@@ -126,12 +131,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let sysfs = Sysfs { sys: folder.path().join("sys"), dev: "/dev".into(), only: None };
         let md = sysfs.sys.join("block/md127/md");
-        for member in ["vdb", "vdc"] {
+        for (member, state) in [("vdb", "in_sync\n"), ("vdc", "faulty,write_error\n")] {
             let device = sysfs.sys.join("devices").join(member);
             fs::create_dir_all(&device).expect("a device");
             let entry = md.join(format!("dev-{member}"));
             fs::create_dir_all(&entry).expect("a member");
             symlink(device, entry.join("block")).expect("a link");
+            fs::write(entry.join("state"), state).expect("a file");
         }
         for (file, text) in [
             ("level", "raid1\n"),
@@ -154,6 +160,7 @@ mod tests {
             sync_action: "recover".to_owned(),
             degraded: 1,
             members: vec!["/dev/vdb".to_owned(), "/dev/vdc".to_owned()],
+            failed: vec!["/dev/vdc".to_owned()],
         };
         assert_eq!(arrays, [("md127".to_owned(), expected)].into());
         assert!(arrays["md127"].is_syncing() && !arrays["md127"].is_inactive());
