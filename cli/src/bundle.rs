@@ -107,7 +107,7 @@ impl<T: Fn(&str) + Sync> Sink for Collected<'_, T> {
 }
 
 /// The secrets that an administrator finds in a machine's configuration; others see none of them anywhere.
-async fn secrets(client: &Client) -> Known {
+pub async fn secrets(client: &Client) -> Known {
     let mut known = Known::default();
     let listed = resources::list(client, "config", "MachineConfigs.config.talos.dev");
     if let Ok(Ok(all)) = timeout(SECRETS_MAX, listed).await {

@@ -22,8 +22,8 @@ pub struct Usage {
     /// Show files too, not only folders.
     #[arg(short, long)]
     all: bool,
-    /// How deep to show folders.
-    #[arg(short, long, default_value_t = 0, value_name = "LEVELS")]
+    /// How deep to show folders; 0 is the sum alone.
+    #[arg(short, long, default_value_t = 1, value_name = "LEVELS", value_parser = clap::value_parser!(i32).range(0..))]
     depth: i32,
     /// Sizes for people.
     #[arg(short = 'H', long)]
@@ -69,7 +69,8 @@ impl Command for Usage {
 impl Usage {
     async fn ask(&self, cx: &Cx, node: &crate::connect::Node, path: &str) -> Result<Vec<Entry>, Cause> {
         let request = DiskUsageRequest {
-            recursion_depth: self.depth,
+            // As levels that are shown, the first of which is the sum.
+            recursion_depth: self.depth.saturating_add(1),
             all: self.all,
             threshold: self.threshold,
             paths: vec![path.to_owned()],

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::tasks::TaskState;
+
 /// A pod's name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pod {
@@ -20,6 +22,22 @@ pub enum PodRole {
     Sandbox,
     /// A container of this name.
     Container(String),
+}
+
+impl PodRole {
+    /// The word of the Container Runtime Interface for what containerd knows of the container's task; one without a
+    /// task has ended.
+    #[must_use]
+    pub const fn status(&self, task: Option<TaskState>) -> &'static str {
+        match (self, task) {
+            (Self::Sandbox, Some(TaskState::Running | TaskState::Paused)) => "SANDBOX_READY",
+            (Self::Sandbox, _) => "SANDBOX_NOTREADY",
+            (Self::Container(_), Some(TaskState::Created)) => "CONTAINER_CREATED",
+            (Self::Container(_), Some(TaskState::Running | TaskState::Paused)) => "CONTAINER_RUNNING",
+            (Self::Container(_), Some(TaskState::Stopped) | None) => "CONTAINER_EXITED",
+            (Self::Container(_), Some(TaskState::Unknown)) => "CONTAINER_UNKNOWN",
+        }
+    }
 }
 
 /// A container's place in a pod.
@@ -71,6 +89,16 @@ mod tests {
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_words_are_those_of_the_container_runtime_interface() {
+        let container = PodRole::Container("dns".to_owned());
+        let states = [Some(TaskState::Running), Some(TaskState::Stopped), None];
+        let words = |role: &PodRole| states.map(|state| role.status(state));
+        assert_eq!(words(&PodRole::Sandbox), ["SANDBOX_READY", "SANDBOX_NOTREADY", "SANDBOX_NOTREADY"]);
+        assert_eq!(words(&container), ["CONTAINER_RUNNING", "CONTAINER_EXITED", "CONTAINER_EXITED"]);
+        assert_eq!(container.status(Some(TaskState::Created)), "CONTAINER_CREATED");
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub async fn containers(request: &ContainersRequest) -> Result<ContainersRespons
             internal_id: container.id.clone(),
             image: container.image.clone(),
             pid: task.map(|task| task.pid).unwrap_or_default(),
-            status: task.map_or("UNKNOWN", |task| task.state.as_str()).to_owned(),
+            status: status(request.driver(), pod.as_ref(), task.map(|task| task.state)).to_owned(),
             pod_id: pod_id(pod.as_ref()),
             name: container_name(pod.as_ref(), &container.id),
             network_namespace: container.spec().map(|spec| network_namespace(&spec)).unwrap_or_default(),
@@ -63,6 +63,14 @@ pub async fn containers(request: &ContainersRequest) -> Result<ContainersRespons
     });
     let containers = containers.collect();
     Ok(ContainersResponse { messages: vec![Container { containers, ..Container::default() }] })
+}
+
+/// State of a container in the words of the driver that was asked.
+fn status(driver: ContainerDriver, pod: Option<&PodContainer>, task: Option<TaskState>) -> &'static str {
+    match pod {
+        Some(pod) if driver == ContainerDriver::Cri => pod.role.status(task),
+        _ => task.map_or("UNKNOWN", TaskState::as_str),
+    }
 }
 
 fn pod_id(pod: Option<&PodContainer>) -> String {

@@ -177,7 +177,10 @@ fn files(cx: &mut Cx, scene: &Scene<'_>) -> Result<()> {
                 std::fs::read_to_string(into.join("containerd.toml")).context("nothing was copied")?;
             ensure!(copied == read, "copied:\n{copied}\nread:\n{read}");
             has(&tool.run(&["list", "-l", "/etc"])?, &["os-release"])?;
-            has(&tool.run(&["usage", "-a", "-d", "1", "/etc"])?, &["os-release"])
+            has(&tool.run(&["usage", "-a", "-d", "1", "/etc"])?, &["os-release"])?;
+            let sum = tool.run(&["usage", "-d", "0", "/etc"])?;
+            ensure!(sum.lines().count() == 2 && sum.trim_end().ends_with(" ."), "not the sum alone:\n{sum}");
+            Ok(())
         });
     }
     let control_plane = |client: &Tool| scene.admin(client, Role::ControlPlane);

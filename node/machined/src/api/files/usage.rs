@@ -88,7 +88,8 @@ impl Usage {
             parent.size = parent.size.saturating_add(size);
         }
         let DiskUsageRequest { all, threshold, recursion_depth, .. } = self.request;
-        let is_near = i32::try_from(level).is_ok_and(|level| level <= recursion_depth);
+        // talosctl asks for one level more than it is told to show; no depth is every level.
+        let is_near = recursion_depth <= 0 || i32::try_from(level).is_ok_and(|level| level < recursion_depth);
         let is_large = threshold == 0
             || (threshold > 0 && size >= threshold)
             || (threshold < 0 && size <= threshold.saturating_neg());
@@ -129,7 +130,9 @@ mod tests {
         let every = [name("link", link), name("sub/file", file), name("sub", sub), name(".", root)];
         assert_eq!(usage(folder.path(), true, 9), every);
         assert_eq!(usage(folder.path(), false, 9), [name("sub", sub), name(".", root)]);
-        assert_eq!(usage(folder.path(), true, 0), [name(".", root)]);
+        assert_eq!(usage(folder.path(), true, 0), every, "all levels");
+        assert_eq!(usage(folder.path(), true, 1), [name(".", root)]);
+        assert_eq!(usage(folder.path(), true, 2), [name("link", link), name("sub", sub), name(".", root)]);
     }
 
     #[test]

@@ -86,7 +86,7 @@ const fn control_plane(command: &'static [&'static str], words: &'static [&'stat
 /// Every node command of talosctl that only asks and takes no name that a machine gives (node.md 8).
 pub const COMMANDS: &[Row] = &[
     row(&["containers"], &["kubelet"]),
-    row(&["containers", "-k"], &["kube-flannel", "k8s.io"]),
+    row(&["containers", "-k"], &["kube-flannel", "k8s.io", "SANDBOX_READY", "CONTAINER_RUNNING"]),
     ours(&["diskfree"], &["EPHEMERAL"]),
     row(&["dmesg"], &["kern"]),
     row(&["get", "rd"], &["machineconfigs.config.talos.dev", "ResourceDefinition"]),
