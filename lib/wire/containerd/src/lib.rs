@@ -45,7 +45,7 @@ pub use events::{Event, EventKind};
 pub use image_config::ImageConfig;
 pub use images::{IMAGE_MANAGED, IMAGE_PINNED, Image};
 pub use metrics::Usage;
-pub use pods::{Pod, PodContainer, PodRole};
+pub use pods::{Pod, PodContainer, PodRole, of_ready_pods};
 pub use signatures::Signature;
 pub use spec_builder::SpecBuilder;
 pub use tasks::{Exit, Output, Pipes, Task, TaskState};

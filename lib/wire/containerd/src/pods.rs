@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::containers::Container;
 use crate::tasks::TaskState;
 
 /// A pod's name.
@@ -30,12 +31,12 @@ impl PodRole {
     #[must_use]
     pub const fn status(&self, task: Option<TaskState>) -> &'static str {
         match (self, task) {
-            (Self::Sandbox, Some(TaskState::Running | TaskState::Paused)) => "SANDBOX_READY",
+            (Self::Sandbox, Some(state)) if state.is_alive() => "SANDBOX_READY",
             (Self::Sandbox, _) => "SANDBOX_NOTREADY",
             (Self::Container(_), Some(TaskState::Created)) => "CONTAINER_CREATED",
-            (Self::Container(_), Some(TaskState::Running | TaskState::Paused)) => "CONTAINER_RUNNING",
-            (Self::Container(_), Some(TaskState::Stopped) | None) => "CONTAINER_EXITED",
+            (Self::Container(_), Some(state)) if state.is_alive() => "CONTAINER_RUNNING",
             (Self::Container(_), Some(TaskState::Unknown)) => "CONTAINER_UNKNOWN",
+            (Self::Container(_), _) => "CONTAINER_EXITED",
         }
     }
 }
@@ -83,9 +84,22 @@ impl PodContainer {
     }
 }
 
+/// Sandboxes that are ready, and the containers in them, also those that have ended: what is listed as pods.
+pub fn of_ready_pods<'a>(
+    all: &'a [Container],
+    is_alive: impl Fn(&str) -> bool + 'a,
+) -> impl Iterator<Item = &'a Container> {
+    all.iter().filter(move |container| match PodContainer::from_labels(&container.labels) {
+        Some(PodContainer { role: PodRole::Sandbox, .. }) => is_alive(&container.id),
+        Some(PodContainer { role: PodRole::Container(_), .. }) => is_alive(&container.sandbox),
+        None => false,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::containerd::services::containers::v1::Container as Record;
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -99,6 +113,25 @@ mod tests {
         assert_eq!(words(&PodRole::Sandbox), ["SANDBOX_READY", "SANDBOX_NOTREADY", "SANDBOX_NOTREADY"]);
         assert_eq!(words(&container), ["CONTAINER_RUNNING", "CONTAINER_EXITED", "CONTAINER_EXITED"]);
         assert_eq!(container.status(Some(TaskState::Created)), "CONTAINER_CREATED");
+    }
+
+    #[test]
+    fn a_pod_is_listed_as_long_as_its_sandbox_is_there() {
+        let pod = [("io.kubernetes.pod.name", "dns"), ("io.kubernetes.container.name", "dns")];
+        let container = |id: &str, sandbox: &str, labels: BTreeMap<String, String>| {
+            Container::from(Record { id: id.into(), sandbox: sandbox.into(), labels, ..Record::default() })
+        };
+        let all = [
+            container("old", "", labels(&pod[..1])),
+            container("old-dns", "old", labels(&pod)),
+            container("new", "", labels(&pod[..1])),
+            container("ended", "new", labels(&pod)),
+            container("dns", "new", labels(&pod)),
+            container("etcd", "", labels(&[])),
+        ];
+        let alive = |id: &str| matches!(id, "new" | "dns" | "etcd");
+        let listed: Vec<&str> = of_ready_pods(&all, alive).map(|container| container.id.as_str()).collect();
+        assert_eq!(listed, ["new", "ended", "dns"]);
     }
 
     #[test]

@@ -60,6 +60,12 @@ pub enum TaskState {
 }
 
 impl TaskState {
+    /// Whether it has processes.
+    #[must_use]
+    pub const fn is_alive(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
+
     /// The word that container listings use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

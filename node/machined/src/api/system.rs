@@ -140,6 +140,8 @@ fn mount_stats() -> Result<Vec<MountStat>, Status> {
     let stats = table.lines().filter_map(|line| {
         let mut words = line.split(' ');
         let (filesystem, mounted_on) = (words.next()?.to_owned(), unescape(words.next()?));
+        // A file that is mounted over another one is no file system of its own.
+        fs::metadata(&mounted_on).is_ok_and(|found| found.is_dir()).then_some(())?;
         let usage = corten_sys::Kernel.usage(std::path::Path::new(&mounted_on)).ok();
         let (size, available) = usage.map_or((0, 0), |usage| (usage.total_bytes, usage.available_bytes));
         Some(MountStat { filesystem, size, available, mounted_on })

@@ -1,16 +1,19 @@
 //! Containers of the machine and of its pods, which both run in the containerd of Kubernetes.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use corten_api::common::ContainerDriver;
 use corten_api::machine::{
-    Container, ContainerInfo, ContainersRequest, ContainersResponse, Restart, RestartRequest,
-    RestartResponse, Stat, Stats, StatsRequest, StatsResponse,
+    Container as ContainersMessage, ContainerInfo, ContainersRequest, ContainersResponse, Restart,
+    RestartRequest, RestartResponse, Stat, Stats, StatsRequest, StatsResponse,
 };
 use corten_base::paths;
 use corten_containerd::spec::Spec;
-use corten_containerd::{Client, Kind, Namespace, PodContainer, PodRole, TaskState};
+use corten_containerd::{
+    Client, Container, Kind, Namespace, PodContainer, PodRole, Task, TaskState, of_ready_pods,
+};
 use tonic::Status;
 
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -39,13 +42,15 @@ fn namespace(name: &str, driver: ContainerDriver) -> Result<Namespace, Status> {
     Client::lazy(paths::CRI_SOCKET).namespace(name).map_err(|error| to_status(&error))
 }
 
-/// Containers with their state.
+/// Containers with their state: with CRI those of pods that are there, ended ones too; with containerd those with a task.
 pub async fn containers(request: &ContainersRequest) -> Result<ContainersResponse, Status> {
     let namespace = namespace(&request.namespace, request.driver())?;
     let found = namespace.list_containers().await.map_err(|error| to_status(&error))?;
     let tasks = namespace.list_tasks().await.map_err(|error| to_status(&error))?;
-    let containers = found.into_iter().map(|container| {
-        let task = tasks.iter().find(|task| task.id == container.id);
+    let tasks: HashMap<String, Task> = tasks.into_iter().map(|task| (task.id.clone(), task)).collect();
+    let is_alive = |id: &str| tasks.get(id).is_some_and(|task| task.state.is_alive());
+    let info = |container: &Container| {
+        let task = tasks.get(&container.id);
         let pod = PodContainer::from_labels(&container.labels);
         let named = pod.as_ref().map_or_else(|| container.id.clone(), |pod| pod.display_id(&container.id));
         ContainerInfo {
@@ -60,9 +65,16 @@ pub async fn containers(request: &ContainersRequest) -> Result<ContainersRespons
             name: container_name(pod.as_ref(), &container.id),
             network_namespace: container.spec().map(|spec| network_namespace(&spec)).unwrap_or_default(),
         }
-    });
-    let containers = containers.collect();
-    Ok(ContainersResponse { messages: vec![Container { containers, ..Container::default() }] })
+    };
+    let containers = match request.driver() {
+        ContainerDriver::Cri => of_ready_pods(&found, is_alive).map(info).collect(),
+        ContainerDriver::Containerd => {
+            found.iter().filter(|container| tasks.contains_key(&container.id)).map(info).collect()
+        }
+    };
+    Ok(ContainersResponse {
+        messages: vec![ContainersMessage { containers, ..ContainersMessage::default() }],
+    })
 }
 
 /// State of a container in the words of the driver that was asked.
@@ -80,7 +92,7 @@ fn pod_id(pod: Option<&PodContainer>) -> String {
 fn container_name(pod: Option<&PodContainer>, id: &str) -> String {
     match pod.map(|pod| &pod.role) {
         Some(PodRole::Container(name)) => name.clone(),
-        Some(PodRole::Sandbox) => String::new(),
+        Some(PodRole::Sandbox) => pod_id(pod),
         None => id.to_owned(),
     }
 }
@@ -118,7 +130,7 @@ pub async fn stats(request: &StatsRequest) -> Result<StatsResponse, Status> {
 /// The container id behind what a client calls it: the id itself or `namespace/pod:container[:short-id]`.
 async fn resolve(namespace: &Namespace, id: &str) -> Result<String, Status> {
     let found = namespace.list_containers().await.map_err(|error| to_status(&error))?;
-    let named = |container: &corten_containerd::Container| {
+    let named = |container: &Container| {
         let pod = PodContainer::from_labels(&container.labels);
         pod.is_some_and(|pod| {
             let full = pod.display_id(&container.id);
