@@ -41,6 +41,7 @@ const DOCUMENTS_THAT_DIFFER: &[(&str, &str)] = &[
     ("EnvironmentConfig", "programs of ours use no proxies and get no variables"),
     ("EtcFileConfig", "what the machine itself writes below /etc is refused"),
     ("FilesystemScrubConfig", "the kernel is asked about the headers and trees of XFS, not about each file"),
+    ("FilesystemTrimConfig", "its times depend on the volume and the interval alone, not on the last start"),
     ("HostnameConfig", "a hostname that nobody gives is made from the machine's identity"),
     ("ImageCacheConfig", "the cache is used wherever there is one, unless it is turned off"),
     ("KmsgLogConfig", "a machine in a container has no kernel log of its own to send"),
